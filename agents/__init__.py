@@ -1,0 +1,1 @@
+"""Minds: pure, no Nautilus, no clock, no I/O."""

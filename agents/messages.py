@@ -1,0 +1,392 @@
+"""
+The vocabulary, on one page, in flow order.
+
+`NewsItem`, `FundamentalsReport`, `MacroValue` -> `Case` -> `Route` -> `Opinion` or `Abstention`
+-> `Proposal` -> `Allocation` -> `Decision` -> `Verdict` -> `OrderRecord`, `FillRecord`
+-> `Outcome` -> `Reward`.
+
+Every message is a frozen struct; one definition gives the type, the range check, the JSON
+Schema and the stored form. `ts_event` is when a thing happened, `ts_init` when it became known,
+both UTC nanoseconds. Weights are fractions of equity, signed. A masked number is None, never 0
+and never NaN. This page knows no venue, no clock and no store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from config.errors import FutureDataError
+
+type JuniorName = Literal["news", "technical", "fundamental"]
+type Action = Literal["BUY", "HOLD", "SELL"]
+type Horizon = Literal["short", "medium", "long"]
+type Regime = Literal["bull", "bear", "sideways"]
+type AssetClass = Literal["equity", "forex", "commodity", "index"]
+
+JUNIORS: tuple[JuniorName, ...] = ("news", "technical", "fundamental")
+
+# The seven routes: the non-empty subsets of the juniors, by size and then in JUNIORS' order.
+ROUTES: tuple[tuple[JuniorName, ...], ...] = (
+    ("news",),
+    ("technical",),
+    ("fundamental",),
+    ("news", "technical"),
+    ("news", "fundamental"),
+    ("technical", "fundamental"),
+    ("news", "technical", "fundamental"),
+)
+
+HORIZON_SESSIONS: dict[Horizon, int] = {"short": 1, "medium": 5, "long": 20}
+
+Unit = Annotated[float, Meta(ge=0.0, le=1.0)]
+Signed = Annotated[float, Meta(ge=-1.0, le=1.0)]
+Score = Annotated[float, Meta(ge=-2.0, le=2.0)]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all messages: frozen, keyword-only, unknown fields refused."""
+
+
+# --- what the world says ---------------------------------------------------------------------
+
+
+class Instrument(Message, frozen=True, kw_only=True):
+    """
+    The static facts of one tradable thing.
+
+    `cost_bps` is the instrument's own cost per fill in basis points of notional; None means the
+    configured default. `group` is the GICS sector of an equity, the domain of anything else.
+    """
+
+    symbol: str
+    venue: str
+    asset_class: AssetClass = "equity"
+    group: str = "Unknown"
+    currency: str = "USD"
+    price_precision: Annotated[int, Meta(ge=0, le=9)] = 2
+    lot_size: Annotated[float, Meta(gt=0)] = 1.0
+    cost_bps: Annotated[float, Meta(ge=0)] | None = None
+    shortable: bool = False
+
+
+class NewsItem(Message, frozen=True, kw_only=True):
+    """One headline or post about one instrument; unique by (source, item_id)."""
+
+    symbol: str
+    ts_event: int
+    ts_init: int
+    source: str
+    item_id: str
+    headline: str
+    body: str = ""
+
+
+class FundamentalsReport(Message, frozen=True, kw_only=True):
+    """
+    The figures of one reporting period; `ts_event` is the period's end, `ts_init` the filing.
+
+    `figures` uses the names of `agents.features.FIGURES`; one that was not reported is absent.
+    """
+
+    symbol: str
+    ts_event: int
+    ts_init: int
+    period: Literal["quarter", "annual"]
+    figures: dict[str, float]
+
+
+class MacroValue(Message, frozen=True, kw_only=True):
+    """One observation of one macro series, named as in `agents.features.MACRO_SERIES`."""
+
+    series: str
+    ts_event: int
+    ts_init: int
+    value: float
+
+
+# --- what is to be decided -------------------------------------------------------------------
+
+
+class InstrumentState(Message, frozen=True, kw_only=True):
+    """
+    What is known of one instrument at a case's stamp.
+
+    `price` is the last close as quoted that day; `features` follow
+    `agents.features.INSTRUMENT_FEATURES`; `ts_init` is when the newest bar became known.
+    """
+
+    symbol: str
+    group: str
+    ts_event: int
+    ts_init: int
+    price: float
+    features: tuple[float | None, ...]
+    weight: float = 0.0
+    shortable: bool = False
+
+
+class MacroState(Message, frozen=True, kw_only=True):
+    """The macro features, in the order of `agents.features.MACRO_FEATURES`."""
+
+    ts_event: int
+    ts_init: int
+    features: tuple[float | None, ...]
+    regime: Regime
+
+
+class TrackRecord(Message, frozen=True, kw_only=True):
+    """How often a junior's opinions had the right sign, over its last closed outcomes."""
+
+    junior: JuniorName
+    hits: int
+    calls: int
+
+    @property
+    def hit_rate(self) -> float:
+        """The hit rate shrunk to one half by ten imagined calls (a Beta(5, 5) prior)."""
+        return (self.hits + 5.0) / (self.calls + 10.0)
+
+
+class Portfolio(Message, frozen=True, kw_only=True):
+    """The account at a case's stamp, in the account's currency; `drawdown` is 0..1."""
+
+    equity: float
+    cash: float
+    drawdown: Unit
+
+
+class Case(Message, frozen=True, kw_only=True):
+    """
+    What is to be decided, for the whole universe at one instant.
+
+    Holds only what was known: every item's `ts_init` is at most `ts_init`, checked when the
+    case is made. `instruments` are sorted by symbol; `news` holds what arrived since the last
+    case, newest first within a symbol; `fundamentals` the newest reports of each symbol.
+    `panel_digest` is the hash of the return panel that goes with it.
+
+    Raises FutureDataError if an item became known after the case.
+    """
+
+    ts_event: int
+    ts_init: int
+    trigger: Literal["schedule", "news"]
+    horizon: Horizon
+    instruments: tuple[InstrumentState, ...]
+    macro: MacroState
+    portfolio: Portfolio
+    news: tuple[NewsItem, ...] = ()
+    fundamentals: tuple[FundamentalsReport, ...] = ()
+    track: tuple[TrackRecord, ...] = ()
+    panel_digest: str = ""
+
+    def __post_init__(self) -> None:
+        items: tuple[InstrumentState | MacroState | NewsItem | FundamentalsReport, ...]
+        items = (*self.instruments, self.macro, *self.news, *self.fundamentals)
+        for item in items:
+            if item.ts_init > self.ts_init:
+                raise FutureDataError(
+                    f"expected only what was known at {self.ts_init}, "
+                    f"was {type(item).__name__} known at {item.ts_init}"
+                )
+
+    @property
+    def decision_id(self) -> str:
+        """The first 24 hex digits of the SHA-256 of the case's stored form."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:24]
+
+
+# --- what the minds answer -------------------------------------------------------------------
+
+
+class Route(Message, frozen=True, kw_only=True):
+    """
+    Which juniors are asked about one instrument, and why.
+
+    `arm` indexes ROUTES; `context` has 16 numbers; `scores` the 7 upper confidence bounds;
+    `propensity` is the probability with which the arm was chosen.
+    """
+
+    symbol: str
+    arm: Annotated[int, Meta(ge=0, le=6)]
+    context: tuple[float, ...]
+    scores: tuple[float, ...]
+    propensity: Unit = 1.0
+
+    @property
+    def juniors(self) -> tuple[JuniorName, ...]:
+        """The juniors that this route asks."""
+        return ROUTES[self.arm]
+
+
+class Opinion(Message, frozen=True, kw_only=True):
+    """One junior's view of one instrument: `score` -2 (very bearish) to 2 (very bullish)."""
+
+    opinion_id: str
+    junior: JuniorName
+    symbol: str
+    score: Score
+    confidence: Unit
+    evidence: tuple[str, ...]
+    rationale: str
+    model: str
+    prompt_revision: str = ""
+    latency_ns: int = 0
+    tokens: int = 0
+
+
+class Abstention(Message, frozen=True, kw_only=True):
+    """A junior that has nothing to say of an instrument, and why. Not a hold."""
+
+    junior: JuniorName
+    symbol: str
+    reason: str
+    model: str
+    latency_ns: int = 0
+    tokens: int = 0
+
+
+class Proposal(Message, frozen=True, kw_only=True):
+    """
+    The strategist's answer for one instrument.
+
+    `cites` are opinion ids; a proposal that cites none is an abstention and carries no view.
+    `conviction_without` is the conviction had each routed junior been silent (leave-one-out).
+    """
+
+    symbol: str
+    action: Action
+    conviction: Signed
+    horizon: Horizon
+    rationale: str
+    cites: tuple[str, ...]
+    conviction_without: dict[str, float] = {}
+
+
+class Allocation(Message, frozen=True, kw_only=True):
+    """Target weights by symbol, the groups' budgets, and which policies made them."""
+
+    regime: Regime
+    top_policy: str
+    bottom_policy: str
+    group_budgets: dict[str, float]
+    weights: dict[str, float]
+
+
+class Decision(Message, frozen=True, kw_only=True):
+    """
+    All of the above, frozen.
+
+    `ts_event` is the case's stamp; `ts_init` is when the decision may first be acted on
+    (stamp + latency); after `expires` it is dropped. The latency is replayed or configured,
+    never measured.
+    """
+
+    decision_id: str
+    ts_event: int
+    ts_init: int
+    expires: int
+    trigger: str
+    minds: str
+    routes: tuple[Route, ...]
+    opinions: tuple[Opinion, ...]
+    abstentions: tuple[Abstention, ...]
+    proposals: tuple[Proposal, ...]
+    allocation: Allocation
+
+
+# --- what happens ----------------------------------------------------------------------------
+
+
+class VerdictLine(Message, frozen=True, kw_only=True):
+    """One instrument's weight: held, asked, allowed, and which limit cut it ("" if none)."""
+
+    symbol: str
+    held: float
+    asked: float
+    allowed: float
+    limit: str = ""
+
+
+class Verdict(Message, frozen=True, kw_only=True):
+    """
+    The gate's answer to a decision, at the prices of `ts_event`.
+
+    `stage` is "delivery" when the decision arrives and "dispatch" when its orders are sized at
+    the prices they are sent at; "risk" is the gate acting on its own (stop, drift).
+    `var_frac` is the one-day 99% VaR of the allowed book, None while history is too short.
+    """
+
+    decision_id: str
+    ts_event: int
+    ts_init: int
+    stage: Literal["delivery", "dispatch", "risk"]
+    lines: tuple[VerdictLine, ...]
+    var_frac: float | None = None
+
+
+class OrderRecord(Message, frozen=True, kw_only=True):
+    """One market order. `ts_decided` <= `ts_held` < `ts_price` == `ts_event` in simulation."""
+
+    decision_id: str
+    order_id: str
+    symbol: str
+    ts_decided: int
+    ts_held: int
+    ts_event: int
+    quantity: float
+    reason: str
+
+
+class FillRecord(Message, frozen=True, kw_only=True):
+    """One fill; price, quantity as on that day's tape; commission in the account's currency."""
+
+    decision_id: str
+    order_id: str
+    fill_id: str
+    symbol: str
+    ts_event: int
+    ts_price: int
+    quantity: float
+    price: float
+    commission: float
+
+
+class Outcome(Message, frozen=True, kw_only=True):
+    """
+    How one proposal ended, at its horizon's end.
+
+    Returns are of one unit of weight held in the conviction's direction from the decision's
+    first tradable price, over the horizon and not annualised; `realised` is net of costs both
+    ways. `volatility` is over the same horizon. `leave_one_out` is each routed junior's share of
+    conviction times the instrument's return.
+    """
+
+    decision_id: str
+    symbol: str
+    ts_event: int
+    ts_init: int
+    horizon: Horizon
+    arm: int
+    conviction: float
+    instrument_return: float
+    realised: float
+    volatility: float
+    max_drawdown: float
+    benchmark_return: float
+    group_return: float
+    leave_one_out: dict[str, float]
+
+
+class Reward(Message, frozen=True, kw_only=True):
+    """What a learner is told of one outcome; `learner` names who."""
+
+    decision_id: str
+    symbol: str
+    ts_event: int
+    learner: str
+    value: float
+    tokens: int = 0

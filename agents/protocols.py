@@ -1,0 +1,123 @@
+"""
+The seams: what the minds and bodies are given, as Protocols.
+
+Data flows down by imports and back up through these; `ops` and `live` plug the real ones in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.messages import (
+    Abstention,
+    Allocation,
+    Case,
+    Decision,
+    FillRecord,
+    JuniorName,
+    Opinion,
+    OrderRecord,
+    Outcome,
+    Proposal,
+    Reward,
+    Route,
+    Verdict,
+)
+
+type FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """
+    Past simple returns, one row a session, oldest first, aligned with a case's instruments.
+
+    Shapes: returns (T, N), NaN where an instrument did not trade.
+    """
+
+    symbols: tuple[str, ...]
+    returns: FloatArray
+
+
+class Junior(Protocol):
+    """An analyst of one kind of evidence."""
+
+    name: JuniorName
+    model: str
+
+    def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
+        """Return one answer for each symbol, in their order: one batch, one round."""
+        ...
+
+
+class Strategist(Protocol):
+    """Turns opinions into proposals."""
+
+    model: str
+
+    def propose(self, case: Case, opinions: Sequence[Opinion]) -> list[Proposal]:
+        """Return a proposal for each instrument that has an opinion; one batch, one round."""
+        ...
+
+
+class Supervisor(Protocol):
+    """Chooses a route for each instrument and learns from what came of it."""
+
+    def select(self, contexts: FloatArray, symbols: Sequence[str]) -> list[Route]:
+        """Shapes: contexts (N, 16) -> N routes."""
+        ...
+
+    def update(self, context: FloatArray, action: int, reward: float) -> None:
+        """Shapes: context (16,). Learn from one closed outcome."""
+        ...
+
+
+class Allocator(Protocol):
+    """Places capital: a top policy over groups, a bottom policy within each."""
+
+    def allocate(self, case: Case, panel: Panel, proposals: Sequence[Proposal]) -> Allocation:
+        """Return target weights for the case's instruments."""
+        ...
+
+
+class Mind(Protocol):
+    """Whatever can turn a case into a decision: the hierarchy, or a baseline."""
+
+    name: str
+    needs_features: bool
+
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+        """Return the decision on a case; never reads a clock."""
+        ...
+
+    def learn(self, outcomes: Sequence[Outcome], rewards: Sequence[Reward]) -> None:
+        """Take in closed outcomes."""
+        ...
+
+
+type Record = Case | Decision | Verdict | OrderRecord | FillRecord | Outcome | Reward
+
+
+class ExperienceWriter(Protocol):
+    """Where a run's records go. Adding a record twice adds it once."""
+
+    def add(self, record: Record) -> None:
+        """Take one record; it is durable after the next `flush`."""
+        ...
+
+    def flush(self) -> None:
+        """Commit everything added so far in one transaction."""
+        ...
+
+
+class ExperienceReader(Protocol):
+    """What explainers and analysts may ask of the library."""
+
+    def decision(self, decision_id: str, run_id: str | None = None) -> Decision | None:
+        """Return one decision, or None when the library does not hold it."""
+        ...

@@ -1,0 +1,1 @@
+"""Sources, catalog, simulator, run, report and statistics."""

@@ -1,0 +1,100 @@
+"""
+The one form in which any source hands a market over: point-in-time tables and static facts.
+
+Every reader, the catalog and the simulator return a `MarketData`; the run, the trainers and the
+benches take nothing else. Rows are in canonical order, so that the order of files does not
+matter, and `digest` is the hash of all content. It knows no engine and no features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
+
+type PriceBasis = Literal["unadjusted", "split_adjusted", "adjusted"]
+
+# columns of `MarketData.bars`, in order; stamps are UTC nanoseconds (int64)
+BAR_COLUMNS = ("symbol", "ts_open", "ts_close", "open", "high", "low", "close", "volume")
+# columns of `MarketData.actions`: `ts` is the opening of the ex-date's session; `split` is new
+# shares per old share (1.0: none); `dividend` is cash per share held before the opening
+ACTION_COLUMNS = ("symbol", "ts", "split", "dividend")
+
+
+@dataclass(frozen=True)
+class MarketData:
+    """
+    A market as it became known.
+
+    `bars` is sorted by (ts_close, symbol), `actions` by (ts, symbol), `news`, `fundamentals` and
+    `macro` by (ts_init, ts_event, name). `session_closes` are the closing stamps of the
+    calendar's sessions that the bars span. `step_ns` is a bar's length; 0 means one session.
+    `price_basis` says what the prices are: with any but "unadjusted", features on price level
+    are masked. `notes` are lines that the report must show.
+    """
+
+    name: str
+    instruments: tuple[Instrument, ...]
+    bars: pd.DataFrame
+    actions: pd.DataFrame
+    session_closes: tuple[int, ...]
+    step_ns: int
+    price_basis: PriceBasis
+    news: tuple[NewsItem, ...] = ()
+    fundamentals: tuple[FundamentalsReport, ...] = ()
+    macro: tuple[MacroValue, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The instruments' symbols, sorted."""
+        return tuple(i.symbol for i in self.instruments)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of everything a run can see of this market; independent of `name`."""
+        h = hashlib.sha256()
+        h.update(msgspec.json.encode([self.instruments, self.step_ns, self.price_basis]))
+        for table, columns in ((self.bars, BAR_COLUMNS), (self.actions, ACTION_COLUMNS)):
+            for column in columns:
+                values = table[column].to_numpy()
+                if column == "symbol":
+                    h.update("\n".join(values).encode())
+                else:
+                    h.update(np.ascontiguousarray(values).tobytes())
+        h.update(np.asarray(self.session_closes, dtype=np.int64).tobytes())
+        h.update(msgspec.json.encode([self.news, self.fundamentals, self.macro]))
+        return h.hexdigest()
+
+
+def canonical(market: MarketData) -> MarketData:
+    """Return the same market with instruments, rows and columns in canonical order."""
+
+    def sort[T: (NewsItem, FundamentalsReport)](items: tuple[T, ...]) -> tuple[T, ...]:
+        return tuple(
+            sorted(items, key=lambda x: (x.ts_init, x.ts_event, x.symbol, msgspec.json.encode(x)))
+        )
+
+    floats = {c: np.float64 for c in ("open", "high", "low", "close", "volume")}
+    bars = market.bars[list(BAR_COLUMNS)].astype(
+        {"ts_open": np.int64, "ts_close": np.int64, **floats}
+    )
+    actions = market.actions[list(ACTION_COLUMNS)].astype(
+        {"ts": np.int64, "split": np.float64, "dividend": np.float64}
+    )
+    return replace(
+        market,
+        instruments=tuple(sorted(market.instruments, key=lambda i: i.symbol)),
+        bars=bars.sort_values(["ts_close", "symbol"], kind="stable").reset_index(drop=True),
+        actions=actions.sort_values(["ts", "symbol"], kind="stable").reset_index(drop=True),
+        session_closes=tuple(sorted(market.session_closes)),
+        news=sort(market.news),
+        fundamentals=sort(market.fundamentals),
+        macro=tuple(sorted(market.macro, key=lambda m: (m.ts_init, m.ts_event, m.series))),
+    )

@@ -1,0 +1,1 @@
+"""What humans set: typed settings, secrets, the exception tree."""

@@ -1,0 +1,46 @@
+"""
+The exception tree, grouped by what the operator must do.
+
+    QuarterdeckError
+    ├── ConfigError        fix the input and start again (exit code 2)
+    │   └── DataError      the same, for a file or a table that was given
+    ├── Halt               stop trading, page someone
+    │   ├── FutureDataError    a case was given something it could not have known
+    │   └── RunIncomplete      the run ended before its data did
+    ├── Retryable          back off and try again
+    └── Abstain            no opinion this time: the safe answer
+
+Messages read "expected ..., was ...".
+"""
+
+
+class QuarterdeckError(Exception):
+    """Base of everything that Quarterdeck raises on purpose."""
+
+
+class ConfigError(QuarterdeckError):
+    """What a human gave is wrong: fix it and start again."""
+
+
+class DataError(ConfigError):
+    """A data file or table is wrong: fix it and start again."""
+
+
+class Halt(QuarterdeckError):
+    """Going on would be unsafe: stop trading and page someone."""
+
+
+class FutureDataError(Halt):
+    """A case was given something that was not yet known at its stamp."""
+
+
+class RunIncomplete(Halt):
+    """A run ended before its data did, or its engine logged an error."""
+
+
+class Retryable(QuarterdeckError):
+    """A service failed in a way that may pass: back off and try again."""
+
+
+class Abstain(QuarterdeckError):
+    """No opinion this time; counted, and the decision goes on without it."""

@@ -1,0 +1,209 @@
+"""
+Typed settings: frozen structs, filled from a YAML profile, then from the environment.
+
+Ranges live in the types; an unknown or wrong field is refused with its path. The environment
+overrides a field by its path, `QUARTERDECK_RISK__MAX_POSITION=0.05`. Secrets are in `secrets.py`
+and never here, so that settings can be hashed, printed and stored with every run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from config.errors import ConfigError
+
+Frac = Annotated[float, Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+NonNegative = Annotated[float, Meta(ge=0.0)]
+Count = Annotated[int, Meta(ge=1)]
+
+PROFILES = Path(__file__).parent / "profiles"
+ENV_PREFIX = "QUARTERDECK_"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without its timestamps: a date in a profile stays the text that was written."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    key: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all settings structs."""
+
+
+class DataSettings(_Settings, frozen=True, kw_only=True):
+    """Which source a run trades, and over which dates (inclusive, in the calendar's sessions)."""
+
+    source: str = "packaged"
+    start: str | None = None
+    end: str | None = None
+    symbols: tuple[str, ...] = ()
+
+
+class MarketSettings(_Settings, frozen=True, kw_only=True):
+    """The rules of the market that a simulated venue follows."""
+
+    currency: str = "USD"
+    starting_cash: Positive = 100_000.0
+    cost_frac: Frac = 0.003  # of notional per fill, unless the instrument has its own
+    spread_bps: NonNegative = 2.0
+    slippage_probability: Frac = 0.5  # of one tick, per fill
+    open_liquidity_frac: Frac = 0.05  # of the trailing mean volume, at the opening's touch
+    financing_bps_per_year: NonNegative = 150.0  # on borrowed or shorted notional, FX and CFDs
+
+
+class LimitSettings(_Settings, frozen=True, kw_only=True):
+    """Every limit of the risk gate; fractions of equity."""
+
+    max_position: Frac = 0.10
+    max_group: Frac = 0.40
+    max_gross: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.0
+    max_var: Frac = 0.02  # one-day 99% filtered historical simulation
+    max_correlation: NonNegative = 0.7
+    stop_loss: Frac = 0.02
+    max_drawdown: Frac = 0.25  # the breaker: beyond it the book is only reduced
+    price_collar: Frac = 0.20  # refuse increases this far from the last close
+    stale_sessions: Count = 3  # no increase on a price older than this
+    max_orders_per_session: Count = 500
+    min_history: Count = 60  # sessions of returns before an instrument may be bought
+    kill_switch: bool = False
+
+
+class SupervisorSettings(_Settings, frozen=True, kw_only=True):
+    """NeuralUCB's numbers (SPEC B1)."""
+
+    hidden: Count = 128
+    exploration: NonNegative = 1.0
+    exploration_decay: Frac = 0.995
+    learning_rate: Positive = 1e-3
+    batch_size: Count = 32
+    train_every: Count = 32
+    regularisation: Positive = 1.0
+    precision: Literal["last_layer", "diagonal", "full"] = "last_layer"
+    memory: Count = 10_000
+    token_price: NonNegative = 0.0  # reward units per thousand tokens
+    junior_price: NonNegative = 0.01  # reward units per junior asked: its time
+
+
+class AllocatorSettings(_Settings, frozen=True, kw_only=True):
+    """The baseline allocator's numbers."""
+
+    lookback: Count = 252
+    information_coefficient: Frac = 0.05
+    risk_aversion: Positive = 2.0
+    tau: Positive = 0.05
+    gross: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.0
+
+
+class DeskSettings(_Settings, frozen=True, kw_only=True):
+    """When the desk decides and how it trades."""
+
+    decide_every_sessions: Count = 1
+    horizon: Literal["short", "medium", "long"] = "medium"
+    latency_ms: NonNegative = 2_000.0
+    expiry_sessions: Count = 3
+    no_trade_band: Frac = 0.01
+    news_per_symbol: Count = 50
+    panel_sessions: Count = 504
+
+
+class MindSettings(_Settings, frozen=True, kw_only=True):
+    """Which minds decide. Only the rule-backed ones exist so far."""
+
+    kind: Literal["rules"] = "rules"
+
+
+class Settings(_Settings, frozen=True, kw_only=True):
+    """Everything that a human sets for a run."""
+
+    data: DataSettings = DataSettings()
+    market: MarketSettings = MarketSettings()
+    limits: LimitSettings = LimitSettings()
+    supervisor: SupervisorSettings = SupervisorSettings()
+    allocator: AllocatorSettings = AllocatorSettings()
+    desk: DeskSettings = DeskSettings()
+    minds: MindSettings = MindSettings()
+    seed: Annotated[int, Meta(ge=0)] = 0
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the settings' canonical JSON."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+
+def load_settings(
+    profile: str | Path = "backtest",
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """
+    Return the settings of a profile, a name under `config/profiles` or a path to a YAML file.
+
+    `environ` (by default the process's) overrides the file, `overrides` (dotted paths, as from a
+    command line; None values are ignored) override both.
+    Raises ConfigError naming the path of the wrong field.
+    """
+    path = Path(profile)
+    if path.suffix not in (".yaml", ".yml"):
+        path = PROFILES / f"{profile}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
+        raise ConfigError(f"expected a profile ({names}) or a YAML file, was {str(profile)!r}")
+    try:
+        tree = _parse(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"expected YAML in {path.name}, was unreadable: {_one_line(e)}") from e
+    if not isinstance(tree, dict):
+        raise ConfigError(f"expected a mapping in {path.name}, was {type(tree).__name__}")
+    for name, text in sorted((os.environ if environ is None else environ).items()):
+        if name.startswith(ENV_PREFIX) and "__" in name:
+            keys = name.removeprefix(ENV_PREFIX).lower().split("__")
+            _set(tree, keys, _parse(text), name)
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            _set(tree, dotted.split("."), value, dotted)
+    try:
+        return msgspec.convert(tree, Settings, strict=True)
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"{path.name}: {_with_path(e)}") from e
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
+
+
+def _set(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"expected {name} to name a field, was a path through a value")
+    tree[keys[-1]] = value
+
+
+def _with_path(error: msgspec.ValidationError) -> str:
+    """Turn msgspec's "... - at `$.a.b`" into "a.b: ..."."""
+    match = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*?)`)?", str(error), flags=re.DOTALL)
+    assert match is not None
+    text, path = match.group(1), match.group(2)
+    unknown = re.search(r"unknown field `(.*?)`", text)
+    if unknown:
+        path = ".".join(filter(None, [path, unknown.group(1)]))
+        return f"{path}: expected a known field, was unknown"
+    return f"{path}: {text}" if path else text
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

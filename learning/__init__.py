@@ -1,0 +1,1 @@
+"""What is learned from experience, and the library that holds it."""

@@ -1,0 +1,1 @@
+"""Bodies: the Nautilus side of every decision."""
