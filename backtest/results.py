@@ -1,0 +1,76 @@
+"""
+What a run leaves behind, in memory: the books' histories and the hierarchy's own records.
+
+`run.py` makes it, `statistics.py` measures it and `report.py` shows it. Session rows are stamped
+at session closes; the first row is the starting cash at the close before the first decision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.messages import Decision, FillRecord, OrderRecord, Outcome, Verdict
+
+type FloatArray = NDArray[np.float64]
+type IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClosedTrade:
+    """A round trip, opened and closed: profit net of commissions, in the account's currency."""
+
+    symbol: str
+    ts_open: int
+    ts_close: int
+    profit: float
+
+
+@dataclass(frozen=True)
+class Book:
+    """
+    One trader's history, a row a session.
+
+    Shapes: ts, equity, gross, turnover, costs, var_frac (T,); exposures[group] (T,).
+    `gross` and `exposures` are fractions of equity at the close (exposures signed); `turnover`
+    is traded notional over equity in that session; `costs` are that session's commissions, in
+    the account's currency; `var_frac[t]` is the one-day 99% VaR of the book held at close t, a
+    positive fraction of equity (NaN while history is too short), for comparison with the return
+    of session t + 1.
+    """
+
+    name: str
+    gated: bool
+    ts: IntArray
+    equity: FloatArray
+    gross: FloatArray
+    turnover: FloatArray
+    costs: FloatArray
+    var_frac: FloatArray
+    exposures: dict[str, FloatArray]
+    trades: tuple[ClosedTrade, ...]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """
+    One run: the hierarchy's book, the baselines' books on the same data, and all records.
+
+    `risk_free` (T,) is the risk-free return of each session (first row 0). `notes` are lines
+    that the report shows first. `manifest` is what `manifest.json` will hold.
+    """
+
+    run_id: str
+    book: Book
+    baselines: tuple[Book, ...]
+    risk_free: FloatArray
+    decisions: tuple[Decision, ...]
+    verdicts: tuple[Verdict, ...]
+    orders: tuple[OrderRecord, ...]
+    fills: tuple[FillRecord, ...]
+    outcomes: tuple[Outcome, ...]
+    manifest: dict[str, Any]
+    notes: tuple[str, ...] = field(default=())
