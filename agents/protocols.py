@@ -26,6 +26,7 @@ from agents.messages import (
     Proposal,
     Reward,
     Route,
+    TrackRecord,
     Verdict,
 )
 
@@ -85,18 +86,32 @@ class Allocator(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """One closed outcome beside what led to it: the route, the opinions and the reward."""
+
+    route: Route
+    opinions: tuple[Opinion, ...]
+    outcome: Outcome
+    reward: float
+
+
 class Mind(Protocol):
     """Whatever can turn a case into a decision: the hierarchy, or a baseline."""
 
     name: str
     needs_features: bool
 
+    def track(self) -> tuple[TrackRecord, ...]:
+        """Return the juniors' track records so far, for the next case."""
+        ...
+
     def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
         """Return the decision on a case; never reads a clock."""
         ...
 
-    def learn(self, outcomes: Sequence[Outcome], rewards: Sequence[Reward]) -> None:
-        """Take in closed outcomes."""
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        """Take in closed outcomes, in the order in which they closed."""
         ...
 
 

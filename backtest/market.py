@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
+from config.errors import DataError
 
 type PriceBasis = Literal["unadjusted", "split_adjusted", "adjusted"]
 
@@ -25,6 +26,9 @@ BAR_COLUMNS = ("symbol", "ts_open", "ts_close", "open", "high", "low", "close", 
 # columns of `MarketData.actions`: `ts` is the opening of the ex-date's session; `split` is new
 # shares per old share (1.0: none); `dividend` is cash per share held before the opening
 ACTION_COLUMNS = ("symbol", "ts", "split", "dividend")
+
+
+MACRO_HISTORY_NS = 400 * 86_400_000_000_000  # slow series: the newest value before a window
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def canonical(market: MarketData) -> MarketData:
             sorted(items, key=lambda x: (x.ts_init, x.ts_event, x.symbol, msgspec.json.encode(x)))
         )
 
-    floats = {c: np.float64 for c in ("open", "high", "low", "close", "volume")}
+    floats = dict.fromkeys(("open", "high", "low", "close", "volume"), np.float64)
     bars = market.bars[list(BAR_COLUMNS)].astype(
         {"ts_open": np.int64, "ts_close": np.int64, **floats}
     )
@@ -98,3 +102,32 @@ def canonical(market: MarketData) -> MarketData:
         fundamentals=sort(market.fundamentals),
         macro=tuple(sorted(market.macro, key=lambda m: (m.ts_init, m.ts_event, m.series))),
     )
+
+
+def window(market: MarketData, start: str | None, warmup_sessions: int) -> tuple[MarketData, int]:
+    """
+    Return the market from `warmup_sessions` before `start` on, and the first deciding stamp.
+
+    The stamp is the close of the first session on or after `start` (a date; None: as soon as
+    half of the data, at most `warmup_sessions`, has warmed the features up). Reports known
+    before the window stay, for their history. Raises DataError if no session is left.
+    """
+    closes = np.asarray(market.session_closes, dtype=np.int64)
+    if start is None:
+        first = min(warmup_sessions, len(closes) // 2)
+    else:
+        first = int(np.searchsorted(closes, pd.Timestamp(start, tz="UTC").value))
+    if first >= len(closes):
+        raise DataError(f"expected a session on or after {start}, was none in {market.name}")
+    begin = int(closes[max(0, first - warmup_sessions)]) if first > warmup_sessions else 0
+    bars = market.bars[market.bars["ts_open"] > begin].reset_index(drop=True)
+    actions = market.actions[market.actions["ts"] > begin].reset_index(drop=True)
+    kept = replace(
+        market,
+        bars=bars,
+        actions=actions,
+        session_closes=tuple(ts for ts in market.session_closes if ts > begin),
+        news=tuple(item for item in market.news if item.ts_init > begin),
+        macro=tuple(m for m in market.macro if m.ts_init > begin - MACRO_HISTORY_NS),
+    )
+    return kept, int(closes[first])

@@ -73,13 +73,31 @@ class LimitSettings(_Settings, frozen=True, kw_only=True):
     max_gross: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.0
     max_var: Frac = 0.02  # one-day 99% filtered historical simulation
     max_correlation: NonNegative = 0.7
+    headroom: Frac = 0.95  # targets are cut to this share of a limit, so that drift has room
     stop_loss: Frac = 0.02
+    stop_cooldown_sessions: Annotated[int, Meta(ge=0)] = 5  # before a stopped one may grow again
     max_drawdown: Frac = 0.25  # the breaker: beyond it the book is only reduced
     price_collar: Frac = 0.20  # refuse increases this far from the last close
     stale_sessions: Count = 3  # no increase on a price older than this
     max_orders_per_session: Count = 500
     min_history: Count = 60  # sessions of returns before an instrument may be bought
     kill_switch: bool = False
+
+
+UNLIMITED = LimitSettings(
+    max_position=1.0,
+    max_group=1.0,
+    max_var=1.0,
+    max_correlation=1e9,
+    headroom=0.99,  # the rest pays the costs of getting in
+    stop_loss=1.0,
+    stop_cooldown_sessions=0,
+    max_drawdown=1.0,
+    price_collar=1.0,
+    min_history=1,
+    max_orders_per_session=1_000_000,
+)
+"""No limit but gross: what an ungated baseline runs under."""
 
 
 class SupervisorSettings(_Settings, frozen=True, kw_only=True):

@@ -1,0 +1,137 @@
+"""
+Case -> Decision: the whole path, in one readable function.
+
+The hierarchy works in rounds over the whole universe: the supervisor routes every instrument at
+once, each junior is asked once about all that it was routed, the strategist is asked once about
+all opinions, and the allocator places capital. What it learns from closed outcomes - routes'
+rewards and juniors' track records - is all of its state. It knows no venue, no clock, no store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from agents.features import routing_context
+from agents.messages import (
+    JUNIORS,
+    Abstention,
+    Case,
+    Decision,
+    JuniorName,
+    Opinion,
+    TrackRecord,
+)
+from agents.protocols import Allocator, Junior, Lesson, Panel, Strategist
+from agents.supervisor.neural_ucb import NeuralUCB
+from config.errors import ConfigError
+
+SUPERVISOR_FILE = "supervisor.npz"
+TRACK_FILE = "track.json"
+TRACK_LENGTH = 1_000  # closed opinions that a junior's hit rate remembers
+
+
+class Hierarchy:
+    """
+    The supervisor, the juniors, the strategist and the allocator as one mind.
+
+    `name` tells the minds apart in decisions and reports.
+    """
+
+    needs_features = True
+
+    def __init__(
+        self,
+        supervisor: NeuralUCB,
+        juniors: Mapping[JuniorName, Junior],
+        strategist: Strategist,
+        allocator: Allocator,
+        *,
+        name: str = "rules",
+    ) -> None:
+        self.name = name
+        self.supervisor = supervisor
+        self.juniors = dict(juniors)
+        self.strategist = strategist
+        self.allocator = allocator
+        self.hits: dict[JuniorName, deque[bool]] = {
+            junior: deque(maxlen=TRACK_LENGTH) for junior in JUNIORS
+        }
+
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+        """Return the decision on a case, to be acted on `latency_ns` after its stamp."""
+        symbols = [state.symbol for state in case.instruments]
+        routes = self.supervisor.select(routing_context(case), symbols)
+
+        answers: list[Opinion | Abstention] = []
+        for name, junior in self.juniors.items():
+            asked = [route.symbol for route in routes if name in route.juniors]
+            answers += junior.opine(case, asked)
+        opinions = tuple(a for a in answers if isinstance(a, Opinion))
+        abstentions = tuple(a for a in answers if isinstance(a, Abstention))
+
+        proposals = tuple(self.strategist.propose(case, opinions))
+        allocation = self.allocator.allocate(case, panel, proposals)
+        delivered = case.ts_init + latency_ns
+        return Decision(
+            decision_id=case.decision_id,
+            ts_event=case.ts_init,
+            ts_init=delivered,
+            expires=delivered + expiry_ns,
+            trigger=case.trigger,
+            minds=self.name,
+            routes=tuple(routes),
+            opinions=opinions,
+            abstentions=abstentions,
+            proposals=proposals,
+            allocation=allocation,
+        )
+
+    def track(self) -> tuple[TrackRecord, ...]:
+        """Return each junior's hits and calls over its last closed opinions."""
+        return tuple(
+            TrackRecord(junior=name, hits=sum(hits), calls=len(hits))
+            for name, hits in self.hits.items()
+        )
+
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        """Update the track records and the supervisor; a neutral opinion is no call."""
+        for lesson in lessons:
+            for opinion in lesson.opinions:
+                move = lesson.outcome.instrument_return
+                if opinion.score != 0 and move != 0:
+                    self.hits[opinion.junior].append((opinion.score > 0) == (move > 0))
+            context = np.asarray(lesson.route.context)
+            self.supervisor.update(context, lesson.route.arm, lesson.reward)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of everything that was learned."""
+        return hashlib.sha256(self.supervisor.digest.encode() + self._track_json()).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write all learned state into a folder: a named snapshot."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.supervisor.save(folder / SUPERVISOR_FILE)
+        (folder / TRACK_FILE).write_bytes(self._track_json())
+
+    def load(self, folder: Path) -> None:
+        """Go on from a snapshot. Raises ConfigError where the folder holds none."""
+        for name in (SUPERVISOR_FILE, TRACK_FILE):
+            if not (folder / name).is_file():
+                raise ConfigError(f"expected a snapshot with {name} in {folder}, was none")
+        self.supervisor = NeuralUCB.load(folder / SUPERVISOR_FILE)
+        hits = msgspec.json.decode(
+            (folder / TRACK_FILE).read_bytes(), type=dict[JuniorName, list[bool]]
+        )
+        for name, kept in self.hits.items():
+            kept.clear()
+            kept.extend(hits[name])
+
+    def _track_json(self) -> bytes:
+        return msgspec.json.encode({name: list(hits) for name, hits in self.hits.items()})

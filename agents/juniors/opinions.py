@@ -1,0 +1,52 @@
+"""
+How a rule-backed junior's finding becomes an opinion: rounding, bounds and the id.
+
+It knows no rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from agents.messages import Case, JuniorName, Opinion
+
+
+def form_opinion(
+    case: Case,
+    junior: JuniorName,
+    symbol: str,
+    score: float,
+    confidence: float,
+    evidence: Sequence[str],
+    rationale: str,
+    model: str,
+) -> Opinion:
+    """Return the opinion, its score clipped to -2..2 and both numbers rounded to four digits."""
+    score = round(min(max(score, -2.0), 2.0), 4) + 0.0  # no negative zero
+    confidence = round(min(max(confidence, 0.0), 1.0), 4)
+    return Opinion(
+        opinion_id=opinion_id(case.ts_event, junior, symbol, score, confidence, evidence),
+        junior=junior,
+        symbol=symbol,
+        score=score,
+        confidence=confidence,
+        evidence=tuple(evidence),
+        rationale=rationale,
+        model=model,
+    )
+
+
+def opinion_id(
+    ts_event: int,
+    junior: JuniorName,
+    symbol: str,
+    score: float,
+    confidence: float,
+    evidence: Sequence[str],
+) -> str:
+    """Return the first 16 hex digits of the SHA-256 of what an opinion says and rests on."""
+    content = "\x1f".join(
+        (str(ts_event), junior, symbol, repr(score), repr(confidence), *evidence)
+    )
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

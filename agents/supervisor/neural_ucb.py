@@ -1,0 +1,306 @@
+"""
+NeuralUCB: the contextual bandit that chooses a route for every instrument.
+
+Sources: Zhou, Li & Gu 2020, NeuralUCB, Algorithm 1 (network mean, gradient bonus, 1/m scaling);
+Riquelme, Tucker & Snoek 2018, NeuralLinear (a precision per arm over the last hidden layer, the
+default here). The score of an arm is
+
+    mean + nu * sigma * sqrt(phiᵀ A⁻¹ phi),   phi = [last hidden layer / sqrt(hidden), 1]
+
+in reward units. Departures: rewards are standardised by the memory's mean and deviation; sigma,
+the deviation of the net's recent errors, scales the bonus, so that nu has no unit and 1.0 means
+the same on any reward; nu decays geometrically, once a training round, instead of following the
+paper's confidence radius; the net goes on learning from where it was instead of from its first
+weights. When training has moved the features, `last_layer` rebuilds its matrices from memory, in
+rounds 1, 2, 4, 8 and every 16th; `diagonal` and `full` keep each gradient as it was, as in the
+paper. It knows no juniors, prices or clock: what a route costs is in the reward that it is told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.messages import Route
+from agents.protocols import FloatArray
+from agents.supervisor.network import INPUTS, LAYERS, RewardNet, Weights, encode
+from agents.supervisor.precision import Precision
+from agents.supervisor.routing import (
+    ARMS,
+    CONTEXT_SIZE,
+    check_contexts,
+    check_feedback,
+    make_routes,
+)
+from agents.supervisor.state import digest_of, read_state, write_state
+from config.errors import ConfigError, DataError
+from config.settings import SupervisorSettings
+
+STEPS_PER_ROUND = 16  # gradient steps, each on one batch drawn from memory
+REBUILD_EVERY = 16  # rounds, after the first ones
+FORMAT = 1
+FULL_LIMIT = 4096  # parameters, in a whole gradient matrix
+
+
+class NeuralUCB:
+    """
+    A supervisor that learns from every closed outcome.
+
+    The same seed and the same calls give the same bytes; `digest` is the hash of all that was
+    learned, and a saved and loaded learner goes on exactly as the one that was saved.
+    """
+
+    def __init__(self, settings: SupervisorSettings, seed: int) -> None:
+        self.settings = settings
+        self.nu = settings.exploration
+        self.rounds = 0
+        self.updates = 0
+        self._generator = np.random.default_rng(seed)
+        self._net = RewardNet(settings.hidden, self._generator)
+        self._optimiser = torch.optim.Adam(
+            self._net.parameters(), lr=settings.learning_rate, fused=True
+        )
+        self._weights = Weights.of(self._net)
+        self._contexts = np.zeros((settings.memory, CONTEXT_SIZE))
+        self._actions = np.zeros(settings.memory, dtype=np.int64)
+        self._rewards = np.zeros(settings.memory)
+        self._mean, self._scale, self._sigma = 0.0, 1.0, 1.0
+        size = settings.hidden + 1
+        if settings.precision != "last_layer":
+            size = sum(p.numel() for p in self._net.parameters())
+        if settings.precision == "full" and size > FULL_LIMIT:
+            raise ConfigError(
+                f"expected a net of at most {FULL_LIMIT} parameters for supervisor.precision "
+                f"full, was {size}: lower supervisor.hidden or use last_layer"
+            )
+        self._precision = Precision(
+            size, settings.regularisation, diagonal=settings.precision == "diagonal"
+        )
+
+    @classmethod
+    def fresh(cls, settings: SupervisorSettings, seed: int) -> Self:
+        """Return the fresh prior: the state that a backtest starts from unless told otherwise."""
+        return cls(settings, seed)
+
+    def select(self, contexts: FloatArray, symbols: Sequence[str]) -> list[Route]:
+        """
+        Return the route with the highest upper confidence bound for each instrument.
+
+        Shapes: contexts (N, 16) -> N routes, propensity 1. A tie goes to the lowest arm.
+        Raises DataError on another shape or a number that is not finite.
+        """
+        contexts = check_contexts(contexts, symbols)
+        mean, width = self.estimate(contexts)
+        return make_routes(contexts, symbols, mean + self.nu * width)
+
+    def estimate(self, contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """
+        Return each arm's expected reward and its standard error, both in reward units.
+
+        Shapes: contexts (N, 16) -> (N, 7), (N, 7).
+        """
+        n = len(contexts)
+        encoded = encode(np.repeat(contexts, ARMS, axis=0), np.tile(np.arange(ARMS), n))
+        _, last = self._weights.hidden(encoded)
+        mean = self._mean + self._scale * self._weights.predict(last).reshape(n, ARMS)
+        width = self._precision.width(self._features(encoded)).reshape(n, ARMS)
+        return mean, self._scale * self._sigma * width
+
+    def update(self, context: FloatArray, action: int, reward: float) -> None:
+        """
+        Learn from one closed outcome; every `train_every`-th call trains the network.
+
+        Shapes: context (16,). Raises DataError if an argument is out of range or not finite.
+        """
+        context = np.asarray(context, dtype=np.float64)
+        check_feedback(context[None], [action], [reward])
+        self._precision.add(self._features(encode(context[None], [action]))[0])
+        self._remember(context, action, reward)
+        if self.updates % self.settings.train_every == 0:
+            self._train_round()
+
+    def update_batch(
+        self, contexts: FloatArray, actions: Sequence[int], rewards: Sequence[float]
+    ) -> None:
+        """Learn from outcomes in their order, as by `update`; shapes: contexts (N, 16)."""
+        check_feedback(np.asarray(contexts), actions, rewards)
+        for context, action, reward in zip(contexts, actions, rewards, strict=True):
+            self.update(context, int(action), float(reward))
+
+    def fit(self, encoded: Tensor, rewards: Tensor, weights: Tensor | None = None) -> float:
+        """
+        Take one gradient step on the squared error and return it.
+
+        Shapes: encoded (B, 51), rewards (B,), standardised, and their weights (B,): float32.
+        """
+        self._optimiser.zero_grad()
+        error = (self._net(encoded) - rewards) ** 2
+        loss = error.mean() if weights is None else (weights * error).mean()
+        loss.backward()
+        self._optimiser.step()
+        return loss.item()
+
+    def standardise(self) -> None:
+        """Take the reward's mean and deviation from memory."""
+        rewards = self._rewards[: self.remembered]
+        self._mean = float(rewards.mean())
+        self._scale = float(rewards.std()) or 1.0
+
+    def settle(self, rounds: int, mean_squared_error: float) -> None:
+        """Count training rounds as done: copy the weights out, decay nu, rebuild when due."""
+        self.rounds += rounds
+        self.nu = self.settings.exploration * self.settings.exploration_decay**self.rounds
+        self._sigma = float(np.sqrt(mean_squared_error))
+        self._weights = Weights.of(self._net)
+        early = self.rounds < REBUILD_EVERY and self.rounds.bit_count() == 1
+        due = rounds > 1 or early or self.rounds % REBUILD_EVERY == 0
+        if due and self.settings.precision == "last_layer":
+            self._precision.rebuild(self._gram())
+
+    def remember(
+        self, contexts: FloatArray, actions: NDArray[np.int64], rewards: FloatArray
+    ) -> None:
+        """Put outcomes into memory without learning yet; shapes: contexts (N, 16)."""
+        check_feedback(contexts, actions.tolist(), rewards.tolist())
+        for context, action, reward in zip(contexts, actions, rewards, strict=True):
+            self._remember(context, int(action), float(reward))
+
+    @property
+    def remembered(self) -> int:
+        """How many outcomes the memory holds."""
+        return min(self.updates, self.settings.memory)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all learned state: weights, optimiser, precision, memory, generator."""
+        return digest_of(self._state())
+
+    def save(self, path: Path) -> None:
+        """Write all state to one .npz file, atomically."""
+        write_state(path, self._state())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """
+        Return the learner that was saved.
+
+        Raises DataError if the file is missing, damaged, or of another format.
+        """
+        arrays = read_state(path)
+        try:
+            header = json.loads(arrays["header"].tobytes())
+            if header["format"] != FORMAT:
+                raise DataError(f"expected state format {FORMAT}, was {header['format']}")
+            learner = cls(msgspec.convert(header["settings"], SupervisorSettings), seed=0)
+            learner._restore(header, arrays)
+        except (KeyError, ValueError, TypeError, msgspec.ValidationError) as e:
+            raise DataError(
+                f"expected a supervisor state in {path.name}, was one with a fault: {e}"
+            ) from e
+        return learner
+
+    def _features(self, encoded: FloatArray) -> FloatArray:
+        root = np.sqrt(self.settings.hidden)
+        if self.settings.precision != "last_layer":
+            return self._weights.gradients(encoded) / root
+        _, last = self._weights.hidden(encoded)
+        return np.concatenate([last / root, np.ones((len(last), 1))], axis=1)
+
+    def _remember(self, context: FloatArray, action: int, reward: float) -> None:
+        slot = self.updates % self.settings.memory
+        self._contexts[slot] = context
+        self._actions[slot] = action
+        self._rewards[slot] = reward
+        self.updates += 1
+
+    def _train_round(self) -> None:
+        self.standardise()
+        shape = (STEPS_PER_ROUND, self.settings.batch_size)
+        picks = self._generator.integers(0, self.remembered, shape)
+        encoded = encode(self._contexts[picks.ravel()], self._actions[picks.ravel()])
+        inputs = torch.from_numpy(encoded.astype(np.float32)).reshape(*shape, INPUTS)
+        standard = (self._rewards[picks] - self._mean) / self._scale
+        rewards = torch.from_numpy(standard.astype(np.float32))
+        with one_thread():
+            losses = [self.fit(*batch) for batch in zip(inputs, rewards, strict=True)]
+            self.settle(1, float(np.mean(losses)))
+
+    def _gram(self) -> FloatArray:
+        n = self.remembered
+        encoded = encode(self._contexts[:n], self._actions[:n]).astype(np.float32)
+        with torch.no_grad():
+            last = self._net.features(torch.from_numpy(encoded)).double()
+            last /= np.sqrt(self.settings.hidden)
+            phi = torch.cat([last, torch.ones((n, 1), dtype=torch.float64)], dim=1)
+            return (phi.T @ phi).numpy()
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        n = self.remembered
+        header = {
+            "format": FORMAT,
+            "settings": msgspec.to_builtins(self.settings),
+            "generator": self._generator.bit_generator.state,
+            "rounds": self.rounds,
+            "updates": self.updates,
+            "nu": self.nu,
+            "mean": self._mean,
+            "scale": self._scale,
+            "sigma": self._sigma,
+        }
+        text = json.dumps(header, sort_keys=True).encode()
+        arrays: dict[str, NDArray[Any]] = {
+            "header": np.frombuffer(text, dtype=np.uint8),
+            "memory.contexts": self._contexts[:n],
+            "memory.actions": self._actions[:n],
+            "memory.rewards": self._rewards[:n],
+            "precision": self._precision.inverse,
+        }
+        for name, parameter in zip(LAYERS, self._net.parameters(), strict=True):
+            arrays[f"net.{name}"] = parameter.detach().numpy()
+            for key, value in self._optimiser.state.get(parameter, {}).items():
+                arrays[f"adam.{name}.{key}"] = value.numpy()
+        return arrays
+
+    def _restore(self, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        self._generator.bit_generator.state = header["generator"]
+        self.rounds, self.updates, self.nu = header["rounds"], header["updates"], header["nu"]
+        self._mean, self._scale = header["mean"], header["scale"]
+        self._sigma = header["sigma"]
+        n = self.remembered
+        self._contexts[:n] = arrays["memory.contexts"]
+        self._actions[:n] = arrays["memory.actions"]
+        self._rewards[:n] = arrays["memory.rewards"]
+        if arrays["precision"].shape != self._precision.inverse.shape:
+            raise ValueError(f"precision of shape {arrays['precision'].shape}")
+        self._precision.inverse = arrays["precision"]
+        with torch.no_grad():
+            for name, parameter in zip(LAYERS, self._net.parameters(), strict=True):
+                parameter.copy_(torch.from_numpy(arrays[f"net.{name}"]))
+                moments = {
+                    key: torch.from_numpy(arrays[f"adam.{name}.{key}"])
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"adam.{name}.{key}" in arrays
+                }
+                if moments:
+                    self._optimiser.state[parameter] = moments
+        self._weights = Weights.of(self._net)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread inside, where the order of a sum decides its last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

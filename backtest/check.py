@@ -1,0 +1,166 @@
+"""
+What is wrong or odd in a source: everything that can be listed, not only the first thing.
+
+`open_source` stops at the first fault; this reads on, leaves the faulty rows out, and reports
+per symbol what remains, with what a person should look at before trusting it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from backtest.market import MarketData, PriceBasis
+from backtest.sessions import day_text, session_day
+from config.errors import ConfigError
+
+BIG_JUMP = 0.40
+
+
+class SymbolCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One symbol's bars and what goes with them.
+
+    `gaps` counts sessions without a bar between its first and last; `jumps` are the days whose
+    close moved by more than 40% without an action; `first` and `last` are days.
+    """
+
+    symbol: str
+    bars: int
+    first: str
+    last: str
+    gaps: int
+    jumps: tuple[str, ...]
+    zero_volume: int
+    splits: int
+    dividends: int
+    news: int
+    fundamentals: int
+
+
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A source's check. `problems` are what `open_source` would refuse, empty when it would not;
+    `notes` are the choices and omissions that a report will show.
+    """
+
+    name: str
+    rows: tuple[SymbolCheck, ...]
+    sessions: int
+    step_ns: int
+    price_basis: PriceBasis | None
+    macro_series: dict[str, int]
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the source can be opened as it is."""
+        return not self.problems
+
+
+def check_source(
+    name: str,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    symbols: Sequence[str] = (),
+    seed: int = 0,
+) -> CheckReport:
+    """
+    Return the check of a source, named as for `open_source`.
+
+    Never raises for a fault of the data or of the range: it is a line of `problems`.
+    """
+    problems: list[str] = []
+    try:
+        market = _open(name, seed, problems)
+    except ConfigError as e:
+        return _report(name, None, [*problems, str(e)])
+    try:
+        from backtest.sources.opening import cut
+
+        market = cut(market, start, end, symbols)
+    except ConfigError as e:
+        problems.append(str(e))
+    return _report(name, market, problems)
+
+
+def _open(name: str, seed: int, problems: list[str]) -> MarketData:
+    from backtest.catalog import find_catalog
+    from backtest.sources.folder import read_sources
+    from backtest.sources.opening import PACKAGED, SIMULATOR, open_source, source_paths
+
+    if name in (*PACKAGED, SIMULATOR) or find_catalog(name) is not None:
+        return open_source(name, seed=seed)
+    return read_sources(source_paths(name), problems)
+
+
+def _report(name: str, market: MarketData | None, problems: Sequence[str]) -> CheckReport:
+    lines = tuple(dict.fromkeys(problems))
+    if market is None:
+        return CheckReport(
+            name=name,
+            rows=(),
+            sessions=0,
+            step_ns=0,
+            price_basis=None,
+            macro_series={},
+            notes=(),
+            problems=lines,
+        )
+    closes = np.asarray(market.session_closes, dtype=np.int64)
+    news = Counter(n.symbol for n in market.news)
+    reports = Counter(f.symbol for f in market.fundamentals)
+    actions = {str(s): g for s, g in market.actions.groupby("symbol")}
+    none = market.actions.iloc[:0]
+    rows = tuple(
+        _check(str(s), bars, actions.get(str(s), none), closes, news[str(s)], reports[str(s)])
+        for s, bars in market.bars.groupby("symbol", sort=True)
+    )
+    return CheckReport(
+        name=name,
+        rows=rows,
+        sessions=len(closes),
+        step_ns=market.step_ns,
+        price_basis=market.price_basis,
+        macro_series=dict(sorted(Counter(m.series for m in market.macro).items())),
+        notes=market.notes,
+        problems=lines,
+    )
+
+
+def _check(
+    symbol: str,
+    bars: pd.DataFrame,
+    actions: pd.DataFrame,
+    closes: np.ndarray,
+    news: int,
+    fundamentals: int,
+) -> SymbolCheck:
+    opens, ends = bars["ts_open"].to_numpy(np.int64), bars["ts_close"].to_numpy(np.int64)
+    days = np.unique(session_day(ends))
+    spanned = session_day(closes)
+    spanned = spanned[(spanned >= days[0]) & (spanned <= days[-1])]
+    price = bars["close"].to_numpy(np.float64)
+    move = np.abs(price[1:] / price[:-1] - 1)
+    acted = np.searchsorted(opens, actions["ts"].to_numpy(np.int64))
+    jump = np.append(False, move > BIG_JUMP)
+    jump[acted[acted < len(jump)]] = False
+    return SymbolCheck(
+        symbol=symbol,
+        bars=len(bars),
+        first=day_text(days[0]),
+        last=day_text(days[-1]),
+        gaps=int((~np.isin(spanned, days)).sum()),
+        jumps=tuple(day_text(d) for d in session_day(ends[jump])),
+        zero_volume=int((bars["volume"] == 0).sum()),
+        splits=int((actions["split"] != 1.0).sum()),
+        dividends=int((actions["dividend"] > 0).sum()),
+        news=news,
+        fundamentals=fundamentals,
+    )

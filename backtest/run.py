@@ -1,0 +1,193 @@
+"""
+A backtest: the hierarchy and the baselines over one market, from one named start state.
+
+`plan_run` says what will be run and under which `run_id`; `run_backtest` runs it. The id is the
+hash of everything that can change a result - data, settings, minds, start state, code, seed - so
+that two runs of one id are the same run. It knows no store and no files: `ops` hands in a writer
+and writes what comes back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from agents.baselines import BASELINES
+from agents.hierarchy import Hierarchy
+from agents.messages import Decision, FillRecord, OrderRecord, Outcome, Verdict
+from agents.protocols import ExperienceWriter
+from backtest.cash import YEAR_NS
+from backtest.engine import BookRun, run_book
+from backtest.feed import make_feed
+from backtest.market import MarketData, window
+from backtest.results import FloatArray, IntArray, RunResult
+from config.settings import UNLIMITED, Settings
+
+PACKAGES = ("strategies", "agents", "learning", "backtest", "live", "config", "ops")
+LIBRARIES = ("nautilus_trader", "numpy", "pandas", "torch", "skfolio", "scikit-learn", "scipy")
+BASELINE_LIMITS = "baselines run twice: under the hierarchy's gate, and with gross alone limited"
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What will be run: the windowed market, the first deciding stamp and the run's identity."""
+
+    market: MarketData
+    settings: Settings
+    mind: Hierarchy
+    decide_from: int
+    run_id: str
+    manifest: dict[str, Any]
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions each book goes through."""
+        return len(self.market.session_closes)
+
+    @property
+    def books(self) -> int:
+        """How many books are run."""
+        return 1 + 2 * len(BASELINES)
+
+
+def plan_run(market: MarketData, settings: Settings, mind: Hierarchy, start_state: str) -> RunPlan:
+    """
+    Return the plan of a run; `start_state` names the snapshot that `mind` was built on.
+
+    The identity does not depend on where the data lie: they count by their content.
+    """
+    kept, decide_from = window(market, settings.data.start, settings.desk.panel_sessions + 1)
+    placeless = msgspec.structs.replace(
+        settings, data=msgspec.structs.replace(settings.data, source="")
+    )
+    identity = {
+        "data": kept.digest,
+        "decide_from": decide_from,
+        "config": placeless.digest,
+        "minds": {
+            "kind": mind.name,
+            "juniors": {name: junior.model for name, junior in mind.juniors.items()},
+            "strategist": mind.strategist.model,
+        },
+        "start_state": mind.digest,
+        "code": code_version(),
+        "seed": settings.seed,
+    }
+    run_id = hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:24]
+    manifest = {
+        "run_id": run_id,
+        **identity,
+        "start_state_name": start_state,
+        "source": market.name,
+        "price_basis": market.price_basis,
+        "python": platform.python_version(),
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "settings": msgspec.to_builtins(settings),
+    }
+    return RunPlan(kept, settings, mind, decide_from, run_id, manifest)
+
+
+def run_backtest(
+    plan: RunPlan,
+    *,
+    writer: ExperienceWriter | None = None,
+    on_session: Callable[[str, int], None] | None = None,
+) -> RunResult:
+    """
+    Run a plan. `on_session` is told the book's name and each session's stamp.
+
+    Raises RunIncomplete when a book did not get to the end of the data.
+    """
+    settings, market = plan.settings, plan.market
+    feed = make_feed(market, settings.market)
+
+    def run(mind: Any, name: str, gated: bool, writer: ExperienceWriter | None) -> BookRun:
+        return run_book(
+            market,
+            feed,
+            settings,
+            mind,
+            name=name,
+            limits=settings.limits if gated else UNLIMITED,
+            gated=gated,
+            decide_from=plan.decide_from,
+            writer=writer,
+            on_session=None if on_session is None else lambda ts: on_session(name, ts),
+        )
+
+    own = run(plan.mind, "hierarchy", True, writer)
+    baselines = [
+        run(make(), make().name, gated, None).book for make in BASELINES for gated in (False, True)
+    ]
+    return RunResult(
+        run_id=plan.run_id,
+        book=own.book,
+        baselines=tuple(baselines),
+        risk_free=risk_free_returns(market, own.book.ts),
+        decisions=own.records.of(Decision),
+        verdicts=own.records.of(Verdict),
+        orders=own.records.of(OrderRecord),
+        fills=own.records.of(FillRecord),
+        outcomes=own.records.of(Outcome),
+        manifest={**plan.manifest, "end_state": plan.mind.digest, "cash_flows": own.cash_flows},
+        notes=_notes(plan, own),
+    )
+
+
+def risk_free_returns(market: MarketData, ts: IntArray) -> FloatArray:
+    """Return the interest (act/365) of each session at the rate known when it began."""
+    known = np.array([m.ts_init for m in market.macro if m.series == "risk_free"], dtype=np.int64)
+    rates = np.array([0.0] + [m.value for m in market.macro if m.series == "risk_free"])
+    returns = np.zeros(len(ts))
+    at = np.searchsorted(known, ts[:-1], side="right")
+    returns[1:] = rates[at] * np.diff(ts) / YEAR_NS
+    return returns
+
+
+@cache
+def code_version() -> str:
+    """Return the hash of Quarterdeck's own source files."""
+    root = Path(__file__).resolve().parents[1]
+    h = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            h.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return h.hexdigest()[:24]
+
+
+def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
+    market, settings = plan.market, plan.settings
+    notes = list(market.notes)
+    notes.append("allocator: baseline, untrained (hierarchical risk parity, Black-Litterman)")
+    notes.append(f"minds: {plan.mind.name}, rule-backed; no trained model was used")
+    if not any(m.series == "risk_free" for m in market.macro):
+        notes.append("no risk-free rate in the data: idle cash earns nothing, excess is over zero")
+    notes.append(
+        f"costs: {settings.market.cost_frac:.4f} of notional per fill unless the instrument has "
+        f"its own, {settings.market.spread_bps:g} bps spread, slippage of a tick with "
+        f"probability {settings.market.slippage_probability:g}"
+    )
+    own_costs = _own_costs(market.instruments)
+    if own_costs:
+        notes.append(f"own costs (bps per fill): {own_costs}")
+    if own.dropped_decisions:
+        notes.append(f"{own.dropped_decisions} decisions arrived after their expiry")
+    if own.unpriced_routes:
+        notes.append(f"{own.unpriced_routes} routes had no price before their horizon's end")
+    if own.open_routes:
+        notes.append(f"{own.open_routes} routes were open at the end and have no outcome")
+    notes.append(BASELINE_LIMITS)
+    return tuple(notes)
+
+
+def _own_costs(instruments: Sequence[Any]) -> str:
+    return ", ".join(f"{i.symbol} {i.cost_bps:g}" for i in instruments if i.cost_bps is not None)

@@ -1,0 +1,124 @@
+"""
+Trading sessions: when a market opens and closes, and when a dated fact may first be acted on.
+
+An exchange's sessions come from exchange_calendars (half days included); "24x5" is the calendar
+of FX and CFDs, whose session is the UTC day. All days are counted from 1970-01-01 and all
+stamps are UTC nanoseconds. It reads no clock: the span of years is given.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.errors import ConfigError
+
+type IntArray = NDArray[np.int64]
+
+DAY_NS = 86_400_000_000_000
+AROUND_THE_CLOCK = "24x5"
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """
+    The sessions of one calendar over a span of years, in order.
+
+    Shapes: days, opens, closes (T,).
+    """
+
+    name: str
+    timezone: str
+    days: IntArray
+    opens: IntArray
+    closes: IntArray
+
+    def find(self, days: IntArray) -> IntArray:
+        """Return the position of each day's session, -1 where the day has none."""
+        at = np.searchsorted(self.days, days)
+        inside = np.minimum(at, len(self.days) - 1)
+        return np.where(self.days[inside] == days, inside, -1).astype(np.int64)
+
+    def next_open(self, days: IntArray) -> IntArray:
+        """
+        Return the opening of the first session strictly after each day.
+
+        Past the calendar's end the answer is the largest int64: never.
+        """
+        opens = np.append(self.opens, np.iinfo(np.int64).max)
+        return opens[np.searchsorted(self.days, days, side="right")].astype(np.int64)
+
+    def containing(self, stamps: IntArray) -> IntArray:
+        """Return the position of the session with open <= stamp < close, -1 if none."""
+        at = np.searchsorted(self.opens, stamps, side="right") - 1
+        inside = np.maximum(at, 0)
+        ok = (at >= 0) & (stamps < self.closes[inside])
+        return np.where(ok, inside, -1).astype(np.int64)
+
+
+@lru_cache(maxsize=32)
+def load_sessions(name: str, first_year: int, last_year: int) -> Sessions:
+    """
+    Return a calendar's sessions from January of one year to December of another.
+
+    `name` is an exchange_calendars code (XNYS, XLON, ...) or "24x5".
+    Raises ConfigError for a calendar that does not exist.
+    """
+    start, end = f"{first_year}-01-01", f"{last_year}-12-31"
+    if name == AROUND_THE_CLOCK:
+        days = np.arange(np.datetime64(start), np.datetime64(end) + np.timedelta64(1, "D")).astype(np.int64)
+        weekdays = days[(days + 3) % 7 < 5]  # day 0 was a Thursday
+        opens = weekdays * DAY_NS
+        return Sessions(name, "UTC", weekdays, opens, opens + DAY_NS)
+    import exchange_calendars
+
+    try:
+        with warnings.catch_warnings():
+            # exchange_calendars 4.13 reads Series.values of zoned stamps, deprecated in pandas 3.1
+            warnings.simplefilter("ignore", DeprecationWarning)
+            calendar = exchange_calendars.get_calendar(name, start=start, end=end)
+    except exchange_calendars.errors.InvalidCalendarName as e:
+        raise ConfigError(
+            f"expected a calendar of exchange_calendars or {AROUND_THE_CLOCK}, was {name!r}"
+        ) from e
+    days = calendar.sessions.as_unit("ns").asi8 // DAY_NS
+    return Sessions(
+        name,
+        str(calendar.tz),
+        days.astype(np.int64),
+        calendar.opens.dt.as_unit("ns").astype("int64").to_numpy(np.int64),
+        calendar.closes.dt.as_unit("ns").astype("int64").to_numpy(np.int64),
+    )
+
+
+def session_day(closes: IntArray) -> IntArray:
+    """Return the day of each session from its closing stamp (a close at midnight ends a day)."""
+    return np.asarray((closes - 1) // DAY_NS, dtype=np.int64)
+
+
+def day_text(day: int) -> str:
+    """Return a day as YYYY-MM-DD."""
+    return str(np.datetime64(int(day), "D"))
+
+
+def stamp_text(stamp: int) -> str:
+    """Return a stamp as an ISO date and time in UTC, to the second."""
+    return str(np.datetime64(int(stamp) // 1_000_000_000, "s")) + "Z"
+
+
+def parse_day(text: str, what: str) -> int:
+    """
+    Return the day that a YYYY-MM-DD text names.
+
+    Raises ConfigError if it names none.
+    """
+    try:
+        if len(text) != 10:
+            raise ValueError(text)
+        return int(np.datetime64(text, "D").astype(np.int64))
+    except ValueError as e:
+        raise ConfigError(f"expected {what} as YYYY-MM-DD, was {text!r}") from e

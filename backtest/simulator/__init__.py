@@ -1,0 +1,1 @@
+"""A market with a known answer: planted structure, a Bayes filter and two oracles."""

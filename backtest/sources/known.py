@@ -1,0 +1,106 @@
+"""
+What is known of an instrument without being told: its market, its sector, its money.
+
+FX, metals, oil and index CFDs are recognised by a small table; large US-listed companies have
+their present GICS sector, which a source's own sector file or source.yaml overrides. Sectors
+change rarely but do (GOOG and META moved in 2018): the table does not know when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.messages import AssetClass, Instrument
+from backtest.sources.manifest import InstrumentManifest
+
+VENUE = "SIM"
+
+# symbol -> (asset class, group, quote currency, lot size)
+# One unit of base currency is the smallest FX lot that any venue deals, and a hundredth of an
+# ounce, barrel or index point keeps a lot below 500 dollars, so that weights are not quantised.
+_CONTRACTS: dict[str, tuple[AssetClass, str, str, float]] = {
+    "EURUSD": ("forex", "forex", "USD", 1.0),
+    "GBPUSD": ("forex", "forex", "USD", 1.0),
+    "USDJPY": ("forex", "forex", "JPY", 1.0),
+    "XAUUSD": ("commodity", "commodity", "USD", 0.01),
+    "WTIUSD": ("commodity", "commodity", "USD", 0.01),
+    "BRENT": ("commodity", "commodity", "USD", 0.01),
+    "SPX500": ("index", "index", "USD", 0.01),
+    "NAS100": ("index", "index", "USD", 0.01),
+    "US30": ("index", "index", "USD", 0.01),
+}
+
+_SECTORS = {
+    "Communication Services": (
+        "ATVI CHL CHTR CMCSA DIS EA FB GOOG GOOGL META MTCH NFLX NTES SIRI T TMUS VZ"
+    ),
+    "Consumer Discretionary": (
+        "ABNB AMZN BABA BKNG CCL CPRT DLTR EBAY HD JD LOW LULU MAR MCD MELI NKE ORLY PCLN PDD "
+        "ROST SBUX TM TSLA"
+    ),
+    "Consumer Staples": "AGFS BUD COST KDP KHC KO MDLZ MNST MO PEP PG PM UL UN WBA WMT",
+    "Energy": "BP CVX IEP PTR RDS-B REX SLB SNP TOT XOM",
+    "Financials": "AXP BAC BCH BRK-A BRK-B BSAC C CODI GS HSBC JPM MA PYPL SPLP TRV V WFC",
+    "Health Care": (
+        "ABBV ALGN AMGN AZN BIIB CELG DHR DXCM GILD IDXX ILMN ISRG JNJ MDT MRK MRNA NVS PFE "
+        "REGN SGEN SNY UNH VRTX"
+    ),
+    "Industrials": ("ABB ADP BA CAT CSX CTAS FAST GD GE HON LMT MMM ODFL PAYX PCAR UPS UTX VRSK"),
+    "Information Technology": (
+        "AAPL ADBE ADI ADSK AMAT AMD ANSS ASML AVGO CDNS CRM CRWD CSCO CTSH DDOG DOCU ENPH "
+        "FTNT IBM INTC INTU KLAC LRCX MCHP MRVL MSFT MU NVDA NXPI ORCL PANW QCOM SNPS SPLK "
+        "SWKS TEAM TSM TXN VRSN WDAY ZM ZS"
+    ),
+    "Materials": "BBL BHP DOW",
+    "Real Estate": "AMT GMRE",
+    "Utilities": "AEP CEG D DUK EXC NEE NGG PCG PPL SO SRE XEL",
+}
+SECTOR_OF = {symbol: sector for sector, row in _SECTORS.items() for symbol in row.split()}
+
+
+def is_contract(symbol: str) -> bool:
+    """Tell whether a symbol is one of the known FX pairs, metals, oils or index CFDs."""
+    return symbol in _CONTRACTS
+
+
+def make_instrument(
+    symbol: str,
+    precision: int,
+    sectors: Mapping[str, str],
+    asset_class: AssetClass | None = None,
+    given: InstrumentManifest | None = None,
+) -> Instrument:
+    """Return an instrument's static facts; `given` wins over `asset_class` and the tables."""
+    given = given or InstrumentManifest()
+    known = _CONTRACTS.get(symbol)
+    kind = given.asset_class or asset_class or (known[0] if known else "equity")
+    if known and known[0] == kind:
+        group, currency, lot_size = known[1:]
+    elif kind == "equity":
+        group = sectors.get(symbol) or SECTOR_OF.get(symbol, "Unknown")
+        currency, lot_size = "USD", 1.0
+    else:
+        currency = symbol[3:6] if kind == "forex" and len(symbol) == 6 else "USD"
+        group, lot_size = kind, 1.0 if kind == "forex" else 0.01
+    return Instrument(
+        symbol=symbol,
+        venue=VENUE,
+        asset_class=kind,
+        group=given.group or group,
+        currency=given.currency or currency,
+        price_precision=precision if given.precision is None else given.precision,
+        lot_size=given.lot_size or lot_size,
+        cost_bps=given.cost_bps,
+        shortable=kind != "equity" if given.shortable is None else given.shortable,
+    )
+
+
+def printed_decimals(values: NDArray[np.float64], least: int, most: int) -> int:
+    """Return the fewest decimals, within the two bounds, that print all values as they are."""
+    for decimals in range(least, most):
+        if np.allclose(np.round(values, decimals), values, rtol=1e-12, atol=1e-12):
+            return decimals
+    return most

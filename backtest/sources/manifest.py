@@ -1,0 +1,90 @@
+"""
+`source.yaml`: what a folder's owner says of it, where the columns do not say enough.
+
+Every key is optional, an unknown one is refused with its path; docs/data.md is the reference.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from agents.messages import AssetClass
+from backtest.market import PriceBasis
+from config.errors import DataError
+
+FILE_NAME = "source.yaml"
+
+type FileKind = Literal[
+    "bars", "news", "fundamentals", "macro", "sectors", "actions", "closes", "ignore"
+]
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the parts: frozen, unknown keys refused."""
+
+
+class FileManifest(_Part, frozen=True, kw_only=True):
+    """
+    One file. `columns` maps canonical names to the file's own; `symbol` is the symbol of a file
+    that has no such column, or "stem" or "folder" to take the name of the file or its folder.
+    """
+
+    kind: FileKind | None = None
+    columns: dict[str, str] = {}
+    symbol: str | None = None
+    timezone: str | None = None
+    price_basis: PriceBasis | None = None
+    period: Literal["quarter", "annual"] | None = None
+
+
+class InstrumentManifest(_Part, frozen=True, kw_only=True):
+    """One instrument's static facts, each in place of what would be told from the data."""
+
+    asset_class: AssetClass | None = None
+    group: str | None = None
+    currency: Annotated[str, Meta(min_length=3, max_length=5)] | None = None
+    precision: Annotated[int, Meta(ge=0, le=9)] | None = None
+    lot_size: Annotated[float, Meta(gt=0)] | None = None
+    cost_bps: Annotated[float, Meta(ge=0)] | None = None
+    shortable: bool | None = None
+
+
+class Manifest(_Part, frozen=True, kw_only=True):
+    """The whole of a source.yaml."""
+
+    calendar: str | None = None
+    asset_class: AssetClass | None = None
+    price_basis: PriceBasis | None = None
+    timezone: str = "UTC"
+    non_sessions: Literal["refuse", "drop"] = "refuse"
+    files: dict[str, FileManifest] = {}
+    instruments: dict[str, InstrumentManifest] = {}
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """
+    Return a folder's source.yaml, or the defaults where there is none.
+
+    Raises DataError with the path of the wrong key, or of a file that is not there.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return Manifest()
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        reason = " ".join(str(e).split())
+        raise DataError(f"{FILE_NAME}: expected YAML, was unreadable: {reason}") from e
+    try:
+        manifest = msgspec.convert(tree, Manifest, strict=True)
+    except msgspec.ValidationError as e:
+        raise DataError(f"{FILE_NAME}: expected known keys and values, was {e}") from e
+    for name in manifest.files:
+        if not (folder / name).is_file():
+            raise DataError(f"{FILE_NAME}: expected files.{name} to be there, was missing")
+    return manifest

@@ -1,0 +1,121 @@
+"""
+The one way to open a source by name, cut to dates and symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from backtest.market import MarketData, canonical
+from backtest.sessions import day_text, parse_day, session_day
+from config.errors import ConfigError, DataError
+
+PACKAGED = ("packaged", "packaged:apple")
+SIMULATOR = "simulator"
+
+
+def open_source(
+    name: str,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    symbols: Sequence[str] = (),
+    seed: int = 0,
+) -> MarketData:
+    """
+    Return a source's market, in canonical order.
+
+    `name` is "packaged", "packaged:apple", "simulator", an imported catalog (its name or
+    folder), or a folder or file of CSV or Parquet; several joined by "+" are read together.
+    `start` (YYYY-MM-DD) drops nothing, earlier data being warm-up, but must lie in the data;
+    `end` drops all that became known after the last session on or before it. `symbols` keeps
+    those instruments only. `seed` is the simulator's.
+    Raises ConfigError or DataError, in one line, for whatever is wrong with name, data or range.
+    """
+    return cut(_load(name, seed), start, end, symbols)
+
+
+def _load(name: str, seed: int) -> MarketData:
+    if name in PACKAGED:
+        from backtest.sources.packaged import load_packaged
+
+        return load_packaged(name)
+    if name == SIMULATOR:
+        from backtest.simulator import load_simulated
+
+        return canonical(load_simulated(seed=seed))
+    from backtest.catalog import find_catalog, read_catalog
+
+    catalog = find_catalog(name)
+    if catalog is not None:
+        return read_catalog(catalog)
+    from backtest.sources.folder import read_sources
+
+    return read_sources(source_paths(name))
+
+
+def source_paths(name: str) -> list[Path]:
+    """
+    Return the folders and files that a source's name gives.
+
+    Raises ConfigError if one does not exist.
+    """
+    whole = Path(name).expanduser()
+    paths = [whole] if whole.exists() else [Path(p).expanduser() for p in name.split("+")]
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(
+                f"expected a source ({', '.join(PACKAGED)}, {SIMULATOR}, an imported catalog, "
+                f"a folder or a file), was {str(path)!r}"
+            )
+    return paths
+
+
+def cut(
+    market: MarketData, start: str | None, end: str | None, symbols: Sequence[str]
+) -> MarketData:
+    """Return a market cut to symbols and an end, the start checked to lie in it."""
+    unknown = sorted(set(symbols) - set(market.symbols))
+    if unknown:
+        raise ConfigError(
+            f"expected symbols of {market.name} ({', '.join(market.symbols)}), "
+            f"was {', '.join(unknown)}"
+        )
+    if symbols:
+        market = _keep(market, set(symbols))
+    days = session_day(np.asarray(market.session_closes, dtype=np.int64))
+    first = parse_day(start, "start") if start else int(days[0])
+    last = parse_day(end, "end") if end else int(days[-1])
+    if not ((days >= first) & (days <= last)).any():
+        raise DataError(
+            f"expected a range with sessions of {market.name} ({day_text(days[0])} to "
+            f"{day_text(days[-1])}), was {start or 'its start'} to {end or 'its end'}"
+        )
+    cutoff = market.session_closes[int(np.searchsorted(days, last, side="right")) - 1]
+    bars = market.bars[market.bars["ts_close"] <= cutoff]
+    left = set(bars["symbol"])
+    cut_market = replace(
+        market,
+        bars=bars,
+        actions=market.actions[market.actions["ts"] <= cutoff],
+        session_closes=tuple(c for c in market.session_closes if c <= cutoff),
+        news=tuple(n for n in market.news if n.ts_init <= cutoff),
+        fundamentals=tuple(f for f in market.fundamentals if f.ts_init <= cutoff),
+        macro=tuple(m for m in market.macro if m.ts_init <= cutoff),
+    )
+    return canonical(_keep(cut_market, left))
+
+
+def _keep(market: MarketData, symbols: set[str]) -> MarketData:
+    return replace(
+        market,
+        instruments=tuple(i for i in market.instruments if i.symbol in symbols),
+        bars=market.bars[market.bars["symbol"].isin(symbols)],
+        actions=market.actions[market.actions["symbol"].isin(symbols)],
+        news=tuple(n for n in market.news if n.symbol in symbols),
+        fundamentals=tuple(f for f in market.fundamentals if f.symbol in symbols),
+    )

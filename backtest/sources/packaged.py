@@ -1,0 +1,67 @@
+"""
+Real bars that come with PyPI packages, so that a fresh clone trades without a network.
+
+"packaged" is bokeh_sampledata's AAPL, GOOG, IBM and MSFT, daily and unadjusted, 2000 to 2013;
+"packaged:apple" is hvsampledata's AAPL, daily and split-adjusted, 2019 to 2024. Actions are
+derived from the adjusted closes. Neither carries news, fundamentals or macro series.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from backtest.market import BAR_COLUMNS, MarketData, PriceBasis, canonical
+from backtest.sessions import load_sessions
+from backtest.sources.actions import derive
+from backtest.sources.bars import closes_of_sessions, read_bars, stamp_bars
+from backtest.sources.columns import map_columns
+from backtest.sources.folder import round_bars
+from backtest.sources.known import SECTOR_OF, make_instrument
+from backtest.sources.table import stamps
+
+SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
+
+
+def load_packaged(name: str) -> MarketData:
+    """Return the market "packaged" or "packaged:apple"."""
+    basis: PriceBasis
+    if name == "packaged":
+        frame, basis, decimals = _bokeh(), "unadjusted", 2
+    else:
+        import hvsampledata
+
+        frame = hvsampledata.apple_stocks("pandas").assign(symbol="AAPL")
+        basis, decimals = "split_adjusted", 2
+    mapping = map_columns(list(frame.columns), {}, name)
+    when = stamps(frame["date"], name, "UTC")
+    years = when.ns.astype("M8[ns]").astype("M8[Y]").astype(int) + 1970
+    calendar = load_sessions("XNYS", int(years.min()) - 1, int(years.max()) + 1)
+    notes: list[str] = []
+    raw = read_bars(frame, mapping, when, None, name)
+    bars = stamp_bars(raw, calendar, False, notes)
+    actions = derive(bars, name, basis, False)
+    symbols = sorted(bars["symbol"].unique())
+    instruments = [make_instrument(s, decimals, SECTOR_OF) for s in symbols]
+    bars = round_bars(bars[[*BAR_COLUMNS]], instruments)
+    return canonical(
+        MarketData(
+            name=name,
+            instruments=tuple(instruments),
+            bars=bars,
+            actions=actions.rows,
+            session_closes=closes_of_sessions(bars, calendar),
+            step_ns=0,
+            price_basis=basis,
+            notes=(*raw.notes, *notes, *actions.notes),
+        )
+    )
+
+
+def _bokeh() -> pd.DataFrame:
+    from bokeh_sampledata import stocks
+
+    tables = [pd.DataFrame(getattr(stocks, s)).assign(symbol=s) for s in SYMBOLS]
+    frame = pd.concat(tables, ignore_index=True)
+    numeric = ["open", "high", "low", "close", "volume", "adj_close"]
+    return frame.astype(dict.fromkeys(numeric, np.float64))

@@ -1,0 +1,1 @@
+"""The experience library: what was seen, decided, allowed, done, and what came of it."""

@@ -1,0 +1,364 @@
+"""
+The experience library: one door for a run to write through and for learners to read from.
+
+    with open_library("runs/library.db") as library:
+        writer = library.writer(run)
+        writer.add(decision)
+        writer.flush()
+        library.finish_run(run.run_id, "completed")
+        best = library.top(min_reward=0.7, limit=1000)
+
+It reads no clock: a run's `created_at` is given. Where one decision_id is in several runs and no
+run is named, the newest run answers (by `created_at`, then run_id).
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    exists,
+    func,
+    select,
+    tuple_,
+    update,
+)
+
+from agents.messages import Case, Decision, JuniorName, Outcome, Regime
+from config.errors import ConfigError
+from learning.experience import models as m
+from learning.experience.rows import Experience, Row, read_case, read_decision, read_outcome
+from learning.experience.store import connect, library_url, one_line, writing
+from learning.experience.writer import RunWriter
+
+type RunStatus = Literal["running", "completed", "interrupted", "failed"]
+STATUSES: tuple[RunStatus, ...] = ("running", "completed", "interrupted", "failed")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """
+    One model that a run used: its weights' SHA-256 and the window that it was trained on.
+
+    The window is in UTC nanoseconds; None where a model was not trained.
+    """
+
+    role: str
+    name: str
+    sha256: str
+    window_start: int | None = None
+    window_end: int | None = None
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run is, before it starts; `config` and `manifest` are JSON text."""
+
+    run_id: str
+    name: str
+    config: str
+    data_digest: str
+    code_version: str
+    seed: int
+    start_state: str
+    manifest: str = "{}"
+    models: tuple[ModelInfo, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as the library holds it; `created_at` in UTC nanoseconds, None if never given."""
+
+    run_id: str
+    name: str
+    status: RunStatus
+    created_at: int | None
+    seed: int
+    data_digest: str
+    code_version: str
+    start_state: str
+    config: str
+    manifest: str
+
+
+def open_library(where: str | Path, *, create: bool = True) -> Library:
+    """
+    Return the library at a path (SQLite) or a URL (sqlite, postgresql).
+
+    `create` makes it where there is none; an older schema is migrated.
+    Raises ConfigError, in one line, on a wrong URL, a missing folder, a file that is not a
+    library, a newer schema, or a database that is locked, read-only, full or away.
+    """
+    url = library_url(where)
+    return Library(connect(url, create=create), url)
+
+
+class Library:
+    """An open library; a context manager. All its methods raise ConfigError as `open_library`."""
+
+    def __init__(self, engine: Engine, url: URL) -> None:
+        self.engine = engine
+        self._url = url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database; what was not flushed is not kept."""
+        self.engine.dispose()
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def writer(self, run: RunInfo, *, created_at: int | None = None) -> RunWriter:
+        """
+        Return the writer of a run, entered here as running.
+
+        A run that is there already, from before it was killed, is taken up again: it keeps its
+        first `created_at`.
+        """
+        row: dict[str, Any] = {c.name: getattr(run, c.name, None) for c in m.runs.c}
+        row |= {"status": "running", "created_at": created_at}
+        used = [
+            {"run_id": run.run_id, **{f: getattr(x, f) for f in x.__dataclass_fields__}}
+            for x in run.models
+        ]
+        with one_line(self._url), writing(self.engine).begin() as connection:
+            self._insert_once(connection, m.runs, [row])
+            self._insert_once(connection, m.models, used)
+            self._set_status(connection, run.run_id, "running")
+        return RunWriter(self.engine, self._url, run.run_id)
+
+    def finish_run(self, run_id: str, status: RunStatus) -> None:
+        """Set a run's status. Raises ConfigError on an unknown run or status."""
+        if status not in STATUSES:
+            raise ConfigError(f"expected a status ({', '.join(STATUSES)}), was {status!r}")
+        with one_line(self._url), writing(self.engine).begin() as connection:
+            if not self._set_status(connection, run_id, status):
+                raise ConfigError(f"expected a run in the library, was {run_id!r}")
+
+    @staticmethod
+    def _insert_once(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+        if connection.dialect.name == "sqlite":
+            from sqlalchemy.dialects.sqlite import insert
+        else:
+            from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+        if rows:
+            connection.execute(insert(table).on_conflict_do_nothing(), rows)
+
+    @staticmethod
+    def _set_status(connection: Connection, run_id: str, status: str) -> int:
+        statement = update(m.runs).where(m.runs.c.run_id == run_id).values(status=status)
+        return connection.execute(statement).rowcount
+
+    # --- one thing -------------------------------------------------------------------------------
+
+    def decision(self, decision_id: str, run_id: str | None = None) -> Decision | None:
+        """Return one decision, or None when the library does not hold it."""
+        body = self.decision_json(decision_id, run_id)
+        return None if body is None else read_decision(body)
+
+    def decision_json(self, decision_id: str, run_id: str | None = None) -> bytes | None:
+        """Return the very bytes that msgspec made of a decision when it was added."""
+        body = self._body(m.decisions, decision_id, run_id)
+        return None if body is None else str(body).encode()
+
+    def case(self, decision_id: str, run_id: str | None = None) -> Case | None:
+        """Return the case that a decision was made on, whole, or None."""
+        body = self._body(m.cases, decision_id, run_id)
+        return None if body is None else read_case(body)
+
+    def outcomes(self, decision_id: str, run_id: str) -> tuple[Outcome, ...]:
+        """Return how a decision's proposals ended, by symbol."""
+        c = m.outcomes.c
+        query = (
+            select(m.outcomes)
+            .where(c.run_id == run_id, c.decision_id == decision_id)
+            .order_by(c.symbol)
+        )
+        with self.reading() as connection:
+            return tuple(map(read_outcome, _tuples(connection, query)))
+
+    def _body(self, table: Table, decision_id: str, run_id: str | None) -> Any:
+        c = table.c
+        query = (
+            select(c.body)
+            .join(m.runs, m.runs.c.run_id == c.run_id)
+            .where(c.decision_id == decision_id)
+            .order_by(func.coalesce(m.runs.c.created_at, 0).desc(), m.runs.c.run_id.desc())
+            .limit(1)
+        )
+        if run_id is not None:
+            query = query.where(c.run_id == run_id)
+        with self.reading() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    # --- many ------------------------------------------------------------------------------------
+
+    def top(
+        self, min_reward: float = 0.7, limit: int = 1000, run_id: str | None = None
+    ) -> list[Experience]:
+        """Return the best-rewarded decisions, best first, of one run or of all."""
+        c = m.rewards.c
+        keys = _rewarded().where(c.value >= min_reward)
+        if run_id is not None:
+            keys = keys.where(c.run_id == run_id)
+        return self._experiences(keys.order_by(c.value.desc(), c.run_id, c.decision_id), limit)
+
+    def failed(
+        self, max_reward: float = 0.3, limit: int = 1000, run_id: str | None = None
+    ) -> list[Experience]:
+        """Return the worst-rewarded decisions, worst first: what healing starts from."""
+        c = m.rewards.c
+        keys = _rewarded().where(c.value <= max_reward)
+        if run_id is not None:
+            keys = keys.where(c.run_id == run_id)
+        order = (c.value, c.run_id.desc(), c.decision_id.desc())
+        return self._experiences(keys.order_by(*order), limit)
+
+    def by_regime(self, regime: Regime, limit: int = 1000) -> list[Experience]:
+        """Return rewarded decisions made under a regime, newest first."""
+        d = m.decisions.c
+        return self._experiences(_newest_first().where(d.regime == regime), limit)
+
+    def by_junior(self, junior: JuniorName, limit: int = 1000) -> list[Experience]:
+        """Return rewarded decisions for which a junior had an opinion, newest first."""
+        d, o = m.decisions.c, m.opinions.c
+        spoke = exists().where(
+            o.run_id == d.run_id,
+            o.decision_id == d.decision_id,
+            o.junior == junior,
+            o.abstained.is_(None),
+        )
+        return self._experiences(_newest_first().where(spoke), limit)
+
+    def runs(self) -> list[RunRow]:
+        """Return all runs, newest first."""
+        c = m.runs.c
+        columns = [c[name] for name in RunRow.__dataclass_fields__]
+        query = select(*columns).order_by(func.coalesce(c.created_at, 0).desc(), c.run_id.desc())
+        with self.reading() as connection:
+            return [RunRow(*row) for row in connection.execute(query)]
+
+    def models(self, run_id: str) -> list[ModelInfo]:
+        """Return the models that a run used, by role and name."""
+        c = m.models.c
+        columns = [c[name] for name in ModelInfo.__dataclass_fields__]
+        query = select(*columns).where(c.run_id == run_id).order_by(c.role, c.name)
+        with self.reading() as connection:
+            return [ModelInfo(*row) for row in connection.execute(query)]
+
+    def counts(self, run_id: str) -> dict[str, int]:
+        """Return how many rows each table holds of a run."""
+        with self.reading() as connection:
+            return {
+                table.name: connection.execute(
+                    select(func.count()).select_from(table).where(table.c.run_id == run_id)
+                ).scalar_one()
+                for table in m.metadata.sorted_tables
+                if table is not m.runs
+            }
+
+    def pages(self, run_id: str | None = None, size: int = 1000) -> Iterator[list[Experience]]:
+        """Yield all experiences, by (run_id, decision_id), a page at a time."""
+        c = m.rewards.c
+        keys = _rewarded().order_by(c.run_id, c.decision_id)
+        if run_id is not None:
+            keys = keys.where(c.run_id == run_id)
+        page = self._experiences(keys, size)
+        while page:
+            yield page
+            last = page[-1]
+            after = tuple_(c.run_id, c.decision_id) > tuple_(
+                last.run_id, last.decision.decision_id
+            )
+            page = self._experiences(keys.where(after), size)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection in a transaction that only reads: one moment's library."""
+        with one_line(self._url), self.engine.connect() as connection:
+            yield connection
+
+    def _experiences(self, keys: Select[Any], limit: int) -> list[Experience]:
+        """Return the experiences of (run_id, decision_id, reward) rows, in their order."""
+        chosen = keys.limit(limit).subquery()
+        d, o = m.decisions.c, m.outcomes.c
+        bodies = select(chosen.c.run_id, chosen.c.decision_id, d.body).join(
+            m.decisions, (d.run_id == chosen.c.run_id) & (d.decision_id == chosen.c.decision_id)
+        )
+        ended = select(m.outcomes).join(
+            chosen, (o.run_id == chosen.c.run_id) & (o.decision_id == chosen.c.decision_id)
+        )
+        with _collector_paused(), self.reading() as connection:
+            ordered = _tuples(connection, keys.limit(limit))
+            decisions = {
+                (run, key): read_decision(body) for run, key, body in _tuples(connection, bodies)
+            }
+            outcomes: dict[tuple[str, str], list[Outcome]] = {}
+            for row in _tuples(connection, ended):
+                outcomes.setdefault(row[:2], []).append(read_outcome(row))
+            return [
+                Experience(
+                    run_id=run,
+                    decision=decisions[run, key],
+                    outcomes=tuple(sorted(outcomes.get((run, key), ()), key=_symbol)),
+                    reward=value,
+                )
+                for run, key, value in ordered
+            ]
+
+
+def _tuples(connection: Connection, query: Select[Any]) -> list[Row]:
+    """Fetch the driver's own tuples: no column here needs SQLAlchemy's conversions."""
+    cursor = connection.execute(query).cursor
+    return [] if cursor is None else list(cursor.fetchall())
+
+
+def _symbol(outcome: Outcome) -> str:
+    return outcome.symbol
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """
+    Hold back Python's cycle collector while many messages are made.
+
+    Messages cannot form cycles, and the collector walks all of them again and again as they
+    appear: that is about half the time of hydrating a thousand decisions.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _rewarded() -> Select[Any]:
+    """Select the key and reward of every decision that has its own reward."""
+    c = m.rewards.c
+    return select(c.run_id, c.decision_id, c.value).where(m.of_decisions)
+
+
+def _newest_first() -> Select[Any]:
+    d, r = m.decisions.c, m.rewards.c
+    return (
+        select(d.run_id, d.decision_id, r.value)
+        .join(m.rewards, (r.run_id == d.run_id) & (r.decision_id == d.decision_id))
+        .where(m.of_decisions)
+        .order_by(d.ts_event.desc(), d.run_id, d.decision_id)
+    )

@@ -1,0 +1,119 @@
+"""
+News, fundamentals, macro values and corporate actions as Nautilus custom data.
+
+Each type carries one of our messages through the engine, the bus and the catalog, and gives it
+back unchanged. `ts_init` is when the thing became known, which is when the engine delivers it.
+Figures are JSON, since the catalog holds no dicts of floats.
+"""
+
+import msgspec
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.custom import customdataclass
+
+from agents.messages import FundamentalsReport, MacroValue, NewsItem
+
+
+@customdataclass
+class News(Data):
+    """A `NewsItem`."""
+
+    symbol: str = ""
+    source: str = ""
+    item_id: str = ""
+    headline: str = ""
+    body: str = ""
+
+
+@customdataclass
+class Fundamentals(Data):
+    """A `FundamentalsReport`; `figures` is a JSON object."""
+
+    symbol: str = ""
+    period: str = "quarter"
+    figures: str = "{}"
+
+
+@customdataclass
+class Macro(Data):
+    """A `MacroValue`."""
+
+    series: str = ""
+    value: float = 0.0
+
+
+@customdataclass
+class Action(Data):
+    """A split (new shares per old, 1.0: none) and a dividend (cash per share held before)."""
+
+    symbol: str = ""
+    split: float = 1.0
+    dividend: float = 0.0
+
+
+def from_news(item: NewsItem) -> News:
+    """Return a news item as custom data."""
+    return News(
+        item.ts_event,
+        item.ts_init,
+        symbol=item.symbol,
+        source=item.source,
+        item_id=item.item_id,
+        headline=item.headline,
+        body=item.body,
+    )
+
+
+def to_news(data: News) -> NewsItem:
+    """Return the news item that custom data carries."""
+    return NewsItem(
+        symbol=data.symbol,
+        ts_event=data.ts_event,
+        ts_init=data.ts_init,
+        source=data.source,
+        item_id=data.item_id,
+        headline=data.headline,
+        body=data.body,
+    )
+
+
+def from_fundamentals(report: FundamentalsReport) -> Fundamentals:
+    """Return a fundamentals report as custom data."""
+    figures = msgspec.json.encode(report.figures).decode()
+    return Fundamentals(
+        report.ts_event,
+        report.ts_init,
+        symbol=report.symbol,
+        period=report.period,
+        figures=figures,
+    )
+
+
+def to_fundamentals(data: Fundamentals) -> FundamentalsReport:
+    """Return the fundamentals report that custom data carries."""
+    return msgspec.convert(
+        {
+            "symbol": data.symbol,
+            "ts_event": data.ts_event,
+            "ts_init": data.ts_init,
+            "period": data.period,
+            "figures": msgspec.json.decode(data.figures),
+        },
+        FundamentalsReport,
+    )
+
+
+def from_macro(value: MacroValue) -> Macro:
+    """Return a macro value as custom data."""
+    return Macro(value.ts_event, value.ts_init, series=value.series, value=value.value)
+
+
+def to_macro(data: Macro) -> MacroValue:
+    """Return the macro value that custom data carries."""
+    return MacroValue(
+        series=data.series, ts_event=data.ts_event, ts_init=data.ts_init, value=data.value
+    )
+
+
+def from_action(symbol: str, ts: int, split: float, dividend: float) -> Action:
+    """Return an action, known and effective at the opening `ts`, as custom data."""
+    return Action(ts, ts, symbol=symbol, split=split, dividend=dividend)

@@ -1,0 +1,464 @@
+"""
+The desk: the strategy to read first.
+
+Events come in, a case goes out through the port, a decision comes back, the gate judges it, and
+orders leave at the next tradable price. One session runs like this:
+
+    opening quote   -> what is pending is dispatched: judged at these prices, sent, filled
+    bars            -> the session's prices; a close beyond a stop forces an exit
+    news, reports   -> evidence for the features and for the next case
+    closing alert   -> features, marks, outcomes, learning; the gate looks for drift;
+                       when a decision is due, a case leaves through the port
+    delivery alert  -> the decision's verdict; its targets wait for the next opening quote
+
+Everything that happens is published on the bus; observers subscribe, and the desk does not know
+of them. Prices inside are engine prices: as quoted, times the splits since the run began, so
+that a split moves no quantity; features and records see prices as quoted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from nautilus_trader.config import StrategyConfig
+from nautilus_trader.model.data import Bar, BarType, DataType, QuoteTick
+from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.events import OrderFilled
+from nautilus_trader.model.identifiers import ClientId, InstrumentId
+from nautilus_trader.trading.strategy import Strategy
+from numpy.typing import NDArray
+
+from agents.features import FeatureEngine
+from agents.limits import measure
+from agents.messages import (
+    Case,
+    Decision,
+    FillRecord,
+    FundamentalsReport,
+    Instrument,
+    Message,
+    NewsItem,
+    OrderRecord,
+    Portfolio,
+    Reward,
+)
+from agents.protocols import Lesson, Mind
+from agents.supervisor.reward import route_reward
+from config.settings import Settings
+from strategies.data import Action, Fundamentals, Macro, News, to_fundamentals, to_macro, to_news
+from strategies.ledger import Ledger
+from strategies.orders import Basket, Pending
+from strategies.outcomes import OutcomeBook
+from strategies.ports import Port
+from strategies.recorder import SESSION_TOPIC, TOPIC
+from strategies.risk import Gate, Holding, Judgement
+
+type FloatArray = NDArray[np.float64]
+
+CLIENT = ClientId("QUARTERDECK")  # the data client of news, reports, macro values and actions
+REPORTS_PER_SYMBOL = 8
+
+
+class DeskConfig(StrategyConfig, frozen=True):  # type: ignore[call-arg]  # untyped
+    """Nautilus's part of the desk's configuration; the rest is `config.settings.Settings`."""
+
+
+@dataclass(frozen=True)
+class Universe:
+    """
+    What the desk trades: instruments sorted by symbol, each beside its Nautilus identity.
+
+    `rate_sources[i]` is the index of the pair that turns the quote currency of `i` into the
+    account's, and whether it is to be inverted; None where they are the same. `cost_frac` (N,) is
+    one fill's commission, `session_closes` the closing stamps at which the desk wakes.
+    """
+
+    instruments: tuple[Instrument, ...]
+    ids: tuple[InstrumentId, ...]
+    bar_types: tuple[BarType, ...]
+    cost_frac: FloatArray
+    rate_sources: tuple[tuple[int, bool] | None, ...]
+    session_closes: tuple[int, ...]
+
+
+@dataclass
+class History:
+    """The book, a row a session; the columns of `backtest.results.Book`."""
+
+    ts: list[int] = field(default_factory=list)
+    equity: list[float] = field(default_factory=list)
+    turnover: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    var_frac: list[float] = field(default_factory=list)
+    weights: list[FloatArray] = field(default_factory=list)
+
+
+class Desk(Strategy):
+    """
+    One book: a universe, a mind, a gate, and the state between them.
+
+    `decide_from` is the first stamp at which a case may be made; before it, sessions only warm
+    the features up. `make_port` is given the clock and the callback for decisions.
+    """
+
+    def __init__(
+        self,
+        universe: Universe,
+        settings: Settings,
+        mind: Mind,
+        gate: Gate,
+        features: FeatureEngine,
+        make_port: Callable[[Any, Callable[[Decision], None]], Port],
+        *,
+        decide_from: int,
+    ) -> None:
+        super().__init__(DeskConfig(strategy_id="DESK-000"))
+        self.universe = universe
+        self.settings = settings
+        self.mind = mind
+        self.gate = gate
+        self.features = features
+        self.history = History()
+        self.last_ts = 0
+        self.dropped_decisions = 0
+        n = len(universe.instruments)
+        self.ledger = Ledger(n)
+        spread = settings.market.spread_bps / 2e4
+        self.outcomes = OutcomeBook(universe.instruments, universe.cost_frac + spread)
+        self._make_port = make_port
+        self._decide_from = decide_from
+        self._index = {instrument_id: i for i, instrument_id in enumerate(universe.ids)}
+        self._symbol_index = {x.symbol: i for i, x in enumerate(universe.instruments)}
+        self._lot = np.array([i.lot_size for i in universe.instruments])
+        self._factor = np.ones(n)  # shares now per share when the run began
+        self._dividends = np.zeros(n)  # of this session, per engine unit
+        self._session: list[list[float] | None] = [None] * n
+        self._stop_below = [-np.inf] * n
+        self._stop_above = [np.inf] * n
+        self._basket = Basket(n)
+        self._dispatch_at = -1
+        self._news: dict[str, list[NewsItem]] = {}
+        self._reports: dict[str, list[FundamentalsReport]] = {}
+        self._orders: dict[str, tuple[str, int]] = {}  # order id -> decision id, fills so far
+        self._sessions_since_decision = settings.desk.decide_every_sessions
+        self._last_decision_id = ""
+
+    # --- start and subscriptions -------------------------------------------------------------
+
+    def on_start(self) -> None:
+        """Subscribe to all data and set an alert at every session's close."""
+        for instrument_id, bar_type in zip(
+            self.universe.ids, self.universe.bar_types, strict=True
+        ):
+            self.subscribe_bars(bar_type)
+            self.subscribe_quote_ticks(instrument_id)
+        for kind in (Action, News, Fundamentals, Macro):
+            self.subscribe_data(DataType(kind), client_id=CLIENT)
+        self.port = self._make_port(self.clock, self.on_decision)
+        for ts in self.universe.session_closes:
+            if ts > self.clock.timestamp_ns():
+                self.clock.set_time_alert_ns(f"close-{ts}", ts, self.on_session_close)
+
+    # --- market data -------------------------------------------------------------------------
+
+    def on_bar(self, bar: Bar) -> None:
+        """Fold a bar into its session and test the stop on its close."""
+        i = self._index[bar.bar_type.instrument_id]
+        close = bar.close.as_double()
+        self.last_ts = bar.ts_init
+        session = self._session[i]
+        if session is None:
+            self._session[i] = [
+                bar.open.as_double(),
+                bar.high.as_double(),
+                bar.low.as_double(),
+                close,
+                bar.volume.as_double(),
+            ]
+        else:
+            high, low = bar.high.as_double(), bar.low.as_double()
+            if high > session[1]:
+                session[1] = high
+            if low < session[2]:
+                session[2] = low
+            session[3] = close
+            session[4] += bar.volume.as_double()
+        if close <= self._stop_below[i] or close >= self._stop_above[i]:
+            self._stop_out(i, bar.ts_init)
+
+    def on_quote_tick(self, quote: QuoteTick) -> None:
+        """Wake the dispatch, once a stamp and after all its quotes, when something is pending."""
+        self.last_ts = ts = quote.ts_init
+        if self._dispatch_at != ts and self._basket.wants(self._index[quote.instrument_id], ts):
+            self._dispatch_at = ts
+            self.clock.set_time_alert_ns(f"dispatch-{ts}", ts, self.on_dispatch)
+
+    def on_data(self, data: Any) -> None:
+        """Take in corporate actions, news, reports and macro values."""
+        self.last_ts = data.ts_init
+        if isinstance(data, Action):
+            i = self._symbol_index[data.symbol]
+            self._dividends[i] += data.dividend * self._factor[i]
+            self._factor[i] *= data.split
+            self.features.on_action(data.symbol, data.split, data.dividend)
+        elif not self.mind.needs_features:
+            return
+        elif isinstance(data, News):
+            item = to_news(data)
+            self.features.on_news(item)
+            self._news.setdefault(item.symbol, []).append(item)
+        elif isinstance(data, Fundamentals):
+            report = to_fundamentals(data)
+            self.features.on_fundamentals(report)
+            self._reports.setdefault(report.symbol, []).append(report)
+        elif isinstance(data, Macro):
+            self.features.on_macro(to_macro(data))
+
+    # --- the session's end -------------------------------------------------------------------
+
+    def on_session_close(self, event: Any) -> None:
+        """Mark the book, close outcomes, learn, look for drift and decide when it is due."""
+        ts = event.ts_event
+        opened, high, low, close, volume = self._take_session()
+        factor = self._factor
+        self.features.on_session(
+            ts, opened / factor, high / factor, low / factor, close / factor, volume * factor
+        )
+        ledger = self.ledger
+        ledger.mark = np.where(np.isfinite(close), close, ledger.mark)
+        self._update_rates(ledger.mark)
+        equity = self._equity()
+        panel = self.features.panel()
+        self.gate.close_session(close, panel.returns, equity)
+        self._learn(ts, opened, close)
+        if ts >= self._decide_from:
+            held = self._holding(ledger.mark, equity).weights()
+            self._record_session(ts, equity, held)
+            self._reduce_drift(ts, held, equity)
+            self._sessions_since_decision += 1
+            if self._sessions_since_decision >= self.settings.desk.decide_every_sessions:
+                self._sessions_since_decision = 0
+                self._send_case(ts, held, equity)
+        self.msgbus.publish(SESSION_TOPIC, ts)
+
+    def _take_session(self) -> FloatArray:
+        """Return open, high, low, close, volume (5, N) of the session, NaN where no bar came."""
+        missing = [np.nan] * 5
+        rows = np.array([missing if s is None else s for s in self._session])
+        self._session = [None] * len(self._session)
+        return rows.T
+
+    def _learn(self, ts: int, opened: FloatArray, close: FloatArray) -> None:
+        closed = self.outcomes.close_session(ts, opened, close, self._dividends)
+        self._dividends = np.zeros_like(self._dividends)
+        lessons = []
+        for item in closed:
+            tokens = sum(opinion.tokens for opinion in item.opinions)
+            reward = route_reward(item.outcome, tokens, self.settings.supervisor)
+            lessons.append(Lesson(item.route, item.opinions, item.outcome, reward))
+            self._publish(item.outcome)
+            self._publish(
+                Reward(
+                    decision_id=item.outcome.decision_id,
+                    symbol=item.outcome.symbol,
+                    ts_event=ts,
+                    learner="supervisor",
+                    value=reward,
+                    tokens=tokens,
+                )
+            )
+        self.mind.learn(lessons)
+
+    def _record_session(self, ts: int, equity: float, held: FloatArray) -> None:
+        traded, costs = self.ledger.take_session()
+        measures = measure(held, self.gate.model)
+        known = bool(self.gate.model.known.any())
+        history = self.history
+        history.ts.append(ts)
+        history.equity.append(equity)
+        history.turnover.append(traded / equity)
+        history.costs.append(costs)
+        history.var_frac.append(float(measures.var) if known else np.nan)
+        history.weights.append(held)
+
+    def _reduce_drift(self, ts: int, held: FloatArray, equity: float) -> None:
+        """Ask for a reduction, at the next opening, of a book that drifted beyond a limit."""
+        drifted = self.gate.drifted(held)
+        if drifted.any():
+            targets, _ = self.gate.targets(held, held)
+            self._basket.reduce(drifted, targets, ts, self._last_decision_id)
+
+    def _send_case(self, ts: int, held: FloatArray, equity: float) -> None:
+        states, macro = self.features.snapshot(ts).to_states(self.universe.instruments, held)
+        news = [
+            item
+            for symbol in sorted(self._news)
+            for item in sorted(
+                self._news[symbol], key=lambda n: (-n.ts_init, -n.ts_event, n.source, n.item_id)
+            )[: self.settings.desk.news_per_symbol]
+        ]
+        self._news.clear()
+        reports = [
+            report
+            for symbol in sorted(self._reports)
+            for report in self._reports[symbol][-REPORTS_PER_SYMBOL:]
+        ]
+        invested = float(np.abs(held).sum())
+        panel = self.features.panel([state.symbol for state in states])
+        case = Case(
+            ts_event=ts,
+            ts_init=ts,
+            trigger="schedule",
+            horizon=self.settings.desk.horizon,
+            instruments=states,
+            macro=macro,
+            portfolio=Portfolio(
+                equity=equity, cash=equity * (1.0 - invested), drawdown=self.gate.drawdown
+            ),
+            news=tuple(news),
+            fundamentals=tuple(reports),
+            track=self.mind.track(),
+            panel_digest=hashlib.sha256(panel.returns.tobytes()).hexdigest(),
+        )
+        self._publish(case)
+        self.port.send(case, panel)
+
+    # --- decisions and orders ----------------------------------------------------------------
+
+    def on_decision(self, decision: Decision) -> None:
+        """Record a delivered decision and let its targets, as the gate allows, wait for prices."""
+        now = self.clock.timestamp_ns()
+        if now > decision.expires:
+            self.dropped_decisions += 1
+            return
+        self._publish(decision)
+        self._last_decision_id = decision.decision_id
+        self.outcomes.add(decision, self.settings.desk.horizon)
+        equity = self._equity()
+        held = self._holding(self.ledger.mark, equity).weights()
+        asked = np.zeros(len(held))
+        for symbol, weight in decision.allocation.weights.items():
+            asked[self._symbol_index[symbol]] = weight
+        allowed, cause = self.gate.targets(asked, held)
+        var = float(measure(allowed, self.gate.model).var)
+        judged = Judgement(held, asked, allowed, self.ledger.quantity, cause, var)
+        self._publish(self.gate.verdict(decision.decision_id, now, "delivery", judged))
+        self._basket.decide(allowed, now, decision)
+
+    def on_dispatch(self, event: Any) -> None:
+        """Judge what is pending at the prices of this stamp, and send the orders."""
+        ts = event.ts_event
+        price = self.ledger.mark.copy()
+        fresh = np.zeros(len(price), dtype=bool)
+        for i, instrument_id in enumerate(self.universe.ids):
+            quote = self.cache.quote_tick(instrument_id)
+            if quote is not None and quote.ts_init == ts:
+                price[i] = (quote.bid_price.as_double() + quote.ask_price.as_double()) / 2
+                fresh[i] = True
+        self.ledger.mark = price
+        self._update_rates(price)
+        equity = self._equity()
+        holding = self._holding(price, equity)
+        pending = self._basket.take(ts, fresh)
+        if pending is None:
+            return
+        held = holding.weights()
+        asked = pending.targets(held, self.settings.desk.no_trade_band)
+        judged = self.gate.judge(asked, holding, pending.movable, pending.forced)
+        change = judged.quantity - holding.quantity
+        if not change.any() and not judged.cause.any():
+            return
+        stage = "risk" if pending.by_gate() else "dispatch"
+        self._publish(self.gate.verdict(pending.decision_id, ts, stage, judged))
+        for i in pending.in_order(change, holding.quantity):
+            self._send(i, float(change[i]), pending, ts)
+
+    def _send(self, i: int, quantity: float, pending: Pending, ts: int) -> None:
+        instrument = self.cache.instrument(self.universe.ids[i])
+        order = self.order_factory.market(
+            instrument.id,
+            OrderSide.BUY if quantity > 0 else OrderSide.SELL,
+            instrument.make_qty(abs(quantity)),
+        )
+        order_id = order.client_order_id.value
+        self._orders[order_id] = (pending.decision_id, 0)
+        self._publish(
+            OrderRecord(
+                decision_id=pending.decision_id,
+                order_id=order_id,
+                symbol=self.universe.instruments[i].symbol,
+                ts_decided=int(pending.ts_decided[i]),
+                ts_held=int(pending.ts_held[i]),
+                ts_event=ts,
+                quantity=quantity * float(self._factor[i]),
+                reason=pending.reason(i),
+            )
+        )
+        self.submit_order(order)
+
+    def on_order_filled(self, event: OrderFilled) -> None:
+        """Book a fill, publish it and set the stop."""
+        i = self._index[event.instrument_id]
+        order_id = event.client_order_id.value
+        decision_id, count = self._orders[order_id]
+        self._orders[order_id] = (decision_id, count + 1)
+        sign = 1.0 if event.order_side == OrderSide.BUY else -1.0
+        quantity = sign * event.last_qty.as_double()
+        price = event.last_px.as_double()
+        commission = event.commission.as_double()
+        rate = self.ledger.rate[i] if str(event.commission.currency) != self.currency else 1.0
+        self.ledger.fill(i, quantity, price, commission * rate, event.ts_event)
+        quote = self.cache.quote_tick(event.instrument_id)
+        factor = float(self._factor[i])
+        self._publish(
+            FillRecord(
+                decision_id=decision_id,
+                order_id=order_id,
+                fill_id=f"{order_id}-{count}",
+                symbol=self.universe.instruments[i].symbol,
+                ts_event=event.ts_event,
+                ts_price=quote.ts_event,
+                quantity=quantity * factor,
+                price=price / factor,
+                commission=commission * rate,
+            )
+        )
+        self._set_stop(i)
+
+    def _stop_out(self, i: int, ts: int) -> None:
+        self._stop_below[i], self._stop_above[i] = -np.inf, np.inf
+        self.gate.stop(i)
+        self._basket.force(i, ts, self._last_decision_id)
+
+    def _set_stop(self, i: int) -> None:
+        held, average = self.ledger.quantity[i], self.ledger.average[i]
+        loss = self.gate.limits.stop_loss
+        self._stop_below[i] = average * (1 - loss) if held > 0 else -np.inf
+        self._stop_above[i] = average * (1 + loss) if held < 0 else np.inf
+
+    # --- the account -------------------------------------------------------------------------
+
+    @property
+    def currency(self) -> str:
+        """The account's currency."""
+        return self.settings.market.currency
+
+    def _equity(self) -> float:
+        account = self.portfolio.account(self.universe.ids[0].venue)
+        return float(account.balance_total().as_double()) + self.ledger.unrealised()
+
+    def _holding(self, price: FloatArray, equity: float) -> Holding:
+        return Holding(self.ledger.quantity.copy(), price, self.ledger.rate, self._lot, equity)
+
+    def _update_rates(self, price: FloatArray) -> None:
+        for i, source in enumerate(self.universe.rate_sources):
+            if source is not None and np.isfinite(price[source[0]]):
+                value = float(price[source[0]])
+                self.ledger.rate[i] = 1.0 / value if source[1] else value
+
+    def _publish(self, message: Message) -> None:
+        self.msgbus.publish(TOPIC, message)

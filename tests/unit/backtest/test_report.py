@@ -1,0 +1,197 @@
+import importlib.util
+import json
+import re
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from backtest import tallies
+from backtest.charts import charts
+from backtest.report import verdict, write_report
+from backtest.statistics import summarise
+from backtest.table import print_table
+
+_spec = importlib.util.spec_from_file_location(
+    "synthetic_run", Path(__file__).with_name("synthetic_run.py")
+)
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+synthetic_run = _module.synthetic_run
+
+
+@pytest.fixture(scope="module")
+def run():
+    return synthetic_run(sessions=400)
+
+
+@pytest.fixture(scope="module")
+def summary(run):
+    return summarise(run, seed=1)
+
+
+def written(result, summary, folder):
+    path = folder / "report.html"
+    write_report(result, summary, path)
+    return path.read_text(encoding="utf-8")
+
+
+def body_of(page):
+    """Return what stands between <main> and </main>."""
+    return page[page.index("<main>") : page.index("</main>")]
+
+
+def test_the_report_is_the_same_bytes_twice_and_leaves_nothing_else(run, summary, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    assert written(run, summary, one) == written(run, summary, two)
+    assert [p.name for p in one.iterdir()] == ["report.html"]
+    assert str(tmp_path) not in (one / "report.html").read_text(encoding="utf-8")
+
+
+def test_notes_come_before_everything_else(run, summary, tmp_path):
+    page = body_of(written(run, summary, tmp_path))
+    assert page.index("baseline allocator, untrained") < page.index("<h1>")
+    for fact in (run.run_id, "abababababababab", "2015-01-01", "rules", "synthetic"):
+        assert page.index(fact) < page.index("Figures per book")
+
+
+def test_the_page_fetches_nothing(run, summary, tmp_path):
+    page = written(run, summary, tmp_path)
+    assert page.count("plotly.js v") == 1
+    assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=", page)
+    assert "default-src 'none'" in page
+
+
+def test_every_plot_has_its_own_element_and_a_sentence_on_how_to_read_it(run, summary, tmp_path):
+    page = body_of(written(run, summary, tmp_path))
+    for plot in charts(run):
+        assert page.count(f'id="plot-{plot.name}"') == 1
+        assert len(plot.caption) > 40
+    assert page.count("<figcaption>") == len(charts(run)) == 7
+
+
+def test_plot_specifications_hold_no_nan_and_stay_inside_their_script(run, summary, tmp_path):
+    page = written(run, summary, tmp_path)
+    text = re.search(r'<script type="application/json" id="charts">(.*?)</script>', page)[1]
+    specs = json.loads(text, parse_constant=lambda c: pytest.fail(c))
+    assert [s["name"] for s in specs] == [c.name for c in charts(run)]
+
+
+def test_text_from_outside_cannot_become_markup(tmp_path):
+    hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    result = synthetic_run(sessions=120, rationale=hostile)
+    sly = replace(
+        result,
+        notes=("</ul><b>note</b>",),
+        book=replace(result.book, exposures={"</script><b>": result.book.gross}),
+    )
+    page = written(sly, summarise(sly, seed=0), tmp_path)
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+    assert "<img" not in body_of(page)
+    assert "<b>note" not in page
+    assert "</script><b>" not in page
+
+
+class Balance(HTMLParser):
+    void = ("meta", "br", "input")
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_markup_is_balanced(run, summary, tmp_path):
+    parser = Balance()
+    parser.feed(body_of(written(run, summary, tmp_path)) + "</main>")
+    assert parser.open == []
+
+
+def test_a_run_without_decisions_or_baselines_is_reported(run, tmp_path):
+    bare = replace(
+        run, baselines=(), decisions=(), verdicts=(), orders=(), fills=(), outcomes=(), notes=()
+    )
+    page = body_of(written(bare, summarise(bare, seed=0), tmp_path))
+    assert "Decisions that mattered" not in page
+    assert "probabilistic Sharpe ratio" in page
+
+
+def test_four_books_of_1800_sessions_are_written_in_three_seconds(tmp_path):
+    result = synthetic_run(sessions=1800, gated=False)
+    figures = summarise(result, seed=0)
+    start = time.process_time()
+    write_report(result, figures, tmp_path / "report.html")
+    assert time.process_time() - start < 3.0
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_the_printed_table_never_cuts_a_figure_short(summary, width):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_table(summary, console)
+    console.file.close()
+    text = console.export_text()
+    low, high = summary["books"][0]["figures"]["sharpe_interval"]
+    assert f"[{low:.2f}, {high:.2f}]" in text
+    assert "…" not in text
+    for name in ("hierarchy", "buy and hold", "equal weight", "moving average", "same vol."):
+        assert name in text
+    if width >= 100:
+        assert max(map(len, text.splitlines())) <= width
+
+
+def test_the_verdict_says_when_luck_could_explain_the_result(summary):
+    low, high = summary["books"][0]["figures"]["sharpe_interval"]
+    assert ("luck alone" in verdict(summary)) == (low <= 0.0 <= high)
+
+
+def test_hits_are_joined_by_decision_and_symbol(run):
+    hits = tallies.hits_by_junior(run)
+    outcomes = {(o.decision_id, o.symbol): o.instrument_return for o in run.outcomes}
+    expected = [
+        o.score * outcomes[d.decision_id, o.symbol] > 0
+        for d in run.decisions
+        for o in d.opinions
+        if o.junior == "news" and o.score
+    ]
+    _, right, calls = hits["news"]
+    assert calls.sum() == len(expected)
+    assert right.sum() == sum(expected)
+    assert right.sum() / calls.sum() > 0.5
+
+
+def test_monthly_shares_of_routes_sum_to_one(run):
+    months, shares = tallies.routes_by_month(run)
+    assert months == sorted(months)
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+
+
+def test_costs_stand_beside_what_the_default_rate_would_charge(run):
+    costs = {c.symbol: c for c in tallies.costs_by_symbol(run)}
+    # AAPL pays 5 basis points of its own, the default is 30
+    assert costs["AAPL"].at_default == pytest.approx(6.0 * costs["AAPL"].paid)
+    assert costs["GOOG"].at_default == pytest.approx(costs["GOOG"].paid)
+    bare = replace(run, manifest={})
+    again = {c.symbol: c for c in tallies.costs_by_symbol(bare)}
+    assert again["AAPL"].at_default == pytest.approx(costs["AAPL"].at_default)
+
+
+def test_decisions_that_mattered_are_sorted_by_effect(run):
+    helped, hurt = tallies.weightiest(run, 5)
+    effects = [c.effect for c in helped]
+    assert effects == sorted(effects, reverse=True)
+    assert min(effects) > 0.0
+    assert [c.effect for c in hurt] == sorted(c.effect for c in hurt)
+    assert max(c.effect for c in hurt) < 0.0

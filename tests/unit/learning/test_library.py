@@ -1,0 +1,300 @@
+"""The library's behaviour, the same on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import text
+
+from agents.messages import Case, Decision, Outcome, Reward, Verdict, VerdictLine
+from config.errors import ConfigError, DataError
+from learning.experience import writer as writer_module
+from learning.experience.bench import sample_records, sample_run
+from learning.experience.library import ModelInfo, RunInfo, open_library
+from learning.experience.rows import JudgeScore
+
+
+def postgres_bin() -> Path | None:
+    """Return the folder of the system's newest PostgreSQL binaries, None where there are none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: str(p))
+    if found:
+        return found[-1].parent
+    on_path = shutil.which("initdb")
+    return Path(on_path).parent if on_path else None
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """Start a real PostgreSQL on a Unix socket in a temporary folder; skip without binaries."""
+    binaries = postgres_bin()
+    if binaries is None:
+        pytest.skip("no PostgreSQL binaries (initdb) on this system")
+    user = "nobody" if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="qdpg") as folder:
+        data = Path(folder) / "data"
+        if user:
+            shutil.chown(folder, user)
+        init = ["initdb", "-D", data, "-U", "qd", "-A", "trust", "--no-sync", "-E", "UTF8"]
+        init += ["--locale=C"]
+        serve = ["postgres", "-D", data, "-k", folder, "-h", "", "-F"]
+        common = {"user": user, "cwd": folder, "env": {"LC_ALL": "C"}}
+        subprocess.run([binaries / init[0], *init[1:]], check=True, capture_output=True, **common)
+        server = subprocess.Popen(
+            [binaries / serve[0], *serve[1:]],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **common,
+        )
+        try:
+            subprocess.run(
+                [
+                    "bash",
+                    "-c",
+                    f"for i in $(seq 200); do '{binaries}/pg_isready' -q -h {folder} && exit 0;"
+                    " sleep 0.1; done; exit 1",
+                ],
+                check=True,
+            )
+            yield f"postgresql://qd@/postgres?host={folder}"
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request, tmp_path):
+    """Give an empty database of each kind: a file, or a fresh database of the server."""
+    if request.param == "sqlite":
+        return str(tmp_path / "library.db")
+    url = request.getfixturevalue("postgres")
+    import psycopg
+
+    name = f"qd_{uuid.uuid4().hex}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return url.replace("/postgres?", f"/{name}?")
+
+
+def write(library, records, run_id="sample", created_at=None):
+    writer = library.writer(sample_run(run_id), created_at=created_at)
+    for record in records:
+        writer.add(record)
+    writer.flush()
+
+
+def test_every_record_becomes_its_rows(where):
+    records = list(sample_records(5, instruments=3))
+    decisions = [r for r in records if isinstance(r, Decision)]
+    with open_library(where) as library:
+        write(library, records)
+        counts = library.counts("sample")
+    assert counts["cases"] == counts["decisions"] == counts["allocations"] == 5
+    assert counts["routes"] == counts["proposals"] == counts["outcomes"] == 15
+    assert counts["opinions"] == sum(len(d.opinions) + len(d.abstentions) for d in decisions)
+    assert counts["orders"] == counts["fills"] > 0
+    assert counts["verdicts"] == 5
+    assert counts["rewards"] == 20
+
+
+def test_adding_twice_adds_once(where):
+    records = list(sample_records(4))
+    with open_library(where) as library:
+        write(library, records)
+        once = library.counts("sample")
+        write(library, records + records)
+        assert library.counts("sample") == once
+
+
+def test_a_decision_comes_back_byte_for_byte(where):
+    records = list(sample_records(3))
+    decision = next(r for r in records if isinstance(r, Decision))
+    with open_library(where) as library:
+        write(library, records)
+        assert library.decision(decision.decision_id) == decision
+        stored = library.decision_json(decision.decision_id, "sample")
+        assert stored == msgspec.json.encode(decision)
+        assert library.decision("no such id") is None
+        assert library.decision(decision.decision_id, "no such run") is None
+
+
+def test_a_case_can_be_rebuilt_whole(where):
+    case = next(r for r in sample_records(1) if isinstance(r, Case))
+    with open_library(where) as library:
+        write(library, [case])
+        rebuilt = library.case(case.decision_id)
+    assert rebuilt == case
+    assert rebuilt.decision_id == case.decision_id
+
+
+def test_top_gives_the_best_first_with_their_outcomes(where):
+    records = list(sample_records(40))
+    rewards = {
+        r.decision_id: r.value
+        for r in records
+        if isinstance(r, Reward) and r.learner == "decision"
+    }
+    with open_library(where) as library:
+        write(library, records)
+        best = library.top(min_reward=0.6, limit=1000)
+        assert [x.reward for x in best] == sorted(
+            (v for v in rewards.values() if v >= 0.6), reverse=True
+        )
+        for x in best:
+            assert x.reward == rewards[x.decision.decision_id]
+            assert x.outcomes == tuple(
+                r
+                for r in records
+                if isinstance(r, Outcome) and r.decision_id == x.decision.decision_id
+            )
+        assert library.top(min_reward=0.0, limit=3) == library.top(min_reward=0.0)[:3]
+        assert library.top(run_id="another", min_reward=0.0) == []
+
+
+def test_failed_gives_the_worst_first(where):
+    with open_library(where) as library:
+        write(library, sample_records(40))
+        everything = library.top(min_reward=-10.0)
+        worst = library.failed(max_reward=everything[20].reward)
+    assert worst == everything[20:][::-1]
+
+
+def test_experiences_are_found_by_regime_and_by_junior(where):
+    records = list(sample_records(30, instruments=1))
+    decisions = [r for r in records if isinstance(r, Decision)]
+    with open_library(where) as library:
+        write(library, records)
+        bears = [x.decision for x in library.by_regime("bear")]
+        spoken = [x.decision for x in library.by_junior("news")]
+        assert len(library.by_junior("news", limit=2)) == 2
+    newest = sorted(decisions, key=lambda d: -d.ts_event)
+    assert bears == [d for d in newest if d.allocation.regime == "bear"]
+    assert spoken == [d for d in newest if any(o.junior == "news" for o in d.opinions)]
+
+
+def test_two_verdicts_of_one_decision_are_two_rows(where):
+    line = VerdictLine(symbol="A", held=0.1, asked=0.1, allowed=0.0, limit="stop")
+    first = Verdict(decision_id="d", ts_event=1, ts_init=1, stage="risk", lines=(line,))
+    second = msgspec.structs.replace(first, lines=(msgspec.structs.replace(line, symbol="B"),))
+    with open_library(where) as library:
+        write(library, [first, second, first])
+        assert library.counts("sample")["verdicts"] == 2
+
+
+def test_the_newest_run_answers_for_a_decision_of_many_runs(where):
+    records = list(sample_records(1))
+    decision = next(r for r in records if isinstance(r, Decision))
+    other = msgspec.structs.replace(decision, minds="other")
+    with open_library(where) as library:
+        write(library, [other], run_id="a", created_at=2)
+        write(library, [decision], run_id="b", created_at=1)
+        assert library.decision(decision.decision_id).minds == "other"
+        assert library.decision(decision.decision_id, "b").minds == "rules"
+
+
+def test_a_run_is_entered_finished_and_taken_up_again(where):
+    model = ModelInfo(role="supervisor", name="neural_ucb", sha256="ab", window_end=7)
+    run = RunInfo(
+        run_id="r",
+        name="first",
+        config='{"a":1}',
+        data_digest="d",
+        code_version="c",
+        seed=3,
+        start_state="prior",
+        models=(model,),
+    )
+    with open_library(where) as library:
+        library.writer(run, created_at=5)
+        assert [r.status for r in library.runs()] == ["running"]
+        library.finish_run("r", "interrupted")
+        assert [r.status for r in library.runs()] == ["interrupted"]
+        library.writer(run, created_at=9)
+        library.finish_run("r", "completed")
+        (row,) = library.runs()
+        assert (row.status, row.created_at, row.config, row.seed) == ("completed", 5, '{"a":1}', 3)
+        assert library.models("r") == [model]
+        with pytest.raises(ConfigError, match="expected a run in the library"):
+            library.finish_run("nobody", "failed")
+        with pytest.raises(ConfigError, match="expected a status"):
+            library.finish_run("r", "done")
+
+
+def test_pages_walk_every_experience_once(where):
+    with open_library(where) as library:
+        write(library, sample_records(23), run_id="a")
+        write(library, sample_records(11), run_id="b")
+        walked = [x for page in library.pages(size=5) for x in page]
+        assert len(walked) == 34
+        keys = [(x.run_id, x.decision.decision_id) for x in walked]
+        assert keys == sorted(set(keys))
+        assert sum(len(page) for page in library.pages("b", size=4)) == 11
+
+
+def test_a_full_buffer_commits_only_whole_decisions(where, monkeypatch):
+    monkeypatch.setattr(writer_module, "BUFFER_ROWS", 10)
+    records = list(sample_records(6, instruments=3))
+    with open_library(where) as library, open_library(where) as reader:
+        writer = library.writer(sample_run())
+        for record in records:
+            writer.add(record)
+            counts = reader.counts("sample")
+            assert counts["cases"] == counts["decisions"] == counts["allocations"]
+            assert counts["routes"] == counts["proposals"] == 3 * counts["decisions"]
+        assert reader.counts("sample")["decisions"] > 0
+
+
+def test_a_part_without_its_decision_is_refused_and_nothing_is_written(where):
+    records = list(sample_records(2))
+    orphan = next(r for r in records if isinstance(r, Outcome))
+    stranger = msgspec.structs.replace(orphan, decision_id="stranger")
+    with open_library(where) as library:
+        with pytest.raises(DataError, match=r"^expected rows that fit"):
+            write(library, [*records, stranger])
+        assert not any(library.counts("sample").values())
+
+
+def test_judges_scores_are_kept(where):
+    decision = next(r for r in sample_records(1) if isinstance(r, Decision))
+    score = JudgeScore(
+        decision_id=decision.decision_id, symbol="S000", judge="rubric", ts_event=1, value=0.5
+    )
+    with open_library(where) as library:
+        write(library, [decision, score, score])
+        assert library.counts("sample")["judge_scores"] == 1
+
+
+def test_what_is_no_record_is_refused(where):
+    with open_library(where) as library, pytest.raises(DataError, match="expected a record"):
+        write(library, [next(sample_records(1)).macro])
+
+
+def test_the_migration_makes_exactly_the_models_tables(where):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    from learning.experience.models import KNOWN_SCHEMAS, SCHEMA, metadata
+    from learning.experience.store import MIGRATIONS, migrate, writing
+
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    assert scripts.get_current_head() == SCHEMA
+    assert [s.revision for s in scripts.walk_revisions()][::-1] == list(KNOWN_SCHEMAS)
+    with open_library(where) as library:
+        with library.engine.connect() as connection:
+            context = MigrationContext.configure(connection)
+            assert compare_metadata(context, metadata) == []
+        with writing(library.engine).begin() as connection:
+            migrate(connection, "base")
+            tables = "sqlite_master" if where.endswith(".db") else "pg_tables"
+            column = "name" if where.endswith(".db") else "tablename"
+            left = connection.execute(
+                text(f"SELECT count(*) FROM {tables} WHERE {column} IN ('runs', 'decisions')")
+            )
+            assert left.scalar_one() == 0
