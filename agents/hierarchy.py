@@ -110,6 +110,12 @@ class Hierarchy:
             self.supervisor.update(context, lesson.route.arm, lesson.reward)
 
     @property
+    def models(self) -> dict[str, str]:
+        """The model of each role."""
+        models: dict[str, str] = {name: junior.model for name, junior in self.juniors.items()}
+        return models | {"strategist": self.strategist.model, "supervisor": "neural-ucb-1"}
+
+    @property
     def digest(self) -> str:
         """The SHA-256 of everything that was learned."""
         return hashlib.sha256(self.supervisor.digest.encode() + self._track_json()).hexdigest()

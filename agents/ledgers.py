@@ -218,15 +218,22 @@ class MacroLedger:
     def value(self, series: str, ts: int) -> float:
         """Return the newest value known at `ts`, NaN if there is none or it is 45 days old."""
         newest = self._newest[series]
-        place = bisect_right(self._known[series], ts, key=_ts_init)
+        place = _known_by(self._known[series], ts)
         if place == 0 or ts - newest[place - 1][0] > MACRO_STALE_NS:
             return nan
         return newest[place - 1][2]
 
     def last_known(self, ts: int) -> int:
         """Return when the newest value known at `ts` became known, 0 if there is none."""
-        places = ((k, bisect_right(k, ts, key=_ts_init)) for k in self._known.values())
+        places = ((k, _known_by(k, ts)) for k in self._known.values())
         return max((known[place - 1][0] for known, place in places if place), default=0)
+
+
+def _known_by(entries: list[tuple[int, int, float]], ts: int) -> int:
+    """Return how many entries are known at `ts`; mostly all of them, so that is tried first."""
+    if not entries or entries[-1][0] <= ts:
+        return len(entries)
+    return bisect_right(entries, ts, key=_ts_init)
 
 
 def _ts_init(entry: tuple[int, int, float]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -112,6 +113,24 @@ class Mind(Protocol):
 
     def learn(self, lessons: Sequence[Lesson]) -> None:
         """Take in closed outcomes, in the order in which they closed."""
+        ...
+
+
+class LearningMind(Mind, Protocol):
+    """A mind with models and learned state, which a run names, hashes and keeps."""
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The model of each role."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of everything that was learned."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write all learned state into a folder."""
         ...
 
 

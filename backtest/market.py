@@ -104,30 +104,40 @@ def canonical(market: MarketData) -> MarketData:
     )
 
 
-def window(market: MarketData, start: str | None, warmup_sessions: int) -> tuple[MarketData, int]:
+def window(
+    market: MarketData, start_ns: int | None, warmup_sessions: int, end_ns: int | None = None
+) -> tuple[MarketData, int]:
     """
-    Return the market from `warmup_sessions` before `start` on, and the first deciding stamp.
+    Return the market from `warmup_sessions` before `start_ns` on, and the first deciding stamp.
 
-    The stamp is the close of the first session on or after `start` (a date; None: as soon as
-    half of the data, at most `warmup_sessions`, has warmed the features up). Reports known
-    before the window stay, for their history. Raises DataError if no session is left.
+    The stamp is the first session's close at or after `start_ns`; None means as soon as half of
+    the data, at most `warmup_sessions`, has warmed the features up. What became known after
+    `end_ns` is left out. Reports known before the window stay, for their history. Raises
+    DataError if no session is left.
     """
     closes = np.asarray(market.session_closes, dtype=np.int64)
-    if start is None:
-        first = min(warmup_sessions, len(closes) // 2)
-    else:
-        first = int(np.searchsorted(closes, pd.Timestamp(start, tz="UTC").value))
+    last = int(closes[-1]) if end_ns is None else end_ns
+    closes = closes[closes <= last]
+    first = (
+        min(warmup_sessions, len(closes) // 2)
+        if start_ns is None
+        else int(np.searchsorted(closes, start_ns))
+    )
     if first >= len(closes):
-        raise DataError(f"expected a session on or after {start}, was none in {market.name}")
-    begin = int(closes[max(0, first - warmup_sessions)]) if first > warmup_sessions else 0
-    bars = market.bars[market.bars["ts_open"] > begin].reset_index(drop=True)
-    actions = market.actions[market.actions["ts"] > begin].reset_index(drop=True)
+        raise DataError(f"expected a session to decide on in {market.name}, was none left")
+    begin = int(closes[first - warmup_sessions]) if first > warmup_sessions else 0
+
+    def inside(ts: int) -> bool:
+        return begin < ts <= last
+
+    bars, actions = market.bars, market.actions
     kept = replace(
         market,
-        bars=bars,
-        actions=actions,
-        session_closes=tuple(ts for ts in market.session_closes if ts > begin),
-        news=tuple(item for item in market.news if item.ts_init > begin),
-        macro=tuple(m for m in market.macro if m.ts_init > begin - MACRO_HISTORY_NS),
+        bars=bars[(bars["ts_open"] > begin) & (bars["ts_close"] <= last)].reset_index(drop=True),
+        actions=actions[(actions["ts"] > begin) & (actions["ts"] <= last)].reset_index(drop=True),
+        session_closes=tuple(ts for ts in market.session_closes if inside(ts)),
+        news=tuple(item for item in market.news if inside(item.ts_init)),
+        fundamentals=tuple(f for f in market.fundamentals if f.ts_init <= last),
+        macro=tuple(m for m in market.macro if begin - MACRO_HISTORY_NS < m.ts_init <= last),
     )
     return kept, int(closes[first])

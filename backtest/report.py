@@ -214,7 +214,8 @@ def _figures(summary: dict[str, Any]) -> str:
 volatility are that book scaled to the hierarchy's volatility, the rest in cash at the risk-free
 rate: a yardstick that nobody traded. DSR is the probability that the Sharpe ratio is truly above
 what luck gives the best of {trials["counted"]} trials on these data ({escape(counted)}, and
-{trials["from_the_library"]} from earlier runs); p marks the probabilistic Sharpe ratio, where there is nothing to deflate.</p>
+{trials["from_the_library"]} from earlier runs); p marks the
+probabilistic Sharpe ratio, where there is nothing to deflate.</p>
 <div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead>
 <tbody>{"".join(rows)}</tbody></table></div>
 {reasons}

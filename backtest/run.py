@@ -22,9 +22,8 @@ import msgspec
 import numpy as np
 
 from agents.baselines import BASELINES
-from agents.hierarchy import Hierarchy
 from agents.messages import Decision, FillRecord, OrderRecord, Outcome, Verdict
-from agents.protocols import ExperienceWriter
+from agents.protocols import ExperienceWriter, LearningMind, Mind
 from backtest.cash import YEAR_NS
 from backtest.engine import BookRun, run_book
 from backtest.feed import make_feed
@@ -43,7 +42,7 @@ class RunPlan:
 
     market: MarketData
     settings: Settings
-    mind: Hierarchy
+    mind: LearningMind
     decide_from: int
     run_id: str
     manifest: dict[str, Any]
@@ -59,26 +58,29 @@ class RunPlan:
         return 1 + 2 * len(BASELINES)
 
 
-def plan_run(market: MarketData, settings: Settings, mind: Hierarchy, start_state: str) -> RunPlan:
+def plan_run(
+    market: MarketData,
+    settings: Settings,
+    mind: LearningMind,
+    start_state: str,
+    start_ns: int | None,
+) -> RunPlan:
     """
-    Return the plan of a run; `start_state` names the snapshot that `mind` was built on.
+    Return the plan of a run that decides from `start_ns` on.
 
-    The identity does not depend on where the data lie: they count by their content.
+    `start_state` names the state that `mind` was built on. The identity does not depend on
+    where the data lie: they count by their content.
     """
-    kept, decide_from = window(market, settings.data.start, settings.desk.panel_sessions + 1)
+    kept, decide_from = window(market, start_ns, warmup_sessions(settings))
     placeless = msgspec.structs.replace(
         settings, data=msgspec.structs.replace(settings.data, source="")
     )
     identity = {
-        "data": kept.digest,
+        "data_digest": kept.digest,
         "decide_from": decide_from,
-        "config": placeless.digest,
-        "minds": {
-            "kind": mind.name,
-            "juniors": {name: junior.model for name, junior in mind.juniors.items()},
-            "strategist": mind.strategist.model,
-        },
-        "start_state": mind.digest,
+        "config_digest": placeless.digest,
+        "minds": {"kind": mind.name, **mind.models},
+        "start_state_digest": mind.digest,
         "code": code_version(),
         "seed": settings.seed,
     }
@@ -86,12 +88,12 @@ def plan_run(market: MarketData, settings: Settings, mind: Hierarchy, start_stat
     manifest = {
         "run_id": run_id,
         **identity,
-        "start_state_name": start_state,
-        "source": market.name,
-        "price_basis": market.price_basis,
+        "start_state": start_state,
+        "data": {"source": market.name, "price_basis": market.price_basis},
+        "instruments": msgspec.to_builtins(kept.instruments),
         "python": platform.python_version(),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
-        "settings": msgspec.to_builtins(settings),
+        "config": msgspec.to_builtins(settings),
     }
     return RunPlan(kept, settings, mind, decide_from, run_id, manifest)
 
@@ -110,7 +112,7 @@ def run_backtest(
     settings, market = plan.settings, plan.market
     feed = make_feed(market, settings.market)
 
-    def run(mind: Any, name: str, gated: bool, writer: ExperienceWriter | None) -> BookRun:
+    def run(mind: Mind, name: str, gated: bool, writer: ExperienceWriter | None) -> BookRun:
         return run_book(
             market,
             feed,
@@ -138,9 +140,14 @@ def run_backtest(
         orders=own.records.of(OrderRecord),
         fills=own.records.of(FillRecord),
         outcomes=own.records.of(Outcome),
-        manifest={**plan.manifest, "end_state": plan.mind.digest, "cash_flows": own.cash_flows},
+        manifest={**plan.manifest, "end_state_digest": plan.mind.digest, "cash_flows": own.cash_flows},
         notes=_notes(plan, own),
     )
+
+
+def warmup_sessions(settings: Settings) -> int:
+    """Return how many sessions before the first decision the features are given."""
+    return settings.desk.panel_sessions + 1
 
 
 def risk_free_returns(market: MarketData, ts: IntArray) -> FloatArray:

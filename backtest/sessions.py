@@ -70,7 +70,9 @@ def load_sessions(name: str, first_year: int, last_year: int) -> Sessions:
     """
     start, end = f"{first_year}-01-01", f"{last_year}-12-31"
     if name == AROUND_THE_CLOCK:
-        days = np.arange(np.datetime64(start), np.datetime64(end) + np.timedelta64(1, "D")).astype(np.int64)
+        days = np.arange(np.datetime64(start), np.datetime64(end) + np.timedelta64(1, "D")).astype(
+            np.int64
+        )
         weekdays = days[(days + 3) % 7 < 5]  # day 0 was a Thursday
         opens = weekdays * DAY_NS
         return Sessions(name, "UTC", weekdays, opens, opens + DAY_NS)

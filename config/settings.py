@@ -144,6 +144,15 @@ class MindSettings(_Settings, frozen=True, kw_only=True):
     kind: Literal["rules"] = "rules"
 
 
+class WalkForwardSettings(_Settings, frozen=True, kw_only=True):
+    """The windows of a walk-forward run, in sessions; the purge covers the longest horizon."""
+
+    train: Count = 504
+    test: Count = 126
+    purge: Annotated[int, Meta(ge=0)] = 20
+    embargo: Annotated[int, Meta(ge=0)] = 5
+
+
 class Settings(_Settings, frozen=True, kw_only=True):
     """Everything that a human sets for a run."""
 
@@ -154,6 +163,7 @@ class Settings(_Settings, frozen=True, kw_only=True):
     allocator: AllocatorSettings = AllocatorSettings()
     desk: DeskSettings = DeskSettings()
     minds: MindSettings = MindSettings()
+    walk_forward: WalkForwardSettings = WalkForwardSettings()
     seed: Annotated[int, Meta(ge=0)] = 0
 
     @property

@@ -6,9 +6,13 @@ back unchanged. `ts_init` is when the thing became known, which is when the engi
 Figures are JSON, since the catalog holds no dicts of floats.
 """
 
+from typing import Any
+
 import msgspec
+import pyarrow as pa
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.custom import customdataclass
+from nautilus_trader.serialization.arrow.serializer import register_arrow
 
 from agents.messages import FundamentalsReport, MacroValue, NewsItem
 
@@ -48,6 +52,23 @@ class Action(Data):
     symbol: str = ""
     split: float = 1.0
     dividend: float = 0.0
+
+
+def _encode_batch(items: list[Any]) -> pa.RecordBatch:
+    """Return one batch of many; Nautilus's own encoder makes a batch of each."""
+    schema = type(items[0])._schema
+    special = {"type": lambda item: type(item).__name__}
+    columns = [
+        [special[name](i) if name in special else getattr(i, name) for i in items]
+        for name in schema.names
+    ]
+    return pa.RecordBatch.from_arrays(
+        [pa.array(c, type=f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
+    )
+
+
+for _kind in (News, Fundamentals, Macro, Action):
+    register_arrow(_kind, _kind._schema, batch_encoder=_encode_batch)
 
 
 def from_news(item: NewsItem) -> News:

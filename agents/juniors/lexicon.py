@@ -26,7 +26,7 @@ from config.errors import ConfigError
 SENTIBIGNOMICS_SCALE = 3.5  # median ratio of VADER's to its valences on the words of both
 SENTIBIGNOMICS_FLOOR = 0.25  # fainter entries are noise on short text
 PAIRED = 2.2  # valence of a direction and its quantity
-NEGATED = 0.74  # VADER's factor
+NEGATED = -0.74  # VADER's factor
 ALPHA = 15.0  # VADER's normaliser
 SATURATION = 2.0
 LONGEST = 2_000  # characters read

@@ -69,6 +69,25 @@ class RewardNet(nn.Module):
         predicted: Tensor = self.head(self.features(encoded))[:, 0]
         return predicted
 
+    def step(
+        self,
+        optimiser: torch.optim.Optimizer,
+        encoded: Tensor,
+        rewards: Tensor,
+        weights: Tensor | None = None,
+    ) -> float:
+        """
+        Take one step down the (weighted) mean squared error and return what it was.
+
+        Shapes: encoded (B, 51); rewards, standardised, and weights (B,).
+        """
+        optimiser.zero_grad()
+        error = torch.square(self(encoded) - rewards)
+        loss = error.mean() if weights is None else (weights * error).mean()
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
 
 @dataclass(frozen=True)
 class Weights:

@@ -28,7 +28,6 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from agents.messages import Route
 from agents.protocols import FloatArray
@@ -65,18 +64,18 @@ class NeuralUCB:
         self.rounds = 0
         self.updates = 0
         self._generator = np.random.default_rng(seed)
-        self._net = RewardNet(settings.hidden, self._generator)
+        self.net = RewardNet(settings.hidden, self._generator)
         self._optimiser = torch.optim.Adam(
-            self._net.parameters(), lr=settings.learning_rate, fused=True
+            self.net.parameters(), lr=settings.learning_rate, fused=True
         )
-        self._weights = Weights.of(self._net)
+        self._weights = Weights.of(self.net)
         self._contexts = np.zeros((settings.memory, CONTEXT_SIZE))
         self._actions = np.zeros(settings.memory, dtype=np.int64)
         self._rewards = np.zeros(settings.memory)
         self._mean, self._scale, self._sigma = 0.0, 1.0, 1.0
         size = settings.hidden + 1
         if settings.precision != "last_layer":
-            size = sum(p.numel() for p in self._net.parameters())
+            size = sum(p.numel() for p in self.net.parameters())
         if settings.precision == "full" and size > FULL_LIMIT:
             raise ConfigError(
                 f"expected a net of at most {FULL_LIMIT} parameters for supervisor.precision "
@@ -112,7 +111,7 @@ class NeuralUCB:
         encoded = encode(np.repeat(contexts, ARMS, axis=0), np.tile(np.arange(ARMS), n))
         _, last = self._weights.hidden(encoded)
         mean = self._mean + self._scale * self._weights.predict(last).reshape(n, ARMS)
-        width = self._precision.width(self._features(encoded)).reshape(n, ARMS)
+        width = self._precision.width(self._features(encoded, last)).reshape(n, ARMS)
         return mean, self._scale * self._sigma * width
 
     def update(self, context: FloatArray, action: int, reward: float) -> None:
@@ -123,7 +122,9 @@ class NeuralUCB:
         """
         context = np.asarray(context, dtype=np.float64)
         check_feedback(context[None], [action], [reward])
-        self._precision.add(self._features(encode(context[None], [action]))[0])
+        encoded = encode(context[None], [action])
+        _, last = self._weights.hidden(encoded)
+        self._precision.add(self._features(encoded, last)[0])
         self._remember(context, action, reward)
         if self.updates % self.settings.train_every == 0:
             self._train_round()
@@ -136,31 +137,19 @@ class NeuralUCB:
         for context, action, reward in zip(contexts, actions, rewards, strict=True):
             self.update(context, int(action), float(reward))
 
-    def fit(self, encoded: Tensor, rewards: Tensor, weights: Tensor | None = None) -> float:
-        """
-        Take one gradient step on the squared error and return it.
-
-        Shapes: encoded (B, 51), rewards (B,), standardised, and their weights (B,): float32.
-        """
-        self._optimiser.zero_grad()
-        error = (self._net(encoded) - rewards) ** 2
-        loss = error.mean() if weights is None else (weights * error).mean()
-        loss.backward()
-        self._optimiser.step()
-        return loss.item()
-
-    def standardise(self) -> None:
-        """Take the reward's mean and deviation from memory."""
+    def standardise(self) -> tuple[float, float]:
+        """Take the rewards' mean and deviation from memory, and return them."""
         rewards = self._rewards[: self.remembered]
         self._mean = float(rewards.mean())
         self._scale = float(rewards.std()) or 1.0
+        return self._mean, self._scale
 
     def settle(self, rounds: int, mean_squared_error: float) -> None:
         """Count training rounds as done: copy the weights out, decay nu, rebuild when due."""
         self.rounds += rounds
         self.nu = self.settings.exploration * self.settings.exploration_decay**self.rounds
         self._sigma = float(np.sqrt(mean_squared_error))
-        self._weights = Weights.of(self._net)
+        self._weights = Weights.of(self.net)
         early = self.rounds < REBUILD_EVERY and self.rounds.bit_count() == 1
         due = rounds > 1 or early or self.rounds % REBUILD_EVERY == 0
         if due and self.settings.precision == "last_layer":
@@ -208,12 +197,11 @@ class NeuralUCB:
             ) from e
         return learner
 
-    def _features(self, encoded: FloatArray) -> FloatArray:
+    def _features(self, encoded: FloatArray, last_hidden: FloatArray) -> FloatArray:
         root = np.sqrt(self.settings.hidden)
         if self.settings.precision != "last_layer":
             return self._weights.gradients(encoded) / root
-        _, last = self._weights.hidden(encoded)
-        return np.concatenate([last / root, np.ones((len(last), 1))], axis=1)
+        return np.concatenate([last_hidden / root, np.ones((len(encoded), 1))], axis=1)
 
     def _remember(self, context: FloatArray, action: int, reward: float) -> None:
         slot = self.updates % self.settings.memory
@@ -231,14 +219,16 @@ class NeuralUCB:
         standard = (self._rewards[picks] - self._mean) / self._scale
         rewards = torch.from_numpy(standard.astype(np.float32))
         with one_thread():
-            losses = [self.fit(*batch) for batch in zip(inputs, rewards, strict=True)]
+            losses = [
+                self.net.step(self._optimiser, x, y) for x, y in zip(inputs, rewards, strict=True)
+            ]
             self.settle(1, float(np.mean(losses)))
 
     def _gram(self) -> FloatArray:
         n = self.remembered
         encoded = encode(self._contexts[:n], self._actions[:n]).astype(np.float32)
         with torch.no_grad():
-            last = self._net.features(torch.from_numpy(encoded)).double()
+            last = self.net.features(torch.from_numpy(encoded)).double()
             last /= np.sqrt(self.settings.hidden)
             phi = torch.cat([last, torch.ones((n, 1), dtype=torch.float64)], dim=1)
             return (phi.T @ phi).numpy()
@@ -264,7 +254,7 @@ class NeuralUCB:
             "memory.rewards": self._rewards[:n],
             "precision": self._precision.inverse,
         }
-        for name, parameter in zip(LAYERS, self._net.parameters(), strict=True):
+        for name, parameter in zip(LAYERS, self.net.parameters(), strict=True):
             arrays[f"net.{name}"] = parameter.detach().numpy()
             for key, value in self._optimiser.state.get(parameter, {}).items():
                 arrays[f"adam.{name}.{key}"] = value.numpy()
@@ -283,7 +273,7 @@ class NeuralUCB:
             raise ValueError(f"precision of shape {arrays['precision'].shape}")
         self._precision.inverse = arrays["precision"]
         with torch.no_grad():
-            for name, parameter in zip(LAYERS, self._net.parameters(), strict=True):
+            for name, parameter in zip(LAYERS, self.net.parameters(), strict=True):
                 parameter.copy_(torch.from_numpy(arrays[f"net.{name}"]))
                 moments = {
                     key: torch.from_numpy(arrays[f"adam.{name}.{key}"])
@@ -292,7 +282,7 @@ class NeuralUCB:
                 }
                 if moments:
                     self._optimiser.state[parameter] = moments
-        self._weights = Weights.of(self._net)
+        self._weights = Weights.of(self.net)
 
 
 @contextmanager

@@ -168,7 +168,7 @@ def _rounding(close: FloatArray, adjusted: FloatArray) -> FloatArray:
     """
     noise = np.full(len(close), 2.4e-7)
     for values in (close, adjusted):
-        decimals = printed_decimals(values, 0, 7)
+        decimals = printed_decimals(values, 2, 7)
         if decimals < 7:
             noise = noise + 0.55 * 10.0**-decimals / values
     return noise

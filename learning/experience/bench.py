@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import text
 
 from agents.messages import (
     JUNIORS,
@@ -304,28 +303,26 @@ def _bench_top(base: Path, decisions: int, instruments: int) -> dict[str, float]
 
 
 def fill_in_bulk(library: Library, decisions: int, instruments: int = 1) -> None:
-    """Fill a library with decisions, outcomes and rewards only, past the messages."""
+    """
+    Fill a library with decisions, outcomes and rewards only, past the messages.
+
+    Ids are hashes, inserted in their order; rewards are uniform, so the best lie anywhere.
+    """
     writer = library.writer(sample_run("bulk"))
     patterns = _patterns(instruments)
-    tables = ("decisions", "outcomes", "rewards")
-    rng = np.random.default_rng(1)
-    with writing(library.engine).begin() as connection:
-        for first in range(0, decisions, _CHUNK):
-            batch: dict[str, list[tuple[object, ...]]] = {table: [] for table in tables}
-            picks = rng.random(_CHUNK).tolist()
-            for i in range(first, min(first + _CHUNK, decisions)):
-                old, pattern = patterns[i % len(patterns)]
-                new = hashlib.sha256(str(i).encode()).hexdigest()[:24]
-                d = pattern["decisions"][0]
-                ts = _START + i
-                body = d[-1].replace(old, new)
-                batch["decisions"].append((d[0], new, ts, *d[3:-1], body))
-                batch["outcomes"] += [(o[0], new, *o[2:]) for o in pattern["outcomes"]]
-                r = pattern["rewards"][-1]
-                batch["rewards"].append((r[0], new, *r[2:5], picks[i - first], r[6]))
-            for table in tables:
+    ids = sorted(hashlib.sha256(str(i).encode()).hexdigest()[:24] for i in range(decisions))
+    rewards = np.random.default_rng(1).random(decisions).tolist()
+    for first in range(0, decisions, _CHUNK):
+        batch: Batch = defaultdict(list)
+        for i in range(first, min(first + _CHUNK, decisions)):
+            old, pattern = patterns[i % len(patterns)]
+            d, r = pattern["decisions"][0], pattern["rewards"][-1]
+            batch["decisions"].append((d[0], ids[i], *d[2:-1], d[-1].replace(old, ids[i])))
+            batch["outcomes"] += [(o[0], ids[i], *o[2:]) for o in pattern["outcomes"]]
+            batch["rewards"].append((r[0], ids[i], *r[2:5], rewards[i], r[6]))
+        with writing(library.engine).begin() as connection:
+            for table in ("decisions", "outcomes", "rewards"):
                 connection.exec_driver_sql(writer.inserts[table], batch[table])
-        connection.execute(text("ANALYZE"))
 
 
 def _patterns(instruments: int) -> list[tuple[str, Batch]]:

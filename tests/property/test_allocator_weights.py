@@ -77,7 +77,7 @@ def markets(draw):
 ALLOCATORS = st.sampled_from([0.0, 0.5, 1.0, 3.0]).map(lambda g: AllocatorSettings(gross=g))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(markets(), ALLOCATORS)
 def test_weights_are_finite_signed_as_allowed_and_within_every_budget(market, numbers):
     case, panel, proposals = market
@@ -98,7 +98,7 @@ def test_weights_are_finite_signed_as_allowed_and_within_every_budget(market, nu
             assert abs(placed - budget) <= 1e-8
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(markets(), st.randoms(use_true_random=False))
 def test_the_order_of_instruments_does_not_matter(market, random):
     case, panel, proposals = market
@@ -112,7 +112,7 @@ def test_the_order_of_instruments_does_not_matter(market, random):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(markets(), CONVICTIONS, CONVICTIONS)
 def test_a_stronger_view_never_lowers_its_instruments_weight(market, one, other):
     case, panel, proposals = market

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -10,36 +11,73 @@ import sys
 import time
 from pathlib import Path
 
-from agents.messages import Case
+import pytest
+
 from learning.experience.bench import sample_records, sample_run
 from learning.experience.library import open_library
 from learning.experience.models import metadata
 
-DECISIONS, INSTRUMENTS = 400, 3
-CHILD = f"""
-import sys
+DECISIONS, INSTRUMENTS = 200, 3
+# Imports once, then runs the same run in a fresh process for every path that it is told.
+SPAWNER = f"""
+import os, sys
+import alembic.command
 from agents.messages import Case
 from learning.experience.bench import sample_records, sample_run
 from learning.experience.library import open_library
 
-with open_library(sys.argv[1]) as library:
-    writer = library.writer(sample_run())
-    for i, record in enumerate(sample_records({DECISIONS}, {INSTRUMENTS})):
-        if isinstance(record, Case):
-            writer.flush()
-            print("decided", flush=True)
-        writer.add(record)
-    writer.flush()
-    library.finish_run("sample", "completed")
+def run(path):
+    print("pid", os.getpid(), flush=True)
+    with open_library(path) as library:
+        writer = library.writer(sample_run())
+        for record in sample_records({DECISIONS}, {INSTRUMENTS}):
+            if isinstance(record, Case):
+                writer.flush()
+                print("decided", flush=True)
+            writer.add(record)
+        writer.flush()
+        library.finish_run("sample", "completed")
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        run(line.strip())
+        os._exit(0)
+    print("ended", os.waitpid(child, 0)[1], flush=True)
 """
 
 
-def start(path: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(path)],
+@pytest.fixture
+def spawner():
+    process = subprocess.Popen(
+        [sys.executable, "-c", SPAWNER],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        text=True,
         cwd=Path(__file__).parents[2],
     )
+    yield process
+    process.stdin.close()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+
+
+def start(spawner, path: Path) -> int:
+    """Begin the run on this path in a process of its own; return its pid."""
+    spawner.stdin.write(f"{path}\n")
+    spawner.stdin.flush()
+    word, pid = spawner.stdout.readline().split()
+    assert word == "pid"
+    return int(pid)
+
+
+def ending(spawner) -> tuple[int, int]:
+    """Wait for the run to end; return its wait status and how many lines it still printed."""
+    lines = 0
+    while not (line := spawner.stdout.readline()).startswith("ended"):
+        assert line == "decided\n"
+        lines += 1
+    return int(line.split()[1]), lines
 
 
 def content(path: Path) -> dict[str, list[tuple[object, ...]]]:
@@ -63,7 +101,7 @@ def assert_whole_decisions(rows: dict[str, list[tuple[object, ...]]], whole: dic
     return len(present)
 
 
-def test_a_run_killed_at_ten_random_moments_and_run_again_has_each_row_once(tmp_path):
+def test_a_run_killed_at_ten_random_moments_and_run_again_has_each_row_once(tmp_path, spawner):
     clean = tmp_path / "clean.db"
     with open_library(clean) as library:
         writer = library.writer(sample_run())
@@ -77,26 +115,22 @@ def test_a_run_killed_at_ten_random_moments_and_run_again_has_each_row_once(tmp_
     path = tmp_path / "killed.db"
     seen = []
     for moment in range(10):
-        child = start(path)
-        if moment < 2:
-            time.sleep(rng.uniform(0.2, 1.0))
+        pid = start(spawner, path)
+        if moment < 3:
+            time.sleep(rng.uniform(0.0, 0.1))
         else:
-            for _ in range(rng.randrange(1, 100)):
-                child.stdout.readline()
-            time.sleep(rng.uniform(0.0, 0.02))
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-        assert child.returncode == -signal.SIGKILL
+            for _ in range(rng.randrange(1, DECISIONS // 2)):
+                assert spawner.stdout.readline() == "decided\n"
+            time.sleep(rng.uniform(0.0, 0.005))
+        os.kill(pid, signal.SIGKILL)
+        assert ending(spawner)[0] == signal.SIGKILL
         if path.exists() and path.stat().st_size:
             with open_library(path) as library:
                 assert all(run.status == "running" for run in library.runs())
             seen.append(assert_whole_decisions(content(path), whole))
     assert 0 < max(seen) < DECISIONS
 
-    child = start(path)
-    printed, _ = child.communicate(timeout=120)
-    assert child.returncode == 0
-    assert printed.count(b"decided") == DECISIONS
+    start(spawner, path)
+    assert ending(spawner) == (0, DECISIONS)
     assert content(path) == whole
     assert len(whole["decisions"]) == DECISIONS
-    assert sum(isinstance(r, Case) for r in sample_records(DECISIONS, 1)) == DECISIONS

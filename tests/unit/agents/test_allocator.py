@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -303,3 +304,22 @@ def test_a_bottom_policy_may_be_replaced_alone():
     allocation = allocator.allocate(_case({"A": "Tech", "B": "Tech"}), _panel("AB"), [])
     assert allocation.weights == {"A": 0.25, "B": 0.25}
     assert (allocation.top_policy, allocation.bottom_policy) == ("hrp-baseline", "greedy")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("count", "groups", "limit_ms"), [(88, 11, 40.0), (4, 4, 25.0), (4, 1, 2.0)]
+)
+def test_allocating_is_fast_enough_for_a_daily_backtest(count, groups, limit_ms):
+    symbols = [f"S{i:02d}" for i in range(count)]
+    case = _case({s: f"g{i % groups:02d}" for i, s in enumerate(symbols)})
+    views = [_proposal(s, 0.4) for s in symbols[::2]]
+    panels = [_panel(symbols, seed=i) for i in range(50)]
+    allocator = build_baseline(SETTINGS)
+    allocator.allocate(case, panels[0], views)
+    start = time.perf_counter()
+    for panel in panels:
+        allocator.allocate(case, panel, views)
+    mean_ms = (time.perf_counter() - start) / len(panels) * 1e3
+    print(f"{count} instruments, {groups} groups: {mean_ms:.1f} ms an allocation")
+    assert mean_ms < limit_ms

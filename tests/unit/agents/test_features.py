@@ -348,6 +348,30 @@ def test_a_split_after_a_report_leaves_its_yields_alone():
         assert column(snapshot, "book_yield")[0] == 0.5
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_report_filed_on_the_eve_of_a_split_is_in_old_shares_asked_or_not(asked):
+    features = engine(1)
+    ts = feed(features, np.full((1, 1, 5), 80.0))
+    features.on_fundamentals(report(ts, ts + DAY // 2, eps=8.0))
+    if asked:
+        features.snapshot(ts + DAY // 2)
+    features.on_action("S0", 4.0, 0.0)
+    snapshot = features.snapshot(feed(features, np.full((1, 1, 5), 20.0), first=1))
+    assert column(snapshot, "earnings_yield")[0] == 0.1
+
+
+def test_a_high_needs_sixty_closes_within_its_own_window():
+    bars = market(8, 320, 2)
+    bars[60:310, 0] = np.nan
+    features = engine(2)
+    feed(features, bars[:60])
+    assert np.isfinite(column(features.snapshot(START + 59 * DAY), "drawdown")).all()
+    ts = feed(features, bars[60:], first=60)
+    values = column(features.snapshot(ts), "drawdown")
+    assert np.isnan(values[0])
+    assert np.isfinite(values[1])
+
+
 def test_macro_values_count_from_when_they_are_known_and_revisions_do_not_go_back():
     features = engine(1)
 
@@ -359,7 +383,7 @@ def test_macro_values_count_from_when_they_are_known_and_revisions_do_not_go_bac
     for k in range(21):
         tell("vix", k, k, 10.0 + k)
         tell("commodity", k, k, 50.0 + k)
-    tell("vix", 3, 20, 99.0)  # a revision of an old value
+    tell("vix", 3, 21, 99.0)  # a revision of an old value
     tell("yield_long", 0, 20, 4.0)
     tell("yield_short", 0, 21, 1.0)
     snapshot = features.snapshot(feed(features, np.full((21, 1, 5), 10.0)))
@@ -369,7 +393,9 @@ def test_macro_values_count_from_when_they_are_known_and_revisions_do_not_go_bac
     assert macro(snapshot, "yield_long") == 4.0
     assert np.isnan(macro(snapshot, "yield_slope"))
     assert snapshot.macro_ts == START + 20 * DAY
-    assert macro(features.snapshot(START + 21 * DAY), "yield_slope") == 3.0
+    next_day = features.snapshot(START + 21 * DAY)
+    assert macro(next_day, "yield_slope") == 3.0
+    assert macro(next_day, "vix") == 30.0
     assert np.isnan(macro(features.snapshot(START + 66 * DAY), "vix"))
 
 

@@ -194,6 +194,15 @@ def test_newer_news_outweighs_older_news():
     assert only(RuleNewsJunior(), case(news=newest_bad)).score < 0
 
 
+def test_an_items_weight_halves_with_each_day():
+    def confidence(days):
+        return only(RuleNewsJunior(), case(news=[item("profit rises", days=days)])).confidence
+
+    assert confidence(0) == pytest.approx(1 / 3, abs=1e-4)
+    assert confidence(1) == pytest.approx(0.5 / 2.5, abs=1e-4)
+    assert confidence(2) == pytest.approx(0.25 / 2.25, abs=1e-4)
+
+
 def test_copies_of_one_text_count_once():
     once = only(RuleNewsJunior(), case(news=[item("Profit rises", item_id="a", days=1)]))
     copies = [
@@ -345,6 +354,13 @@ def test_of_one_period_the_last_filing_counts():
     shuffled = only(RuleFundamentalJunior(), case(fundamentals=(restated, *REPORTS)))
     assert again == shuffled
     assert again.score < first.score
+
+
+def test_a_year_before_that_was_restated_counts_as_restated():
+    restated = report("2013-12-31", filed_after=400, **GOOD)
+    first = only(RuleFundamentalJunior(), case(fundamentals=REPORTS))
+    for reports in ((*REPORTS, restated), (restated, *REPORTS)):
+        assert only(RuleFundamentalJunior(), case(fundamentals=reports)).score < first.score
 
 
 def test_a_stale_report_is_no_evidence():

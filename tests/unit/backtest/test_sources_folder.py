@@ -14,9 +14,10 @@ DAYS = ["2015-01-02", "2015-01-05", "2015-01-06", "2015-01-07", "2015-01-08", "2
 
 def bars_csv(symbols=("AAA", "BBB"), days=DAYS, header=HEADER):
     rows = [
-        f"{d},{s},{10 + i + k},{11 + i + k},{9 + i + k},{10.5 + i + k},{10.5 + i + k},{1000 + i}"
-        for k, s in enumerate(symbols)
+        f"{d},{s},{p},{p + 1},{p - 1},{p + 0.5},{p + 0.5},{1000 + i}"
+        for s in symbols
         for i, d in enumerate(days)
+        for p in [10 + i + ord(s[0]) - ord("A")]
     ]
     return header + "\n".join(rows) + "\n"
 
@@ -177,7 +178,7 @@ def test_empty_range_is_refused(folder):
 
 
 def test_unknown_symbol_is_refused_with_what_there_is(folder):
-    with pytest.raises(Exception, match="AAA, BBB.*was ZZZ"):
+    with pytest.raises(Exception, match=r"AAA, BBB.*was ZZZ"):
         open_source(str(folder), symbols=["ZZZ"])
 
 
@@ -323,3 +324,12 @@ def test_sources_joined_by_plus_are_read_together(folder, tmp_path_factory):
 def test_prices_are_rounded_to_the_instruments_precision(folder):
     bars = open_source(str(folder)).bars
     assert np.array_equal(bars["close"], np.round(bars["close"], 2))
+
+
+def test_figures_and_macro_series_are_named_as_the_features_name_them():
+    from agents.features import FIGURES, MACRO_SERIES
+    from backtest.sources.columns import FIGURE_SYNONYMS
+    from backtest.sources.context import MACRO_IDS
+
+    assert tuple(FIGURE_SYNONYMS) == tuple(FIGURES)
+    assert set(MACRO_IDS) == set(MACRO_SERIES)

@@ -1,0 +1,102 @@
+"""
+Train a supervisor on routes that were recorded, by whatever chose them.
+
+Rewards are regressed on (context, arm); each record counts by the inverse of the propensity with
+which its arm was chosen, clipped and then scaled to mean one, so that routes which the recorder
+seldom took are not drowned (Horvitz & Thompson 1952; the clip is the usual price in bias for less
+variance). The learner is left as if it had lived through the records: its memory holds them,
+its exploration has decayed by one round for every `train_every` of them. It knows no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agents.messages import Route
+from agents.protocols import FloatArray
+from agents.supervisor.network import encode
+from agents.supervisor.neural_ucb import NeuralUCB, one_thread
+from config.errors import DataError
+from config.settings import SupervisorSettings
+
+WEIGHT_LIMIT = 10.0  # of 1 / propensity; seven arms drawn evenly give 7
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """
+    Recorded routes and what came of them, oldest first.
+
+    Shapes: contexts (M, 16); actions, rewards, propensities (M,).
+    """
+
+    contexts: FloatArray
+    actions: NDArray[np.int64]
+    rewards: FloatArray
+    propensities: FloatArray
+
+    @classmethod
+    def of(cls, routes: Sequence[Route], rewards: Sequence[float]) -> Trajectories:
+        """Return the trajectories of routes and their rewards, in the same order."""
+        if len(routes) != len(rewards):
+            raise DataError(f"expected {len(routes)} rewards, one a route, was {len(rewards)}")
+        return cls(
+            contexts=np.array([route.context for route in routes], dtype=np.float64),
+            actions=np.array([route.arm for route in routes], dtype=np.int64),
+            rewards=np.array(rewards, dtype=np.float64),
+            propensities=np.array([route.propensity for route in routes], dtype=np.float64),
+        )
+
+
+def train_offline(
+    trajectories: Trajectories,
+    settings: SupervisorSettings,
+    seed: int,
+    epochs: int = 100,
+    batch: int = 32,
+    lr: float = 1e-3,
+    progress: Callable[[int, float], None] | None = None,
+) -> NeuralUCB:
+    """
+    Return a learner trained on the newest `settings.memory` trajectories.
+
+    `progress` is called after every epoch with its number, from 1, and its mean squared error in
+    standardised rewards. The learner's own optimiser, at `settings.learning_rate`, starts fresh.
+    Raises DataError if there are none, or if a propensity is not in (0, 1].
+    """
+    keep = slice(-settings.memory, None)
+    contexts, actions = trajectories.contexts[keep], trajectories.actions[keep]
+    rewards, propensities = trajectories.rewards[keep], trajectories.propensities[keep]
+    if len(rewards) == 0:
+        raise DataError("expected at least one recorded route to train on, was none")
+    if propensities.shape != rewards.shape or not ((propensities > 0) & (propensities <= 1)).all():
+        raise DataError("expected one propensity in (0, 1] a route, was another number")
+
+    learner = NeuralUCB.fresh(settings, seed)
+    learner.remember(contexts, actions, rewards)
+    mean, scale = learner.standardise()
+    weights = np.minimum(1.0 / propensities, WEIGHT_LIMIT)
+    weights /= weights.mean()
+    inputs = torch.from_numpy(encode(contexts, actions).astype(np.float32))
+    targets = torch.from_numpy(((rewards - mean) / scale).astype(np.float32))
+    scaled = torch.from_numpy(weights.astype(np.float32))
+    optimiser = torch.optim.Adam(learner.net.parameters(), lr=lr, fused=True)
+    generator = np.random.default_rng([seed, 1])
+    error = 1.0
+    with one_thread():
+        for epoch in range(1, epochs + 1):
+            order = torch.from_numpy(generator.permutation(len(rewards)))
+            total = 0.0
+            for rows in order.split(batch):
+                loss = learner.net.step(optimiser, inputs[rows], targets[rows], scaled[rows])
+                total += loss * len(rows)
+            error = total / len(rewards)
+            if progress is not None:
+                progress(epoch, error)
+        learner.settle(-(-len(rewards) // settings.train_every), error)
+    return learner

@@ -1,0 +1,296 @@
+"""The learner's algebra, its state on disk, and the refusals, on nets small enough to check."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.messages import JUNIORS, ROUTES
+from agents.supervisor.baselines import AlwaysAll, UniformRouter
+from agents.supervisor.lin_ucb import LinUCB
+from agents.supervisor.network import INPUTS, RewardNet, Weights, encode
+from agents.supervisor.neural_ucb import NeuralUCB
+from agents.supervisor.offline import Trajectories, train_offline
+from agents.supervisor.precision import Precision
+from config.errors import ConfigError, DataError
+from config.settings import SupervisorSettings
+
+SMALL = SupervisorSettings(hidden=8, train_every=16, batch_size=8, memory=100)
+
+
+def contexts_of(seed: int, n: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0.0, 1.0, (n, 16))
+
+
+def live(learner: NeuralUCB, seed: int, n: int) -> list[int]:
+    """Let a learner decide and learn n times; the reward is a fixed function of both."""
+    arms = []
+    for context in contexts_of(seed, n):
+        arm = learner.select(context[None], ["A"])[0].arm
+        learner.update(context, arm, float(context[arm] - 0.1 * arm))
+        arms.append(arm)
+    return arms
+
+
+def trained(config: SupervisorSettings = SMALL, n: int = 70) -> NeuralUCB:
+    learner = NeuralUCB(config, seed=3)
+    live(learner, 1, n)
+    return learner
+
+
+def shaken_net(hidden: int) -> RewardNet:
+    generator = np.random.default_rng(0)
+    net = RewardNet(hidden, generator)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += torch.from_numpy(generator.normal(0.0, 0.3, parameter.shape))
+    return net
+
+
+def test_encoding_puts_the_context_in_the_blocks_of_the_juniors_asked() -> None:
+    context = contexts_of(0, 1)
+    for arm, route in enumerate(ROUTES):
+        blocks = encode(context, [arm]).reshape(3, 17)
+        for junior, block in zip(JUNIORS, blocks, strict=True):
+            assert np.any(block) == (junior in route)
+            assert block[-1] == (junior in route)
+
+
+def test_numpy_forward_equals_torch() -> None:
+    net = shaken_net(32)
+    encoded = encode(contexts_of(1, 21), np.arange(21) % 7)
+    _, last = Weights.of(net).hidden(encoded)
+    ours = Weights.of(net).predict(last)
+    theirs = net(torch.from_numpy(encoded.astype(np.float32))).detach().numpy()
+    assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+def test_numpy_gradients_equal_autograd() -> None:
+    net = shaken_net(8).double()
+    encoded = encode(contexts_of(2, 7), np.arange(7))
+    ours = Weights.of(net).gradients(encoded)
+    for row, x in zip(ours, torch.from_numpy(encoded), strict=True):
+        grads = torch.autograd.grad(net(x[None])[0], list(net.parameters()))
+        assert row == pytest.approx(torch.cat([g.ravel() for g in grads]).numpy(), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 40))
+def test_sherman_morrison_equals_the_inverse_from_scratch(seed: int, count: int) -> None:
+    features = np.random.default_rng(seed).normal(0.0, 1.0, (count, 5))
+    step_by_step = Precision(5, 0.5, diagonal=False)
+    for row in features:
+        step_by_step.add(row)
+    at_once = Precision(5, 0.5, diagonal=False)
+    at_once.rebuild(features.T @ features)
+    assert step_by_step.inverse == pytest.approx(at_once.inverse, abs=1e-9)
+    expected = np.sqrt(np.einsum("mp,pq,mq->m", features, at_once.inverse, features))
+    assert step_by_step.width(features) == pytest.approx(expected, abs=1e-9)
+
+
+def test_full_precision_is_that_of_the_paper() -> None:
+    config = msgspec.structs.replace(SMALL, precision="full", hidden=4, train_every=1000)
+    learner = NeuralUCB(config, seed=0)
+    contexts = contexts_of(5, 30)
+    z = np.eye(sum(p.numel() for p in learner.net.parameters()))
+    for k, context in enumerate(contexts):
+        learner.update(context, k % 7, 0.1 * k)
+        g = Weights.of(learner.net).gradients(encode(context[None], [k % 7]))[0] / 2.0
+        z += np.outer(g, g)
+    probe = contexts_of(6, 1)
+    g = Weights.of(learner.net).gradients(encode(np.repeat(probe, 7, axis=0), np.arange(7))) / 2.0
+    expected = np.sqrt(np.einsum("kp,pq,kq->k", g, np.linalg.inv(z), g))
+    assert learner.estimate(probe)[1][0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_diagonal_precision_keeps_the_diagonal_of_the_full_one() -> None:
+    features = np.random.default_rng(0).normal(0.0, 1.0, (9, 6))
+    diagonal = Precision(6, 2.0, diagonal=True)
+    for row in features:
+        diagonal.add(row)
+    assert diagonal.inverse == pytest.approx(1.0 / (2.0 + (features**2).sum(axis=0)))
+
+
+@pytest.mark.parametrize("precision", ["last_layer", "diagonal", "full"])
+def test_an_arm_grows_more_certain_as_it_is_tried(precision: str) -> None:
+    learner = NeuralUCB(msgspec.structs.replace(SMALL, precision=precision), seed=0)
+    context = contexts_of(0, 1)
+    before = learner.estimate(context)[1][0]
+    for _ in range(5):
+        learner.update(context[0], 2, 0.0)
+    after = learner.estimate(context)[1][0]
+    assert after[2] < before[2]
+    assert np.all(after <= before + 1e-12)
+
+
+def test_rebuild_after_training_sees_every_remembered_route() -> None:
+    learner = NeuralUCB(SMALL, seed=0)
+    contexts = contexts_of(0, 16)
+    arms = [k % 7 for k in range(16)]
+    learner.update_batch(contexts, arms, [0.1 * a for a in arms])
+    assert learner.rounds == 1
+    _, last = Weights.of(learner.net).hidden(encode(contexts, arms))
+    phi = np.concatenate([last / np.sqrt(8), np.ones((16, 1))], axis=1)
+    expected = np.linalg.inv(np.eye(9) + phi.T @ phi)
+    assert learner._precision.inverse == pytest.approx(expected, abs=1e-5)
+
+
+def test_exploration_decays_once_a_training_round() -> None:
+    learner = trained(n=64)
+    assert learner.rounds == 4
+    assert learner.nu == pytest.approx(0.995**4)
+
+
+def test_same_seed_and_calls_give_the_same_bytes() -> None:
+    first, second = NeuralUCB(SMALL, seed=3), NeuralUCB.fresh(SMALL, seed=3)
+    assert first.digest == second.digest
+    assert live(first, 1, 70) == live(second, 1, 70)
+    assert first.digest == second.digest
+    assert NeuralUCB(SMALL, seed=4).digest != NeuralUCB(SMALL, seed=3).digest
+
+
+def test_a_batch_of_updates_equals_the_updates_one_by_one() -> None:
+    contexts, arms = contexts_of(0, 40), [k % 7 for k in range(40)]
+    rewards = [0.1 * a for a in arms]
+    one, batch = NeuralUCB(SMALL, seed=0), NeuralUCB(SMALL, seed=0)
+    for context, arm, reward in zip(contexts, arms, rewards, strict=True):
+        one.update(context, arm, reward)
+    batch.update_batch(contexts, arms, rewards)
+    assert one.digest == batch.digest
+
+
+@pytest.mark.parametrize("precision", ["last_layer", "diagonal", "full"])
+@pytest.mark.parametrize("lived", [0, 5, 70, 230])
+def test_a_loaded_learner_goes_on_byte_for_byte(tmp_path, precision: str, lived: int) -> None:
+    config = msgspec.structs.replace(SMALL, precision=precision)
+    saved = trained(config, lived)
+    saved.save(tmp_path / "s.npz")
+    loaded = NeuralUCB.load(tmp_path / "s.npz")
+    assert loaded.digest == saved.digest
+    assert live(loaded, 2, 50) == live(saved, 2, 50)
+    assert loaded.digest == saved.digest
+
+
+def test_equal_states_are_equal_files_and_no_part_is_left(tmp_path) -> None:
+    trained().save(tmp_path / "a.npz")
+    trained().save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "b.npz"]
+
+
+def test_a_cut_or_foreign_file_is_refused(tmp_path) -> None:
+    path = tmp_path / "s.npz"
+    with pytest.raises(DataError, match="was no file"):
+        NeuralUCB.load(path)
+    trained().save(path)
+    whole = path.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 40):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match="expected a supervisor state"):
+            NeuralUCB.load(path)
+    np.savez(path, other=np.zeros(3))
+    with pytest.raises(DataError, match="expected a supervisor state"):
+        NeuralUCB.load(path)
+
+
+def test_ties_go_to_the_lowest_arm_and_propensity_is_one() -> None:
+    config = msgspec.structs.replace(SMALL, exploration=0.0)
+    routes = NeuralUCB(config, seed=0).select(contexts_of(0, 5), list("ABCDE"))
+    assert [(r.symbol, r.arm, r.propensity) for r in routes] == [(s, 0, 1.0) for s in "ABCDE"]
+
+
+def test_a_batch_selects_as_its_rows_would_alone() -> None:
+    learner, contexts = trained(), contexts_of(9, 20)
+    together = learner.select(contexts, ["A"] * 20)
+    alone = [learner.select(c[None], ["A"])[0] for c in contexts]
+    assert [r.arm for r in together] == [r.arm for r in alone]
+    assert learner.select(np.empty((0, 16)), []) == []
+
+
+def test_faulty_contexts_and_feedback_are_refused() -> None:
+    learner, good = NeuralUCB(SMALL, seed=0), contexts_of(0, 1)
+    before = learner.digest
+    with pytest.raises(DataError, match=r"shape \(2, 16\)"):
+        learner.select(good, ["A", "B"])
+    bad = good.copy()
+    bad[0, 3] = np.nan
+    with pytest.raises(DataError, match="infinite for A"):
+        learner.select(bad, ["A"])
+    with pytest.raises(DataError, match=r"0\.\.6, was 7"):
+        learner.update(good[0], 7, 0.0)
+    with pytest.raises(DataError, match="finite"):
+        learner.update(good[0], 1, float("nan"))
+    assert learner.digest == before
+
+
+def test_full_precision_of_a_large_net_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at most 4096 parameters"):
+        NeuralUCB(SupervisorSettings(precision="full"), seed=0)
+
+
+def test_offline_training_recovers_the_best_routes_and_reports_progress() -> None:
+    contexts = contexts_of(0, 1500)
+    routes = UniformRouter(seed=0).select(contexts, ["A"] * 1500)
+    rewards = [float(r.arm == (0 if r.context[0] > 0.5 else 5)) for r in routes]
+    seen: list[tuple[int, float]] = []
+    learner = train_offline(
+        Trajectories.of(routes, rewards),
+        SupervisorSettings(hidden=32),
+        seed=0,
+        epochs=30,
+        progress=lambda epoch, error: seen.append((epoch, error)),
+    )
+    assert [epoch for epoch, _ in seen] == list(range(1, 31))
+    assert seen[-1][1] < 0.5 * seen[0][1]
+    probe = contexts_of(7, 400)
+    probe = probe[np.abs(probe[:, 0] - 0.5) > 0.1]
+    mean, _ = learner.estimate(probe)
+    assert np.mean(mean.argmax(axis=1) == np.where(probe[:, 0] > 0.5, 0, 5)) > 0.95
+    assert learner.rounds == 47
+    assert learner.updates == 1500
+
+
+def test_offline_training_refuses_nothing_and_impossible_propensities() -> None:
+    with pytest.raises(DataError, match="at least one"):
+        train_offline(Trajectories(np.empty((0, 16)), *(np.empty(0),) * 3), SMALL, seed=0)
+    one = Trajectories(contexts_of(0, 1), np.array([1]), np.array([0.5]), np.array([0.0]))
+    with pytest.raises(DataError, match="propensity in"):
+        train_offline(one, SMALL, seed=0)
+
+
+def test_linucb_equals_ridge_regression() -> None:
+    contexts = contexts_of(0, 60)
+    linear = LinUCB(alpha=0.0)
+    rewards = contexts @ np.linspace(-1.0, 1.0, 16)
+    for context, reward in zip(contexts, rewards, strict=True):
+        linear.update(context, 3, float(reward))
+    x = np.concatenate([contexts, np.ones((60, 1))], axis=1)
+    theta = np.linalg.solve(np.eye(17) + x.T @ x, x.T @ rewards)
+    probe = contexts_of(1, 1)
+    score = linear.select(probe, ["A"])[0].scores[3]
+    assert score == pytest.approx(float(np.append(probe[0], 1.0) @ theta))
+
+
+def test_routers_that_learn_nothing_say_with_what_chance_they_chose() -> None:
+    contexts = contexts_of(0, 700)
+    names = ["A"] * 700
+    uniform = UniformRouter(seed=1).select(contexts, names)
+    assert {r.propensity for r in uniform} == {1.0 / 7.0}
+    assert np.bincount([r.arm for r in uniform], minlength=7).min() > 70
+    assert {r.arm for r in AlwaysAll().select(contexts, names)} == {6}
+
+
+@pytest.mark.slow
+def test_select_and_update_take_under_a_millisecond_with_training() -> None:
+    learner, contexts = NeuralUCB(SupervisorSettings(), seed=0), contexts_of(0, 2048)
+    began = time.perf_counter()
+    for context in contexts:
+        arm = learner.select(context[None], ["A"])[0].arm
+        learner.update(context, arm, float(context[arm]))
+    assert (time.perf_counter() - began) / 2048 < 1e-3
