@@ -89,7 +89,11 @@ def plan_run(
         "run_id": run_id,
         **identity,
         "start_state": start_state,
-        "data": {"source": market.name, "price_basis": market.price_basis},
+        "data": {
+            "name": market.name,
+            "digest": kept.digest,
+            "price_basis": market.price_basis,
+        },
         "instruments": msgspec.to_builtins(kept.instruments),
         "python": platform.python_version(),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},

@@ -5,7 +5,8 @@ Source: López de Prado 2016, "Building Diversified Portfolios that Outperform O
 skfolio's HierarchicalRiskParity (variance, Pearson distance) on a Ledoit-Wolf covariance.
 Departure: the leaves are groups and not instruments. Each group is its equal-weight return
 series, so that a sector's share follows its risk and not how many of its stocks are listed; and
-a tree over at most a dozen groups costs a fraction of a tree over all instruments. It reads no proposal: views belong to the bottom tier.
+a tree over at most a dozen groups costs a fraction of a tree over all instruments. It reads no
+proposal: views belong to the bottom tier.
 """
 
 from __future__ import annotations
