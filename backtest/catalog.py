@@ -19,9 +19,9 @@ import pandas as pd
 from agents.messages import Instrument
 from backtest.market import MarketData, PriceBasis, canonical
 from config.errors import DataError
+from config.paths import data_home
 
 FACTS = "quarterdeck.json"
-ROOT = Path("data") / "catalogs"
 
 
 class CatalogInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +58,14 @@ class _Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     digest: str
 
 
-def find_catalog(name: str, root: Path = ROOT) -> Path | None:
+def catalog_root() -> Path:
+    """Return the folder of the imported catalogs, in the data directory."""
+    return data_home() / "catalogs"
+
+
+def find_catalog(name: str, root: Path | None = None) -> Path | None:
     """Return the folder of a catalog given by its path or its name under `root`, or None."""
-    candidates = [Path(name).expanduser(), root / name]
+    candidates = [Path(name).expanduser(), (root or catalog_root()) / name]
     return next((p for p in candidates if (p / FACTS).is_file()), None)
 
 
@@ -175,10 +180,10 @@ def read_catalog(path: Path) -> MarketData:
     return market
 
 
-def list_catalogs(root: Path = ROOT) -> list[CatalogInfo]:
+def list_catalogs(root: Path | None = None) -> list[CatalogInfo]:
     """Return the catalogs directly under a folder, by name; none where it does not exist."""
     out = []
-    for path in sorted(root.glob(f"*/{FACTS}")):
+    for path in sorted((root or catalog_root()).glob(f"*/{FACTS}")):
         if path.parent.name.startswith("."):
             continue
         facts = _facts(path.parent)

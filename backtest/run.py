@@ -144,7 +144,11 @@ def run_backtest(
         orders=own.records.of(OrderRecord),
         fills=own.records.of(FillRecord),
         outcomes=own.records.of(Outcome),
-        manifest={**plan.manifest, "end_state_digest": plan.mind.digest, "cash_flows": own.cash_flows},
+        manifest={
+            **plan.manifest,
+            "end_state_digest": plan.mind.digest,
+            "cash_flows": own.cash_flows,
+        },
         notes=_notes(plan, own),
     )
 

@@ -105,13 +105,13 @@ def data_import(
     as_json: Json = False,
 ) -> None:
     """Read a source into the point-in-time catalog."""
-    from backtest.catalog import write_catalog
+    from backtest.catalog import catalog_root, write_catalog
     from backtest.sources import open_source
 
     if not name or "/" in name or name.startswith("."):
         raise ConfigError(f"expected a plain name for the catalog, was {name!r}")
     market = open_source(source, start=start, end=end, seed=seed or 0)
-    path = data_home() / "catalogs" / name
+    path = catalog_root() / name
     write_catalog(market, path)
     facts = {
         "catalog": str(path),
@@ -130,13 +130,15 @@ def data_check(source: Source, seed: Seed = 0, as_json: Json = False) -> None:
     """List what is in a source and what is wrong with it; exit 2 where it cannot be used."""
     import msgspec
 
-    from backtest.check import check_source, print_check
+    from backtest.check import check_source
 
     report = check_source(source, seed=seed or 0)
     if as_json:
         print(msgspec.json.encode(report).decode())
     else:
         from rich.console import Console
+
+        from ops.check import print_check
 
         print_check(report, Console())
     if report.problems:
@@ -150,14 +152,15 @@ def data_list(as_json: Json = False) -> None:
 
     from backtest.catalog import list_catalogs
 
-    found = msgspec.to_builtins(list_catalogs(data_home() / "catalogs"))
+    found = msgspec.to_builtins(list_catalogs())
     if as_json:
         print(json.dumps({"packaged": PACKAGED, "catalogs": found}))
         return
     for name, text in PACKAGED.items():
         print(f"{name:<16} {text}")
     for catalog in found:
-        print(f"{catalog['name']:<16} {catalog}")
+        symbols = " ".join(catalog["symbols"][:8]) + (" ..." if catalog["symbols"][8:] else "")
+        print(f"{catalog['name']:<16} {symbols}, {catalog['bars']} bars, {catalog['news']} news")
 
 
 PACKAGED = {

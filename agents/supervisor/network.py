@@ -11,11 +11,12 @@ decision than on its arithmetic. Tests hold the two equal. It knows no bandit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agents.messages import JUNIORS, ROUTES
@@ -28,29 +29,32 @@ CENTRE, STRETCH = 0.5, 4.0  # contexts lie in 0..1; nets learn fastest on number
 LAYERS = ("w1", "b1", "w2", "b2", "w3", "b3")
 
 
-def encode(contexts: FloatArray, arms: ArrayLike) -> FloatArray:
+def encode(contexts: FloatArray, arms: Sequence[int] | NDArray[np.int64]) -> FloatArray:
     """
     Return each context with a constant, copied into the blocks of the juniors its route asks.
 
     Shapes: contexts (M, 16), arms (M,) -> (M, 51).
     """
     x = np.concatenate([STRETCH * (contexts - CENTRE), np.ones((len(contexts), 1))], axis=1)
-    return np.asarray((ASKED[arms][:, :, None] * x[:, None, :]).reshape(len(x), INPUTS))
+    return np.asarray(
+        (ASKED[np.asarray(arms)][:, :, None] * x[:, None, :]).reshape(len(x), INPUTS)
+    )
 
 
 class RewardNet(nn.Module):
     """
     Predicts the standardised reward of a route in a context.
 
-    Hidden layers start as He et al. 2015 from the given generator; the head starts at zero, so
+    Torch's own initial weights, which come from its ambient generator, are all replaced: hidden
+    layers start as He et al. 2015 from the given generator; the head starts at zero, so
     that a fresh net expects the same of every route and only uncertainty tells them apart.
     """
 
     def __init__(self, hidden: int, generator: np.random.Generator) -> None:
         super().__init__()
-        self.hidden1 = nn.utils.skip_init(nn.Linear, INPUTS, hidden)
-        self.hidden2 = nn.utils.skip_init(nn.Linear, hidden, hidden)
-        self.head = nn.utils.skip_init(nn.Linear, hidden, 1)
+        self.hidden1 = nn.Linear(INPUTS, hidden)
+        self.hidden2 = nn.Linear(hidden, hidden)
+        self.head = nn.Linear(hidden, 1)
         with torch.no_grad():
             for layer in (self.hidden1, self.hidden2):
                 scale = np.sqrt(2.0 / layer.in_features)
@@ -84,7 +88,7 @@ class RewardNet(nn.Module):
         optimiser.zero_grad()
         error = torch.square(self(encoded) - rewards)
         loss = error.mean() if weights is None else (weights * error).mean()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         return loss.item()
 
@@ -112,7 +116,7 @@ class Weights:
 
     def predict(self, last_hidden: FloatArray) -> FloatArray:
         """Return standardised rewards; shapes: last_hidden (M, hidden) -> (M,)."""
-        return last_hidden @ self.w3[0] + self.b3
+        return np.asarray(last_hidden @ self.w3[0] + self.b3)
 
     def gradients(self, encoded: FloatArray) -> FloatArray:
         """

@@ -45,6 +45,7 @@ from config.errors import ConfigError, DataError
 from config.settings import SupervisorSettings
 
 STEPS_PER_ROUND = 16  # gradient steps, each on one batch drawn from memory
+EARLY_ROUNDS, EARLY_STEPS = 32, 64  # more at first, when each outcome says most
 REBUILD_EVERY = 16  # rounds, after the first ones
 FORMAT = 1
 FULL_LIMIT = 4096  # parameters, in a whole gradient matrix
@@ -200,7 +201,7 @@ class NeuralUCB:
     def _features(self, encoded: FloatArray, last_hidden: FloatArray) -> FloatArray:
         root = np.sqrt(self.settings.hidden)
         if self.settings.precision != "last_layer":
-            return self._weights.gradients(encoded) / root
+            return np.asarray(self._weights.gradients(encoded) / root)
         return np.concatenate([last_hidden / root, np.ones((len(encoded), 1))], axis=1)
 
     def _remember(self, context: FloatArray, action: int, reward: float) -> None:
@@ -212,7 +213,8 @@ class NeuralUCB:
 
     def _train_round(self) -> None:
         self.standardise()
-        shape = (STEPS_PER_ROUND, self.settings.batch_size)
+        steps = EARLY_STEPS if self.rounds < EARLY_ROUNDS else STEPS_PER_ROUND
+        shape = (steps, self.settings.batch_size)
         picks = self._generator.integers(0, self.remembered, shape)
         encoded = encode(self._contexts[picks.ravel()], self._actions[picks.ravel()])
         inputs = torch.from_numpy(encoded.astype(np.float32)).reshape(*shape, INPUTS)

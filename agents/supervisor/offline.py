@@ -92,7 +92,7 @@ def train_offline(
         for epoch in range(1, epochs + 1):
             order = torch.from_numpy(generator.permutation(len(rewards)))
             total = 0.0
-            for rows in order.split(batch):
+            for rows in torch.split(order, batch):
                 loss = learner.net.step(optimiser, inputs[rows], targets[rows], scaled[rows])
                 total += loss * len(rows)
             error = total / len(rewards)

@@ -38,8 +38,8 @@ class Precision:
     def width(self, features: FloatArray) -> FloatArray:
         """Return sqrt(phiᵀ A⁻¹ phi) of every row; shapes: (M, P) -> (M,)."""
         if self.inverse.ndim == 1:
-            return np.sqrt(features**2 @ self.inverse)
-        return np.sqrt(np.einsum("mp,mp->m", features @ self.inverse, features))
+            return np.asarray(np.sqrt(features**2 @ self.inverse))
+        return np.asarray(np.sqrt(np.einsum("mp,mp->m", features @ self.inverse, features)))
 
     def add(self, features: FloatArray) -> None:
         """Take in one observation; shapes: features (P,)."""

@@ -58,7 +58,7 @@ def read_state(path: Path) -> dict[str, NDArray[Any]]:
     Raises DataError if the file is missing or is not such a state.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as f, np.load(f, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as e:
         raise DataError(f"expected a supervisor state at {path}, was no file") from e

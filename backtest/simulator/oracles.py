@@ -30,6 +30,7 @@ from config.simulator import SimulatorSettings
 
 MOVES = (1, 2, 3, 4, 10)  # sessions between a plan's rebalancings
 DEFAULT_COST = 0.003
+BPS = 1e4  # the objective is in basis points: the solver's tolerance is absolute
 REBALANCE = 21  # sessions between the rebalancings of equal weight
 
 
@@ -102,7 +103,7 @@ class Plan:
         moved = cp.abs(w[0] - self._held) + cp.sum(cp.abs(w[1:] - w[:-1]), axis=0)
         gain = cp.sum(cp.multiply(self._mean, w)) - aversion / 2.0 * risk
         self._problem = cp.Problem(
-            cp.Maximize(gain - cost_frac * cp.sum(moved)),
+            cp.Maximize(gain - cost_frac * BPS * cp.sum(moved)),
             [
                 w <= limits.max_position,
                 cp.sum(w, axis=1) <= limits.max_gross,
@@ -120,8 +121,8 @@ class Plan:
         """
         earned = (1.0 - self._overnight) * mean[:-1] + self._overnight * mean[1:]
         starts = np.cumsum([0, *MOVES[:-1]])
-        self._mean.value = np.add.reduceat(earned, starts, axis=0)
-        self._root.value = np.linalg.cholesky(covariance)
+        self._mean.value = BPS * np.add.reduceat(earned, starts, axis=0)
+        self._root.value = np.linalg.cholesky(BPS * covariance)
         self._held.value = held
         self._problem.solve(solver=cp.CLARABEL, ignore_dpp=False)
         return np.asarray(np.maximum(self._weights.value[0], 0.0))
@@ -247,12 +248,12 @@ def own_cost(market: SimulatedMarket, cost_frac: float) -> float:
 
 
 def sharpe(market: SimulatedMarket, equity: FloatArray) -> float:
-    """Return the annualised Sharpe ratio of an equity path over cash, after the warm-up."""
+    """Return the annualised Sharpe ratio of an equity path over cash after warm-up; 0 for cash."""
     first = max(market.settings.warm_up - 1, 0)
     path = equity[first:]
     excess = path[1:] / path[:-1] - 1.0 - riskless(market)[first:-1]
     deviation = float(excess.std())
-    return float(excess.mean()) / deviation * SESSIONS_PER_YEAR**0.5 if deviation else 0.0
+    return float(excess.mean()) / deviation * SESSIONS_PER_YEAR**0.5 if deviation > 1e-12 else 0.0
 
 
 def oracle_report(

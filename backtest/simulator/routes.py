@@ -51,10 +51,11 @@ FULL_VIEW = 0.2  # deviations of a horizon's return that are worth a full positi
 POOL = 1_000  # look-alike cases that one reward averages
 SIGNS = np.array([(1.0, *rest) for rest in product((1.0, -1.0), repeat=2)])  # (4, 3), half of all
 MEMBERS = np.array([[name in route for name in JUNIORS] for route in ROUTES])  # (7, 3)
-HIT_WINDOW = 40  # closed outcomes that a hit rate looks back on
+HIT_WINDOW = 120  # closed outcomes that a hit rate looks back on
+TREND_SPAN = 0.01  # of daily momentum, from the lowest trend strength to the highest
 FRESH_NEWS = 5.0  # sessions in which news loses 1 - 1/e of its freshness
 FRESH_FILING = 40.0  # sessions, the same for a filing
-TAU_BEST, TAU_WORST = 0.10, 0.60  # reading errors of a junior in its best and its worst state
+TAU_BEST, TAU_WORST = 0.10, 1.50  # reading errors of a junior in its best and its worst state
 
 
 @dataclass(frozen=True)
@@ -141,14 +142,17 @@ def route_market(market: SimulatedMarket, junior_price: float) -> RouteMarket:
             clarity[..., :1],
             np.minimum(np.abs(news) / (3.0 * s.news_strength), 1.0)[..., None],
             clarity[..., 2:],
-            np.clip(0.5 + trend / (8.0 * relative(trend).std()), 0.0, 1.0)[..., None],
+            np.clip(0.5 + trend / TREND_SPAN, 0.0, 1.0)[..., None],
             _hit_rates(signed, relative(market.log_price)),
         ],
         axis=-1,
     )
     first = HORIZON + HIT_WINDOW
-    flat = [a[first:].reshape(-1, a.shape[-1]) for a in (contexts, sizes, errors)]
-    return RouteMarket(*flat, junior_price, expected_rewards(flat[1], flat[2], junior_price))
+    contexts, sizes, errors = (
+        a[first:].reshape(-1, a.shape[-1]) for a in (contexts, sizes, errors)
+    )
+    expected = expected_rewards(sizes, errors, junior_price)
+    return RouteMarket(contexts, sizes, errors, junior_price, expected)
 
 
 def regime_filter(market: SimulatedMarket) -> FloatArray:

@@ -12,7 +12,6 @@ import hashlib
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -50,8 +49,7 @@ class JudgeScore(Message, frozen=True, kw_only=True):
     rationale: str = ""
 
 
-@dataclass(frozen=True)
-class Experience:
+class Experience(Message, frozen=True, kw_only=True):
     """
     A decision, what came of it, and its reward: what the learners read.
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agents.messages import JUNIORS, ROUTES
 from agents.supervisor.baselines import AlwaysAll, UniformRouter
 from agents.supervisor.lin_ucb import LinUCB
-from agents.supervisor.network import INPUTS, RewardNet, Weights, encode
+from agents.supervisor.network import RewardNet, Weights, encode
 from agents.supervisor.neural_ucb import NeuralUCB
 from agents.supervisor.offline import Trajectories, train_offline
 from agents.supervisor.precision import Precision

@@ -107,7 +107,7 @@ def test_idle_cash_earns_the_riskless_rate_and_no_sharpe(market):
     run = follow(market, lambda t, held: None, 0.003)
     first = SHORT.warm_up - 1
     assert run.equity[-1] == pytest.approx(np.prod(1.0 + riskless(market)[first:-1]))
-    assert abs(sharpe(market, run.equity)) < 1e-6
+    assert sharpe(market, run.equity) == 0.0
 
 
 def test_the_state_oracle_sees_no_future_shock(market, state_run):
@@ -134,11 +134,11 @@ def test_an_instruments_own_cost_takes_the_place_of_the_default():
         np.abs(np.diff(state_oracle(simulate(s, 0)).weights[99:-1], axis=0)).sum()
         for s in (free, dear)
     ]
-    assert turnover[0] > 10.0 * turnover[1]
+    assert turnover[0] > 4.0 * turnover[1]
 
 
 def test_knowing_more_earns_more_on_average():
-    ratios = oracle_report(msgspec.structs.replace(SHORT, sessions=260), range(2))
+    ratios = oracle_report(msgspec.structs.replace(SHORT, sessions=120), range(2))
     mean = {name: np.mean(values) for name, values in ratios.items()}
     assert mean["state_oracle"] > mean["filter_oracle"] > mean["equal_weight"]
 

@@ -63,7 +63,7 @@ def test_a_failed_export_leaves_the_old_file_and_no_part(library, tmp_path, monk
     path.write_text("old")
 
     def broken(size):
-        yield library._experiences.__self__.top(limit=1, min_reward=0.0)
+        yield library.top(limit=1, min_reward=0.0)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(library, "pages", broken)

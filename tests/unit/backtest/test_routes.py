@@ -1,0 +1,103 @@
+"""What a route is worth on the simulated market, against brute force and against the tape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from agents.messages import ROUTES
+from backtest.bench_routes import bench_routes, plot_regret
+from backtest.simulator.market import SimulatedMarket, simulate
+from backtest.simulator.routes import (
+    CONTEXT_NAMES,
+    RouteMarket,
+    clipped_moments,
+    expected_rewards,
+    regime_filter,
+    route_market,
+)
+from config.errors import ConfigError
+from config.simulator import SimulatorSettings
+
+
+@pytest.fixture(scope="module")
+def simulated() -> SimulatedMarket:
+    return simulate(SimulatorSettings(sessions=400), seed=0)
+
+
+@pytest.fixture(scope="module")
+def market(simulated: SimulatedMarket) -> RouteMarket:
+    return route_market(simulated, junior_price=0.01)
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 0.3), (0.7, 0.4), (-1.5, 0.2), (0.2, 3.0)])
+def test_moments_of_a_clipped_view_equal_numerical_integration(mean, deviation) -> None:
+    grid = np.linspace(mean - 10 * deviation, mean + 10 * deviation, 400_001)
+    weight = norm.pdf(grid, mean, deviation) * (grid[1] - grid[0])
+    clipped = np.clip(grid, -1.0, 1.0)
+    first, second = clipped_moments(np.array(mean), np.array(deviation))
+    assert first == pytest.approx((clipped * weight).sum(), abs=1e-6)
+    assert second == pytest.approx((clipped**2 * weight).sum(), abs=1e-6)
+
+
+def test_expected_reward_equals_brute_monte_carlo(market: RouteMarket) -> None:
+    generator = np.random.default_rng(0)
+    for case in (0, 700, 2500):
+        for arm in range(len(ROUTES)):
+            draws = [market.draw(case, arm, 20_000, generator) for _ in range(20)]
+            error = np.std(draws) / np.sqrt(len(draws))
+            assert np.mean(draws) == pytest.approx(market.expected[case, arm], abs=4.5 * error)
+
+
+def test_a_price_on_juniors_is_paid_for_each_one_asked() -> None:
+    sizes, errors = np.array([[0.5, 0.2, 0.9]]), np.array([[0.2, 0.3, 0.4]])
+    cut = expected_rewards(sizes, errors, 0.0) - expected_rewards(sizes, errors, 0.25)
+    assert cut[0] == pytest.approx([0.25 * len(route) for route in ROUTES])
+
+
+def test_a_junior_without_error_is_worth_asking_and_one_without_evidence_is_not() -> None:
+    sizes, errors = np.array([[0.8, 0.0, 0.0]]), np.array([[0.05, 1.0, 1.0]])
+    assert ROUTES[int(expected_rewards(sizes, errors, 0.01).argmax())] == ("news",)
+
+
+def test_contexts_hold_sixteen_numbers_between_zero_and_one(market: RouteMarket) -> None:
+    assert market.contexts.shape[1] == len(CONTEXT_NAMES) == 16
+    assert market.contexts.min() >= 0.0
+    assert market.contexts.max() <= 1.0
+    assert market.regret(5, int(market.best[5])) == 0.0
+
+
+def test_contexts_know_nothing_of_later_sessions(market: RouteMarket) -> None:
+    longer = route_market(simulate(SimulatorSettings(sessions=460), seed=0), junior_price=0.01)
+    n = len(market.contexts)
+    assert np.array_equal(longer.contexts[:n], market.contexts[:n])
+    assert np.array_equal(longer.sizes[:n], market.sizes[:n])
+
+
+def test_every_route_is_best_somewhere_and_no_route_everywhere(market: RouteMarket) -> None:
+    share = np.bincount(market.best, minlength=7) / len(market.best)
+    assert share.max() < 0.5
+    assert (share > 0.01).sum() >= 5
+
+
+def test_regime_filter_beats_the_prior(simulated: SimulatedMarket) -> None:
+    believed = regime_filter(simulated)
+    assert believed.sum(axis=1) == pytest.approx(1.0)
+    right = (believed.argmax(axis=1) == simulated.regime).mean()
+    assert right > np.bincount(simulated.regime).max() / len(simulated.regime)
+
+
+def test_bench_refuses_more_decisions_than_cases() -> None:
+    with pytest.raises(ConfigError, match="at most"):
+        bench_routes(seeds=[0], decisions=10**6)
+
+
+def test_bench_gives_a_row_a_router_and_a_plot(tmp_path) -> None:
+    rows = bench_routes(seeds=[1], decisions=200, pool=10)
+    assert [r.router for r in rows] == ["NeuralUCB", "LinUCB", "uniform", "always-all"]
+    again = bench_routes(seeds=[1], decisions=200, pool=10)
+    assert [r.regret_share for r in rows] == [r.regret_share for r in again]
+    assert rows[2].regret_share == pytest.approx(1.0, abs=0.2)
+    plot_regret(rows, tmp_path / "regret.html")
+    assert "always-all, seed 1" in (tmp_path / "regret.html").read_text(encoding="utf-8")
