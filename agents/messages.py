@@ -359,10 +359,11 @@ class Outcome(Message, frozen=True, kw_only=True):
     """
     How one proposal ended, at its horizon's end.
 
-    Returns are of one unit of weight held in the conviction's direction from the decision's
-    first tradable price, over the horizon and not annualised; `realised` is net of costs both
-    ways. `volatility` is over the same horizon. `leave_one_out` is each routed junior's share of
-    conviction times the instrument's return.
+    All are total returns from the decision's first tradable price over the horizon, not
+    annualised. `instrument_return`, `benchmark_return` and `group_return` are of being long;
+    `realised` is of one unit in the conviction's direction, net of costs both ways, and 0 without
+    a conviction. `volatility` is over the same horizon. `leave_one_out` is each routed junior's
+    share of conviction times the instrument's return.
     """
 
     decision_id: str

@@ -8,6 +8,7 @@ desk's ledger and Nautilus's positions differ.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nautilus_trader.backtest.data_client import BacktestDataClient
 from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig
 from nautilus_trader.backtest.models import FillModel
 from nautilus_trader.common.component import flush_logger, sync_logger_to_disk
@@ -186,6 +188,10 @@ def _engine(market: MarketData, settings: Settings, cash: CashFlows, log: Path) 
             ),
             modules=[cash],
         )
+    kernel = engine.kernel
+    kernel.data_engine.register_client(
+        BacktestDataClient(CLIENT, msgbus=kernel.msgbus, cache=kernel.cache, clock=kernel.clock)
+    )
     for instrument in market.instruments:
         engine.add_instrument(to_nautilus(instrument, cost_frac=settings.market.cost_frac))
     return engine
@@ -264,7 +270,7 @@ def _check(
         raise RunIncomplete(f"expected the run to reach {last}, was stopped at {desk.last_ts}")
     for i, instrument_id in enumerate(desk.universe.ids):
         position = float(engine.portfolio.net_position(instrument_id))
-        if abs(position - desk.ledger.quantity[i]) > 1e-9:
+        if not math.isclose(position, desk.ledger.quantity[i], rel_tol=1e-9, abs_tol=1e-9):
             raise RunIncomplete(
                 f"expected {desk.ledger.quantity[i]} {instrument_id} as booked, was {position}"
             )

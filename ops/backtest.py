@@ -36,6 +36,7 @@ from backtest.table import print_table
 from backtest.walk import WalkForwardMind, fit, windows_of
 from config.settings import Settings
 from learning.experience.library import RunInfo, open_library
+from learning.experience.scoring import ScoringWriter
 from ops.minds import build_mind
 
 
@@ -115,7 +116,7 @@ def _progress(plan: RunPlan, console: Console) -> Iterator[Callable[[str, int], 
 def _run_recorded(plan: RunPlan, library: str, console: Console) -> RunResult:
     """Run a plan with every record of the hierarchy's book in the library."""
     with open_library(library) as lib, _progress(plan, console) as on_session:
-        writer = lib.writer(_run_info(plan), created_at=time.time_ns())
+        writer = ScoringWriter(lib.writer(_run_info(plan), created_at=time.time_ns()))
         try:
             result = run_backtest(plan, writer=writer, on_session=on_session)
         except KeyboardInterrupt:

@@ -7,23 +7,23 @@ from rich.table import Table
 
 from backtest.check import CheckReport
 
-COLUMNS = (
-    "bars",
-    "gaps",
-    "jumps",
-    "zero_volume",
-    "splits",
-    "dividends",
-    "news",
-    "fundamentals",
-)
+COLUMNS = {
+    "bars": "bars",
+    "gaps": "gaps",
+    "jumps": "jumps",
+    "zero_volume": "no vol",
+    "splits": "splits",
+    "dividends": "divs",
+    "news": "news",
+    "fundamentals": "reports",
+}
 
 
 def print_check(report: CheckReport, console: Console) -> None:
     """Print a row a symbol, then notes, then problems; the last line says whether it is usable."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("symbol", "first", "last", *COLUMNS):
-        table.add_column(name, justify="left" if name == "symbol" else "right")
+    for name in ("symbol", "first", "last", *COLUMNS.values()):
+        table.add_column(name, justify="left" if name == "symbol" else "right", no_wrap=True)
     for row in report.rows:
         counts = (getattr(row, name) for name in COLUMNS)
         table.add_row(

@@ -38,7 +38,7 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all chance.")]
 def main() -> None:
     """Run the command line; the entry point of the `quarterdeck` script."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False))
     except typer.TyperException as e:
         _fail(f"{e.format_message()} (see --help)", 2)
     except ConfigError as e:

@@ -1,9 +1,9 @@
 """
 Targets -> orders: what waits for the next tradable price, and in which order it is sent.
 
-A basket holds at most one target an instrument: a newer decision replaces an older one's, a
-reduction asked by the gate replaces both, and a forced exit outlives all of them until it is
-sent. A target is sent at the first price event stamped after it began to wait, never at the one
+A basket holds at most one target an instrument: a newer decision replaces an older one's, and a
+forced exit outlives all decisions until it is sent. Where the gate asked for a reduction, the
+newest target is sent however small the change. A target is sent at the first price event stamped after it began to wait, never at the one
 that it was made from. Reductions go before increases, so that no measure peaks in between.
 """
 
@@ -89,7 +89,6 @@ class Basket:
         self._target = np.where(self._forced, 0.0, targets)
         self._held_since = np.where(self._forced, self._held_since, ts)
         self._expires[:] = decision.expires
-        self._reduced[:] = False
         self._ts_decided = np.where(self._forced, self._ts_decided, decision.ts_event)
         self._decision_id = decision.decision_id
 

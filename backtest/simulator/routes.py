@@ -47,12 +47,13 @@ CONTEXT_NAMES = (
     "hit_rate_fundamental",
 )
 HORIZON = 20  # sessions: DESIGN's "long"
+LIMIT = 2.0  # of a position, in full views
 FULL_VIEW = 0.2  # deviations of a horizon's return that are worth a full position
 POOL = 1_000  # look-alike cases that one reward averages
 SIGNS = np.array([(1.0, *rest) for rest in product((1.0, -1.0), repeat=2)])  # (4, 3), half of all
 MEMBERS = np.array([[name in route for name in JUNIORS] for route in ROUTES])  # (7, 3)
 HIT_WINDOW = 120  # closed outcomes that a hit rate looks back on
-TREND_SPAN = 0.01  # of daily momentum, from the lowest trend strength to the highest
+TREND_SPAN = 0.008  # of daily momentum, from the lowest trend strength to the highest
 FRESH_NEWS = 5.0  # sessions in which news loses 1 - 1/e of its freshness
 FRESH_FILING = 40.0  # sessions, the same for a filing
 TAU_BEST, TAU_WORST = 0.10, 1.50  # reading errors of a junior in its best and its worst state
@@ -93,7 +94,7 @@ class RouteMarket:
         sizes, errors, asked = self.sizes[case], self.errors[case], MEMBERS[arm]
         evidence = sizes * generator.choice((-1.0, 1.0), (pool, len(JUNIORS)))
         views = evidence + errors * generator.standard_normal((pool, len(JUNIORS)))
-        position = np.clip(views[:, asked].sum(axis=1), -1.0, 1.0)
+        position = np.clip(views[:, asked].sum(axis=1), -LIMIT, LIMIT)
         outcome = evidence.sum(axis=1) + generator.standard_normal(pool) / FULL_VIEW
         earned = position * outcome - 0.5 * position**2
         return float(earned.mean()) - self.junior_price * int(asked.sum())
@@ -235,7 +236,8 @@ def expected_rewards(sizes: FloatArray, errors: FloatArray, junior_price: float)
     evidence = sizes[:, None, :] * SIGNS  # (M, 4, 3)
     mean = evidence @ MEMBERS.T.astype(np.float64)  # (M, 4, 7)
     deviation = np.sqrt(errors**2 @ MEMBERS.T.astype(np.float64))[:, None, :]
-    first, second = clipped_moments(mean, deviation)
+    first, second = clipped_moments(mean / LIMIT, deviation / LIMIT)
+    first, second = LIMIT * first, LIMIT**2 * second
     reward = first * evidence.sum(axis=2)[:, :, None] - 0.5 * second
     return np.asarray(reward.mean(axis=1) - junior_price * MEMBERS.sum(axis=1))
 

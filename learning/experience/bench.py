@@ -260,7 +260,7 @@ def bench_library(
 
     `instruments` is the size of the decisions that are read; those that are written have 8. The
     databases live in a temporary folder under `folder` (the system's own by default): a million
-    decisions of one instrument take about 2.5 GB.
+    decisions of one instrument take 2.7 GB.
     """
     with tempfile.TemporaryDirectory(dir=folder or None) as temporary:
         base = Path(temporary)

@@ -336,8 +336,8 @@ def _collector_paused() -> Iterator[None]:
     """
     Hold back Python's cycle collector while many messages are made.
 
-    Messages cannot form cycles, and the collector walks all of them again and again as they
-    appear: that is about half the time of hydrating a thousand decisions.
+    Messages cannot form cycles, and the collector would walk all of them again and again as they
+    appear.
     """
     was_on = gc.isenabled()
     gc.disable()
