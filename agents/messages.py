@@ -100,7 +100,11 @@ class FundamentalsReport(Message, frozen=True, kw_only=True):
 
 
 class MacroValue(Message, frozen=True, kw_only=True):
-    """One observation of one macro series, named as in `agents.features.MACRO_SERIES`."""
+    """
+    One observation of one macro series, named as in `agents.features.MACRO_SERIES`.
+
+    Yields, spreads and the risk-free rate are in percent a year, the VIX in its own points.
+    """
 
     series: str
     ts_event: int

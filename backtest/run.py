@@ -159,12 +159,12 @@ def warmup_sessions(settings: Settings) -> int:
 
 
 def risk_free_returns(market: MarketData, ts: IntArray) -> FloatArray:
-    """Return the interest (act/365) of each session at the rate known when it began."""
+    """Return each session's interest (act/365), a fraction, at the rate known at its start."""
     known = np.array([m.ts_init for m in market.macro if m.series == "risk_free"], dtype=np.int64)
     rates = np.array([0.0] + [m.value for m in market.macro if m.series == "risk_free"])
     returns = np.zeros(len(ts))
     at = np.searchsorted(known, ts[:-1], side="right")
-    returns[1:] = rates[at] * np.diff(ts) / YEAR_NS
+    returns[1:] = rates[at] / 100 * np.diff(ts) / YEAR_NS
     return returns
 
 

@@ -375,9 +375,10 @@ class Desk(Strategy):
         stage = "risk" if pending.by_gate() else "dispatch"
         self._publish(self.gate.verdict(pending.decision_id, ts, stage, judged))
         for i in pending.in_order(change, holding.quantity):
-            self._send(i, float(change[i]), pending, ts)
+            reason = pending.reason(i, wanted=bool(asked[i] != held[i]))
+            self._send(i, float(change[i]), pending, reason, ts)
 
-    def _send(self, i: int, quantity: float, pending: Pending, ts: int) -> None:
+    def _send(self, i: int, quantity: float, pending: Pending, reason: str, ts: int) -> None:
         instrument = self.cache.instrument(self.universe.ids[i])
         order = self.order_factory.market(
             instrument.id,
@@ -395,7 +396,7 @@ class Desk(Strategy):
                 ts_held=int(pending.ts_held[i]),
                 ts_event=ts,
                 quantity=quantity * float(self._factor[i]),
-                reason=pending.reason(i),
+                reason=reason,
             )
         )
         self.submit_order(order)

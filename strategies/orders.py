@@ -3,8 +3,9 @@ Targets -> orders: what waits for the next tradable price, and in which order it
 
 A basket holds at most one target an instrument: a newer decision replaces an older one's, and a
 forced exit outlives all decisions until it is sent. Where the gate asked for a reduction, the
-newest target is sent however small the change. A target is sent at the first price event stamped after it began to wait, never at the one
-that it was made from. Reductions go before increases, so that no measure peaks in between.
+newest target is sent however small the change. A target is sent at the first price event stamped
+after it began to wait, never at the one that it was made from. Reductions go before increases, so
+that no measure peaks in between.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ class Pending:
         grows = np.abs(held + change) > np.abs(held)
         return sorted((int(i) for i in traded), key=lambda i: (bool(grows[i]), i))
 
-    def reason(self, i: int) -> str:
-        """Return why an order of instrument `i` is sent."""
+    def reason(self, i: int, *, wanted: bool) -> str:
+        """Return why an order of `i` is sent; `wanted`: its target asked for a trade."""
         if self.forced[i]:
             return "stop"
-        return "limit" if self.reduced[i] else "decision"
+        return "decision" if wanted and not self.reduced[i] else "limit"
 
     def by_gate(self) -> bool:
         """Tell whether the gate alone asked for this."""

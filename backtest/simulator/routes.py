@@ -47,7 +47,7 @@ CONTEXT_NAMES = (
     "hit_rate_fundamental",
 )
 HORIZON = 20  # sessions: DESIGN's "long"
-LIMIT = 2.0  # of a position, in full views
+LIMIT = 3.0  # of a position, in full views
 FULL_VIEW = 0.2  # deviations of a horizon's return that are worth a full position
 POOL = 1_000  # look-alike cases that one reward averages
 SIGNS = np.array([(1.0, *rest) for rest in product((1.0, -1.0), repeat=2)])  # (4, 3), half of all
@@ -56,7 +56,7 @@ HIT_WINDOW = 120  # closed outcomes that a hit rate looks back on
 TREND_SPAN = 0.008  # of daily momentum, from the lowest trend strength to the highest
 FRESH_NEWS = 5.0  # sessions in which news loses 1 - 1/e of its freshness
 FRESH_FILING = 40.0  # sessions, the same for a filing
-TAU_BEST, TAU_WORST = 0.10, 1.50  # reading errors of a junior in its best and its worst state
+TAU_BEST, TAU_WORST = 0.20, 2.00  # reading errors of a junior in its best and its worst state
 
 
 @dataclass(frozen=True)

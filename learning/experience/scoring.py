@@ -25,8 +25,9 @@ class ScoringWriter:
         """Take one record."""
         self._writer.add(record)
         if isinstance(record, Decision):
-            answers = (*record.opinions, *record.abstentions)
-            self._tokens[record.decision_id] = sum(answer.tokens for answer in answers)
+            self._tokens[record.decision_id] = sum(o.tokens for o in record.opinions) + sum(
+                a.tokens for a in record.abstentions
+            )
         elif isinstance(record, Outcome):
             self._closed.setdefault(record.decision_id, []).append(record)
 

@@ -1,0 +1,61 @@
+"""The supervisor first solves a trivial problem, then the simulated market's routes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agents.protocols import Supervisor
+from agents.supervisor.baselines import UniformRouter
+from agents.supervisor.neural_ucb import NeuralUCB
+from backtest.bench_routes import MARKET, bench_routes, play
+from backtest.simulator.market import simulate
+from backtest.simulator.routes import POOL, route_market
+from config.settings import SupervisorSettings
+
+
+def identity_accuracy(router: Supervisor, decisions: int) -> float:
+    """The reward is 1 for the arm that the context's first seven numbers point at, else 0."""
+    generator = np.random.default_rng(0)
+    right = []
+    for _ in range(decisions):
+        context = generator.uniform(0.0, 1.0, 16)
+        context[:7] *= 0.3
+        best = int(generator.integers(0, 7))
+        context[best] = generator.uniform(0.7, 1.0)
+        arm = router.select(context[None], ["A"])[0].arm
+        router.update(context, arm, float(arm == best))
+        right.append(arm == best)
+    return float(np.mean(right[-500:]))
+
+
+def test_supervisor_learns_the_arm_that_the_context_names() -> None:
+    assert identity_accuracy(NeuralUCB(SupervisorSettings(), seed=0), 3_000) > 0.95
+    assert identity_accuracy(UniformRouter(seed=0), 3_000) < 0.25
+
+
+def test_supervisor_learns_routes_on_the_simulated_market_better_than_a_line_can() -> None:
+    neural, linear, uniform, everyone = bench_routes(seeds=[0], decisions=2_500)
+    assert neural.accuracy > 0.7
+    assert neural.accuracy > linear.accuracy + 0.1
+    assert neural.regret_share < 0.15
+    assert neural.regret_share < 0.8 * linear.regret_share
+    assert linear.regret_share < uniform.regret_share
+    assert neural.mean_reward > everyone.mean_reward
+
+
+def test_supervisor_routes_no_better_than_chance_when_rewards_tell_nothing() -> None:
+    class Deaf(NeuralUCB):
+        def update(self, context: np.ndarray, action: int, reward: float) -> None:
+            super().update(context, action, 0.0)
+
+    market = route_market(simulate(MARKET, 0), junior_price=0.01)
+    row = play("deaf", Deaf(SupervisorSettings(hidden=32), 0), market, 0, 600, 10)
+    assert row.regret_share > 0.5
+
+
+@pytest.mark.slow
+def test_supervisor_meets_both_figures_on_five_seeds() -> None:
+    rows = [r for r in bench_routes(pool=POOL) if r.router == "NeuralUCB"]
+    assert [r.accuracy > 0.85 for r in rows] == [True] * 5
+    assert [r.regret_share < 0.05 for r in rows] == [True] * 5
