@@ -3,9 +3,9 @@ What the venue pays and charges besides trades: dividends, interest on idle cash
 
 A Nautilus simulation module, called before each event is processed. Dividends are credited at
 the ex-date's opening on what was held before it; interest (act/365) accrues on idle cash at the
-newest known risk-free rate, in percent a year as FRED prints it; borrowed or shorted notional of unfunded instruments pays financing.
-Both accrue at each session's first event. It sees the desk's ledger and nothing later than the
-event's stamp.
+newest known risk-free rate, in percent a year as FRED prints it; borrowed or shorted notional of
+unfunded instruments pays financing. Both accrue at each session's first event. It sees the
+desk's ledger and nothing later than the event's stamp.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class CashFlows(SimulationModule):
     """
     Adjusts the simulated account.
 
-    `dividends` are (ts, index, cash per engine unit) sorted by ts; `rates` (ts known,
-    percent a year) sorted by ts; `funded` (N,) is True where holding needs cash; `session_closes` are the
+    `dividends` are (ts, index, cash per engine unit) sorted by ts; `rates` (ts known, percent a
+    year) sorted by ts; `funded` (N,) is True where holding needs cash; `session_closes` are the
     stamps after which a new session's accrual is due.
     """
 

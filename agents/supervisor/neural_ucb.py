@@ -48,6 +48,7 @@ STEPS_PER_ROUND = 16  # gradient steps, each on one batch drawn from memory
 EARLY_ROUNDS, EARLY_STEPS = 32, 64  # more at first, when each outcome says most
 REBUILD_EVERY = 16  # rounds, after the first ones
 FORMAT = 1
+SIGMA_FLOOR=0.5
 FULL_LIMIT = 4096  # parameters, in a whole gradient matrix
 
 
@@ -74,16 +75,19 @@ class NeuralUCB:
         self._actions = np.zeros(settings.memory, dtype=np.int64)
         self._rewards = np.zeros(settings.memory)
         self._mean, self._scale, self._sigma = 0.0, 1.0, 1.0
-        size = settings.hidden + 1
+        self._groups, self._size = ARMS, settings.hidden + 1
         if settings.precision != "last_layer":
-            size = sum(p.numel() for p in self.net.parameters())
-        if settings.precision == "full" and size > FULL_LIMIT:
+            self._groups, self._size = 1, sum(p.numel() for p in self.net.parameters())
+        if settings.precision == "full" and self._size > FULL_LIMIT:
             raise ConfigError(
                 f"expected a net of at most {FULL_LIMIT} parameters for supervisor.precision "
-                f"full, was {size}: lower supervisor.hidden or use last_layer"
+                f"full, was {self._size}: lower supervisor.hidden or use last_layer"
             )
         self._precision = Precision(
-            size, settings.regularisation, diagonal=settings.precision == "diagonal"
+            self._groups,
+            self._size,
+            settings.regularisation,
+            diagonal=settings.precision == "diagonal",
         )
 
     @classmethod
@@ -109,11 +113,12 @@ class NeuralUCB:
         Shapes: contexts (N, 16) -> (N, 7), (N, 7).
         """
         n = len(contexts)
-        encoded = encode(np.repeat(contexts, ARMS, axis=0), np.tile(np.arange(ARMS), n))
+        encoded = encode(np.tile(contexts, (ARMS, 1)), np.repeat(np.arange(ARMS), n))
         _, last = self._weights.hidden(encoded)
-        mean = self._mean + self._scale * self._weights.predict(last).reshape(n, ARMS)
-        width = self._precision.width(self._features(encoded, last)).reshape(n, ARMS)
-        return mean, self._scale * self._sigma * width
+        mean = self._mean + self._scale * self._weights.predict(last).reshape(ARMS, n)
+        features = self._features(encoded, last).reshape(self._groups, -1, self._size)
+        width = self._precision.width(features).reshape(ARMS, n)
+        return mean.T, self._scale * self._sigma * width.T
 
     def update(self, context: FloatArray, action: int, reward: float) -> None:
         """
@@ -125,7 +130,7 @@ class NeuralUCB:
         check_feedback(context[None], [action], [reward])
         encoded = encode(context[None], [action])
         _, last = self._weights.hidden(encoded)
-        self._precision.add(self._features(encoded, last)[0])
+        self._precision.add(action % self._groups, self._features(encoded, last)[0])
         self._remember(context, action, reward)
         if self.updates % self.settings.train_every == 0:
             self._train_round()
@@ -149,12 +154,12 @@ class NeuralUCB:
         """Count training rounds as done: copy the weights out, decay nu, rebuild when due."""
         self.rounds += rounds
         self.nu = self.settings.exploration * self.settings.exploration_decay**self.rounds
-        self._sigma = float(np.sqrt(mean_squared_error))
+        self._sigma = max(SIGMA_FLOOR, float(np.sqrt(mean_squared_error)))
         self._weights = Weights.of(self.net)
         early = self.rounds < REBUILD_EVERY and self.rounds.bit_count() == 1
         due = rounds > 1 or early or self.rounds % REBUILD_EVERY == 0
         if due and self.settings.precision == "last_layer":
-            self._precision.rebuild(self._gram())
+            self._precision.rebuild(self._grams())
 
     def remember(
         self, contexts: FloatArray, actions: NDArray[np.int64], rewards: FloatArray
@@ -226,14 +231,16 @@ class NeuralUCB:
             ]
             self.settle(1, float(np.mean(losses)))
 
-    def _gram(self) -> FloatArray:
+    def _grams(self) -> FloatArray:
         n = self.remembered
         encoded = encode(self._contexts[:n], self._actions[:n]).astype(np.float32)
         with torch.no_grad():
             last = self.net.features(torch.from_numpy(encoded)).double()
             last /= np.sqrt(self.settings.hidden)
             phi = torch.cat([last, torch.ones((n, 1), dtype=torch.float64)], dim=1)
-            return (phi.T @ phi).numpy()
+            actions = torch.from_numpy(self._actions[:n])
+            rows = [phi[actions == arm] for arm in range(ARMS)]
+            return torch.stack([row.T @ row for row in rows]).numpy()
 
     def _state(self) -> dict[str, NDArray[Any]]:
         n = self.remembered

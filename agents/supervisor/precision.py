@@ -1,10 +1,11 @@
 """
 How sure the learner is: the precision behind the exploration bonus.
 
-One matrix A = lambda I + sum phi phiᵀ, kept as its inverse by Sherman-Morrison, whole or only its
-diagonal. Over the last hidden layer's features it is NeuralLinear's (Riquelme, Tucker & Snoek
-2018), over the gradient of all parameters NeuralUCB's (Zhou, Li & Gu 2020, Algorithm 1; its
-diagonal is what the paper's experiments use). It knows no reward: a width here has no unit.
+A = lambda I + sum phi phiᵀ, kept as its inverse by Sherman-Morrison, whole or only its diagonal.
+Over the last hidden layer's features, with a matrix an arm, it is NeuralLinear's (Riquelme,
+Tucker & Snoek 2018); over the gradient of all parameters, one matrix for all arms, NeuralUCB's
+(Zhou, Li & Gu 2020, Algorithm 1; its diagonal is what the paper's experiments use).
+It knows no reward: a width here has no unit.
 """
 
 from __future__ import annotations
@@ -26,29 +27,32 @@ def sherman_morrison(inverse: FloatArray, x: FloatArray) -> None:
 
 class Precision:
     """
-    The inverse of the precision over P features.
+    The inverses of G groups' precisions over P features.
 
-    Shapes: `inverse` (P, P), or (P,) when diagonal.
+    Shapes: `inverse` (G, P, P), or (G, P) when diagonal.
     """
 
-    def __init__(self, size: int, regularisation: float, *, diagonal: bool) -> None:
+    def __init__(self, groups: int, size: int, regularisation: float, *, diagonal: bool) -> None:
         self.regularisation = regularisation
-        self.inverse = (np.ones(size) if diagonal else np.eye(size)) / regularisation
+        one = np.ones(size) if diagonal else np.eye(size)
+        self.inverse = np.stack([one / regularisation] * groups)
 
     def width(self, features: FloatArray) -> FloatArray:
-        """Return sqrt(phiᵀ A⁻¹ phi) of every row; shapes: (M, P) -> (M,)."""
-        if self.inverse.ndim == 1:
-            return np.asarray(np.sqrt(features**2 @ self.inverse))
-        return np.asarray(np.sqrt(np.einsum("mp,mp->m", features @ self.inverse, features)))
+        """Return sqrt(phiᵀ A⁻¹ phi) of every row; shapes: (G, M, P) -> (G, M)."""
+        if self.inverse.ndim == 2:
+            return np.asarray(np.sqrt(np.einsum("gmp,gp->gm", features**2, self.inverse)))
+        projected = np.matmul(features, self.inverse)
+        return np.asarray(np.sqrt(np.einsum("gmp,gmp->gm", projected, features)))
 
-    def add(self, features: FloatArray) -> None:
-        """Take in one observation; shapes: features (P,)."""
-        if self.inverse.ndim == 1:
-            self.inverse /= 1.0 + features**2 * self.inverse
+    def add(self, group: int, features: FloatArray) -> None:
+        """Take in one observation of a group; shapes: features (P,)."""
+        inverse = self.inverse[group]
+        if inverse.ndim == 1:
+            inverse /= 1.0 + features**2 * inverse
         else:
-            sherman_morrison(self.inverse, features)
+            sherman_morrison(inverse, features)
 
-    def rebuild(self, gram: FloatArray) -> None:
-        """Start again from the sum of phi phiᵀ over the memory; shapes: gram (P, P)."""
-        inverse = np.linalg.inv(gram + self.regularisation * np.eye(len(gram)))
-        self.inverse = (inverse + inverse.T) / 2.0
+    def rebuild(self, grams: FloatArray) -> None:
+        """Start again from each group's sum of phi phiᵀ; shapes: grams (G, P, P)."""
+        inverse = np.linalg.inv(grams + self.regularisation * np.eye(grams.shape[-1]))
+        self.inverse = (inverse + inverse.transpose(0, 2, 1)) / 2.0
