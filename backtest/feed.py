@@ -57,12 +57,12 @@ class Feed:
     prices: list[Data]
 
 
-def make_feed(market: MarketData, settings: MarketSettings) -> Feed:
-    """Return everything that a run of this market is fed."""
-    return Feed(_custom_events(market), _price_events(market, settings))
+def make_feed(market: MarketData, settings: MarketSettings, trade_from: int) -> Feed:
+    """Return everything that a run is fed; before `trade_from` bars only, for nothing trades."""
+    return Feed(_custom_events(market), _price_events(market, settings, trade_from))
 
 
-def _price_events(market: MarketData, settings: MarketSettings) -> list[Data]:
+def _price_events(market: MarketData, settings: MarketSettings, trade_from: int) -> list[Data]:
     """Return the opening quotes and the bars of every instrument."""
     factors = split_factors(market)
     events: list[Data] = []
@@ -70,7 +70,9 @@ def _price_events(market: MarketData, settings: MarketSettings) -> list[Data]:
     for instrument in market.instruments:
         bars = bars_by_symbol.get(instrument.symbol)
         if bars is not None:
-            events += _instrument_events(instrument, bars, factors, market.step_ns, settings)
+            events += _instrument_events(
+                instrument, bars, factors, market.step_ns, settings, trade_from
+            )
     return events
 
 
@@ -94,6 +96,7 @@ def _instrument_events(
     factors: dict[str, tuple[IntArray, FloatArray]],
     step_ns: int,
     settings: MarketSettings,
+    trade_from: int,
 ) -> list[Data]:
     native = to_nautilus(instrument, cost_frac=settings.cost_frac)
     kind = bar_type(instrument, step_ns)
@@ -132,7 +135,7 @@ def _instrument_events(
         ]
 
     traded = volume > 0
-    events = quotes(prices["open"], ts_open, traded)
+    events = quotes(prices["open"], ts_open, traded & (ts_open >= trade_from))
     if instrument.currency != settings.currency:
         events += quotes(prices["close"], ts_close, traded)
     events += [

@@ -114,7 +114,7 @@ def run_backtest(
     Raises RunIncomplete when a book did not get to the end of the data.
     """
     settings, market = plan.settings, plan.market
-    feed = make_feed(market, settings.market)
+    feed = make_feed(market, settings.market, plan.decide_from)
 
     def run(mind: Mind, name: str, gated: bool, writer: ExperienceWriter | None) -> BookRun:
         return run_book(

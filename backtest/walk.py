@@ -42,7 +42,7 @@ def fit(
     )
     run_book(
         kept,
-        make_feed(kept, settings.market),
+        make_feed(kept, settings.market, decide_from),
         settings,
         mind,
         name="training",

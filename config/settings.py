@@ -75,7 +75,7 @@ class LimitSettings(_Settings, frozen=True, kw_only=True):
     max_correlation: NonNegative = 0.7
     headroom: Frac = 0.95  # targets are cut to this share of a limit, so that drift has room
     stop_loss: Frac = 0.02
-    stop_cooldown_sessions: Annotated[int, Meta(ge=0)] = 5  # before a stopped one may grow again
+    stop_cooldown_sessions: Annotated[int, Meta(ge=0)] = 20  # before a stopped one may grow again
     max_drawdown: Frac = 0.25  # the breaker: beyond it the book is only reduced
     price_collar: Frac = 0.20  # refuse increases this far from the last close
     stale_sessions: Count = 3  # no increase on a price older than this
@@ -124,6 +124,7 @@ class AllocatorSettings(_Settings, frozen=True, kw_only=True):
     risk_aversion: Positive = 2.0
     tau: Positive = 0.05
     gross: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.0
+    exit_conviction: Frac = 0.5  # from which a SELL exits; a weaker one is a view like any other
 
 
 class DeskSettings(_Settings, frozen=True, kw_only=True):

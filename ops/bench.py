@@ -116,7 +116,7 @@ def bench_desk(*, sessions: int, seed: int) -> dict[str, Any]:
         Settings(seed=seed),
         limits=msgspec.structs.replace(Settings().limits, min_history=2),
     )
-    feed = make_feed(market, settings.market)
+    feed = make_feed(market, settings.market, market.session_closes[0])
     bars_only = [event for event in feed.prices if isinstance(event, Bar)]
     timings = []
     for _ in range(ROUNDS):

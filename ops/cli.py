@@ -8,6 +8,7 @@ in one line on standard error and exit code 2, an unsafe end in 1, Ctrl-C in 130
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,8 +36,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines on s
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all chance.")]
 
 
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
 def main() -> None:
-    """Run the command line; the entry point of the `quarterdeck` script."""
+    """
+    Run the command line; the entry point of the `quarterdeck` script.
+
+    Linear algebra runs on one thread, before any of it is imported: sums that depend on the
+    number of cores would make runs differ between machines.
+    """
+    for name in ONE_THREAD:
+        os.environ[name] = "1"
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as e:

@@ -95,13 +95,23 @@ class Gate:
         self._peak = 0.0
         self._orders = 0
         self.drawdown = 0.0
-        self.model: RiskModel = self._estimate(np.zeros((0, n)))
+        self._returns: FloatArray = np.zeros((0, n))
+        self._model: RiskModel | None = None
+
+    @property
+    def model(self) -> RiskModel:
+        """The risk model of the last close, estimated when it is first asked for."""
+        if self._model is None:
+            self._model = estimate_risk(
+                self._returns, self._groups, self._shortable, self.limits.min_history
+            )
+        return self._model
 
     def close_session(self, closes: FloatArray, returns: FloatArray, equity: float) -> None:
         """
         Take in a session's end: closes (N,), NaN where none; past returns (T, N); equity.
 
-        Renews the risk model and the peak, and ages stops and prices.
+        Renews what the risk model is made of and the peak, and ages stops and prices.
         """
         traded = np.isfinite(closes)
         self._last_close = np.where(traded, closes, self._last_close)
@@ -110,7 +120,7 @@ class Gate:
         self._orders = 0
         self._peak = max(self._peak, equity)
         self.drawdown = max(0.0, 1.0 - equity / self._peak)
-        self.model = self._estimate(returns)
+        self._returns, self._model = returns, None
 
     def stop(self, i: int) -> None:
         """Remember that instrument `i` was stopped out."""
@@ -178,9 +188,6 @@ class Gate:
             },
             Verdict,
         )
-
-    def _estimate(self, returns: FloatArray) -> RiskModel:
-        return estimate_risk(returns, self._groups, self._shortable, self.limits.min_history)
 
     def _blocked(self, price: FloatArray) -> IntArray:
         """Return the code of what forbids an instrument to grow, 0 where nothing does."""

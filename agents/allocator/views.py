@@ -37,9 +37,10 @@ class BlackLittermanBottom:
     A `BottomPolicy`.
 
     Without a view an instrument keeps its prior weight: its inverse-variance share of the
-    budget, or nothing where shorting is allowed (FX and CFDs have no premium to wait for). SELL
-    exits what cannot be shorted. What views ask beyond the budget is scaled down to it; what
-    they leave is cash.
+    budget, or nothing where shorting is allowed (FX and CFDs have no premium to wait for). A
+    SELL of at least `exit_conviction` exits what cannot be shorted; a weaker one tilts its weight
+    down, for what it forecasts is small beside a round trip's cost. What views ask beyond the
+    budget is scaled down to it; what they leave is cash.
     """
 
     name: ClassVar[str] = "black-litterman-baseline"
@@ -69,7 +70,7 @@ class BlackLittermanBottom:
             if proposal is not None and has_view(proposal):
                 alpha[i] = view_alpha(proposal, float(sigma[i]), s.information_coefficient)
                 confidence[i] = view_confidence(proposal, case.track)
-                exits[i] = proposal.action == "SELL" and not member.shortable
+                exits[i] = not member.shortable and proposal.conviction <= -s.exit_conviction
         funded = np.array([not m.shortable for m in members])
         prior = budget * prior_shares(sigma, funded)
         mean, variance = posterior(prior, sigma, alpha, confidence, s.tau, s.risk_aversion)

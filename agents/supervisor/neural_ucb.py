@@ -47,8 +47,9 @@ from config.settings import SupervisorSettings
 STEPS_PER_ROUND = 16  # gradient steps, each on one batch drawn from memory
 EARLY_ROUNDS, EARLY_STEPS = 32, 64  # more at first, when each outcome says most
 REBUILD_EVERY = 16  # rounds, after the first ones
+SIGMA_FLOOR = 0.5  # a net that fits what it tried says nothing of what it did not
+GAIN = 10.0  # of squared features against lambda; at 1 an arm can be given up after eight tries
 FORMAT = 1
-SIGMA_FLOOR=0.5
 FULL_LIMIT = 4096  # parameters, in a whole gradient matrix
 
 
@@ -207,7 +208,8 @@ class NeuralUCB:
         root = np.sqrt(self.settings.hidden)
         if self.settings.precision != "last_layer":
             return np.asarray(self._weights.gradients(encoded) / root)
-        return np.concatenate([last_hidden / root, np.ones((len(encoded), 1))], axis=1)
+        ones = np.ones((len(encoded), 1))
+        return np.asarray(np.sqrt(GAIN) * np.concatenate([last_hidden / root, ones], axis=1))
 
     def _remember(self, context: FloatArray, action: int, reward: float) -> None:
         slot = self.updates % self.settings.memory
@@ -240,7 +242,7 @@ class NeuralUCB:
             phi = torch.cat([last, torch.ones((n, 1), dtype=torch.float64)], dim=1)
             actions = torch.from_numpy(self._actions[:n])
             rows = [phi[actions == arm] for arm in range(ARMS)]
-            return torch.stack([row.T @ row for row in rows]).numpy()
+            return (GAIN * torch.stack([row.T @ row for row in rows])).numpy()
 
     def _state(self) -> dict[str, NDArray[Any]]:
         n = self.remembered

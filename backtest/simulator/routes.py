@@ -28,24 +28,6 @@ from backtest.simulator.market import SimulatedMarket
 from backtest.simulator.structure import FloatArray, IntArray, relative
 from backtest.simulator.text import level_of, level_values
 
-CONTEXT_NAMES = (
-    "regime_bull",
-    "regime_bear",
-    "regime_sideways",
-    "volatility",
-    "query_news",
-    "query_technical",
-    "query_fundamental",
-    "query_mixed",
-    "horizon",
-    "news_freshness",
-    "news_volume",
-    "fundamentals_freshness",
-    "trend_strength",
-    "hit_rate_news",
-    "hit_rate_technical",
-    "hit_rate_fundamental",
-)
 HORIZON = 20  # sessions: DESIGN's "long"
 LIMIT = 3.0  # of a position, in full views
 FULL_VIEW = 0.2  # deviations of a horizon's return that are worth a full position
@@ -64,12 +46,12 @@ class RouteMarket:
     """
     Cases with their contexts and what decides their rewards.
 
-    Shapes: contexts (M, 16), sizes e_j and errors tau_j (M, 3), in JUNIORS' order;
-    `expected` (M, 7) is each route's expected reward.
+    Shapes: contexts (M, 16), named by `agents.routing.CONTEXT_NAMES`; evidence e_j s_j as on the
+    tape and errors tau_j (M, 3), in JUNIORS' order; `expected` (M, 7) is each route's expected reward.
     """
 
     contexts: FloatArray
-    sizes: FloatArray
+    evidence: FloatArray
     errors: FloatArray
     junior_price: float
     expected: FloatArray
@@ -91,7 +73,7 @@ class RouteMarket:
 
     def draw(self, case: int, arm: int, pool: int, generator: np.random.Generator) -> float:
         """Return one realised reward: the mean over `pool` look-alikes of the case."""
-        sizes, errors, asked = self.sizes[case], self.errors[case], MEMBERS[arm]
+        sizes, errors, asked = np.abs(self.evidence[case]), self.errors[case], MEMBERS[arm]
         evidence = sizes * generator.choice((-1.0, 1.0), (pool, len(JUNIORS)))
         views = evidence + errors * generator.standard_normal((pool, len(JUNIORS)))
         position = np.clip(views[:, asked].sum(axis=1), -LIMIT, LIMIT)
@@ -149,11 +131,11 @@ def route_market(market: SimulatedMarket, junior_price: float) -> RouteMarket:
         axis=-1,
     )
     first = HORIZON + HIT_WINDOW
-    contexts, sizes, errors = (
-        a[first:].reshape(-1, a.shape[-1]) for a in (contexts, sizes, errors)
+    contexts, evidence, errors = (
+        a[first:].reshape(-1, a.shape[-1]) for a in (contexts, signed, errors)
     )
-    expected = expected_rewards(sizes, errors, junior_price)
-    return RouteMarket(contexts, sizes, errors, junior_price, expected)
+    expected = expected_rewards(np.abs(evidence), errors, junior_price)
+    return RouteMarket(contexts, evidence, errors, junior_price, expected)
 
 
 def regime_filter(market: SimulatedMarket) -> FloatArray:

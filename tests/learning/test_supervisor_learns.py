@@ -14,13 +14,19 @@ from backtest.simulator.routes import POOL, route_market
 from config.settings import SupervisorSettings
 
 
-def identity_accuracy(router: Supervisor, decisions: int) -> float:
-    """The reward is 1 for the arm that the context's first seven numbers point at, else 0."""
+def identity_accuracy(router: Supervisor, *, distraction: bool) -> float:
+    """
+    The reward is 1 for the arm that the context's first seven numbers point at, else 0.
+
+    With distraction the other nine numbers are noise, without it they never change.
+    """
     generator = np.random.default_rng(0)
     right = []
-    for _ in range(decisions):
+    for _ in range(1_500):
         context = generator.uniform(0.0, 1.0, 16)
         context[:7] *= 0.3
+        if not distraction:
+            context[7:] = 0.5
         best = int(generator.integers(0, 7))
         context[best] = generator.uniform(0.7, 1.0)
         arm = router.select(context[None], ["A"])[0].arm
@@ -29,9 +35,11 @@ def identity_accuracy(router: Supervisor, decisions: int) -> float:
     return float(np.mean(right[-500:]))
 
 
-def test_supervisor_learns_the_arm_that_the_context_names() -> None:
-    assert identity_accuracy(NeuralUCB(SupervisorSettings(), seed=0), 3_000) > 0.95
-    assert identity_accuracy(UniformRouter(seed=0), 3_000) < 0.25
+@pytest.mark.parametrize("distraction", [False, True])
+def test_supervisor_learns_the_arm_that_the_context_names(distraction: bool) -> None:
+    learner = NeuralUCB(SupervisorSettings(), seed=0)
+    assert identity_accuracy(learner, distraction=distraction) > 0.95
+    assert identity_accuracy(UniformRouter(seed=0), distraction=distraction) < 0.25
 
 
 def test_supervisor_learns_routes_on_the_simulated_market_better_than_a_line_can() -> None:

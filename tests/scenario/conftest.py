@@ -2,15 +2,14 @@
 The real command line in true processes, and a tiny real market to run it on.
 
 A process that has imported everything once is forked for each command, so that a command costs
-what it does and not what Python's imports do. The child redirects its own file descriptors and
-leaves by the interpreter's own exit.
+what it does and not what Python's imports do. The child redirects its own file descriptors,
+calls the entry point and ends as the interpreter would, without taking the imports down.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SYMBOLS = ("AAPL", "IBM", "MSFT")
 FORKED = """
-import json, os, sys
+import atexit, json, os, sys, traceback
 import alembic.command, plotly.graph_objects, skfolio.model_selection
 import backtest.catalog, backtest.report, backtest.sources.folder, ops.backtest, ops.cli
 from backtest.sessions import load_sessions
@@ -51,7 +50,18 @@ os.dup2(os.open(job["stderr"], flags), 2)
 os.chdir(job["cwd"])
 os.environ.update(job["env"])
 sys.argv = ["quarterdeck", *job["argv"]]
-ops.cli.main()
+try:
+    ops.cli.main()
+    code = 0
+except SystemExit as end:
+    code = end.code or 0
+except BaseException:
+    traceback.print_exc()
+    code = 1
+atexit._run_exitfuncs()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)
 """
 
 
@@ -75,7 +85,7 @@ class CommandLine:
     def _parent(self) -> subprocess.Popen[str]:
         if self.process is None:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", FORKED],
+                [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -200,19 +210,17 @@ def tiny_market() -> Callable[..., Market]:
     return make
 
 
-PROFILE = """\
-desk:
-  panel_sessions: 60
-limits:
-  min_history: 20
-"""
+@pytest.fixture(scope="session")
+def profile_text() -> str:
+    """Return a profile that decides after a few sessions already."""
+    return "desk:\n  panel_sessions: 60\nlimits:\n  min_history: 20\n"
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, tiny_market: Callable[..., Market]) -> Path:
+def workplace(tmp_path: Path, tiny_market: Callable[..., Market], profile_text: str) -> Path:
     """Return a folder with a good source, a profile, a home and a folder for libraries."""
     tiny_market().write(tmp_path / "source")
-    (tmp_path / "small.yaml").write_text(PROFILE)
+    (tmp_path / "small.yaml").write_text(profile_text)
     (tmp_path / "home").mkdir()
     (tmp_path / "kept").mkdir()
     return tmp_path
@@ -245,9 +253,3 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.002)
 
     return wait
-
-
-@pytest.fixture
-def signal_number() -> type[signal.Signals]:
-    """Return the signals by name."""
-    return signal.Signals

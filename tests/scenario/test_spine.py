@@ -54,7 +54,7 @@ def run(
 ) -> BookRun:
     return run_book(
         market,
-        make_feed(market, settings.market),
+        make_feed(market, settings.market, session(decide_day)[1]),
         settings,
         mind or build_mind(settings),
         name="test",

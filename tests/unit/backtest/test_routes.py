@@ -7,10 +7,12 @@ import pytest
 from scipy.stats import norm
 
 from agents.messages import ROUTES
+from agents.routing import CONTEXT_NAMES
 from backtest.bench_routes import bench_routes, plot_regret
 from backtest.simulator.market import SimulatedMarket, simulate
 from backtest.simulator.routes import (
-    CONTEXT_NAMES,
+    HIT_WINDOW,
+    HORIZON,
     RouteMarket,
     clipped_moments,
     expected_rewards,
@@ -72,7 +74,19 @@ def test_contexts_know_nothing_of_later_sessions(market: RouteMarket) -> None:
     longer = route_market(simulate(SimulatorSettings(sessions=460), seed=0), junior_price=0.01)
     n = len(market.contexts)
     assert np.array_equal(longer.contexts[:n], market.contexts[:n])
-    assert np.array_equal(longer.sizes[:n], market.sizes[:n])
+    assert np.array_equal(longer.evidence[:n], market.evidence[:n])
+
+
+def test_the_evidence_points_the_way_that_the_tape_goes() -> None:
+    truth = simulate(SimulatorSettings(sessions=2_000, instruments=24), seed=1)
+    evidence = route_market(truth, junior_price=0.01).evidence
+    price = truth.log_price - truth.log_price.mean(axis=1, keepdims=True)
+    first = HORIZON + HIT_WINDOW
+    ahead = (price[first + HORIZON :] - price[first:-HORIZON]).ravel()
+    seen = evidence[: len(ahead)]
+    slopes = np.linalg.lstsq(seen, ahead, rcond=None)[0]
+    assert (slopes > 0.0).all()
+    assert (np.sign(seen.sum(axis=1)) == np.sign(ahead)).mean() > 0.53
 
 
 def test_every_route_is_best_somewhere_and_no_route_everywhere(market: RouteMarket) -> None:
