@@ -75,6 +75,7 @@ class BlackLittermanBottom:
         prior = budget * prior_shares(sigma, funded)
         mean, variance = posterior(prior, sigma, alpha, confidence, s.tau, s.risk_aversion)
         weights = np.where(exits, 0.0, mean / (s.risk_aversion * variance))
+        weights = np.where(funded, np.maximum(weights, 0.0), weights)
         gross = float(np.abs(weights).sum())
         if gross > budget:
             weights *= budget / gross

@@ -47,7 +47,7 @@ class RouteMarket:
     Cases with their contexts and what decides their rewards.
 
     Shapes: contexts (M, 16), named by `agents.routing.CONTEXT_NAMES`; evidence e_j s_j as on the
-    tape and errors tau_j (M, 3), in JUNIORS' order; `expected` (M, 7) is each route's expected reward.
+    tape and errors tau_j (M, 3), in JUNIORS' order; `expected` (M, 7) is what each route is worth.
     """
 
     contexts: FloatArray

@@ -24,7 +24,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SYMBOLS = ("AAPL", "IBM", "MSFT")
 FORKED = """
-import atexit, json, os, sys, traceback
+import atexit, gc, json, os, sys, tempfile, traceback
 import alembic.command, plotly.graph_objects, skfolio.model_selection
 import backtest.catalog, backtest.report, backtest.sources.folder, ops.backtest, ops.cli
 from backtest.sessions import load_sessions
@@ -33,6 +33,8 @@ from ops.minds import build_mind
 
 load_sessions("XNYS", 2020, 2020), load_sessions("XNYS", 2018, 2021)
 build_mind(load_settings("backtest", environ={}))
+gc.collect()
+gc.freeze()
 print("ready", flush=True)
 for line in sys.stdin:
     job = json.loads(line)
@@ -49,6 +51,7 @@ os.dup2(os.open(job["stdout"], flags), 1)
 os.dup2(os.open(job["stderr"], flags), 2)
 os.chdir(job["cwd"])
 os.environ.update(job["env"])
+tempfile.tempdir = None
 sys.argv = ["quarterdeck", *job["argv"]]
 try:
     ops.cli.main()

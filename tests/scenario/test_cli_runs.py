@@ -265,7 +265,7 @@ def test_a_walk_forward_run_decides_in_its_test_windows_only(
     manifest = page(tmp_path / "run" / "manifest.json")
     assert manifest["start_state"] == "walk-forward from fresh"
     decisions = lines(tmp_path / "run" / "decisions.jsonl")
-    assert len(decisions) == 150 - 60 - 25
+    assert len(decisions) == 150 - 60 - 25 - 1  # the last would arrive after the data's end
     assert decisions[0]["ts_event"] == manifest["decide_from"]
     assert json.loads(ended.out)["run_id"] == manifest["run_id"]
     assert count(tmp_path / "l.sqlite", "decisions", manifest["run_id"]) == len(decisions)
@@ -322,7 +322,7 @@ def test_ctrl_c_in_mid_run_keeps_whole_decisions_and_leaves_no_run_folder(
     assert 10 <= len(bodies) < 180
     assert count(library, "routes", run_id) == sum(len(b["routes"]) for b in bodies)
     assert count(library, "proposals", run_id) == sum(len(b["proposals"]) for b in bodies)
-    assert count(library, "cases", run_id) == len(bodies)
+    assert count(library, "cases", run_id) - len(bodies) in (0, 1)  # one may be unanswered
     assert count(library, "allocations", run_id) == len(bodies)
 
     assert command("backtest", *words, *places, cwd=tmp_path).code == 0

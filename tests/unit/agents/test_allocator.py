@@ -84,15 +84,22 @@ def test_allocator_with_zero_gross_places_nothing():
 def test_a_sell_exits_and_leaves_the_rest_of_its_group_in_cash():
     allocator = build_baseline(SETTINGS)
     before = allocator.allocate(_case(GROUPS), _panel(GROUPS), [])
-    after = allocator.allocate(_case(GROUPS), _panel(GROUPS), [_proposal("A", -0.3)])
+    after = allocator.allocate(_case(GROUPS), _panel(GROUPS), [_proposal("A", -0.6)])
     assert after.weights["A"] == 0.0
     assert after.weights["B"] == before.weights["B"]
     assert sum(after.weights.values()) < sum(before.weights.values())
 
 
+def test_a_weak_sell_tilts_its_weight_down_and_never_below_zero():
+    allocator = build_baseline(SETTINGS)
+    before = allocator.allocate(_case(GROUPS), _panel(GROUPS), []).weights["A"]
+    after = allocator.allocate(_case(GROUPS), _panel(GROUPS), [_proposal("A", -0.2)]).weights["A"]
+    assert 0.0 <= after < before
+
+
 def test_a_buy_takes_over_what_a_sell_in_its_group_freed():
     allocation = build_baseline(SETTINGS).allocate(
-        _case(GROUPS), _panel(GROUPS), [_proposal("A", -0.3), _proposal("B", 1.0)]
+        _case(GROUPS), _panel(GROUPS), [_proposal("A", -0.6), _proposal("B", 1.0)]
     )
     assert allocation.weights["A"] == 0.0
     assert allocation.weights["B"] == pytest.approx(allocation.group_budgets["Energy"], abs=1e-9)
