@@ -121,7 +121,7 @@ class AllocatorSettings(_Settings, frozen=True, kw_only=True):
 
     lookback: Count = 252
     information_coefficient: Frac = 0.05
-    risk_aversion: Positive = 2.0
+    risk_aversion: Positive = 20.0  # of views: at 2 a conviction of 0.2 asks for 15% of equity
     tau: Positive = 0.05
     gross: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.0
     exit_conviction: Frac = 0.5  # from which a SELL exits; a weaker one is a view like any other

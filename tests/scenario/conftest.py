@@ -136,16 +136,18 @@ class CommandLine:
 
 @pytest.fixture(scope="session")
 def child_environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return an environment without our own settings, with one bytecode cache for all children."""
+    """
+    Return an environment without our own settings.
+
+    Where bytecode may not be written beside the sources, the children share a cache of their own:
+    compiling all imports takes longer than a run.
+    """
     environ = {k: v for k, v in os.environ.items() if not k.startswith("QUARTERDECK")}
-    environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    return environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-        "PYTHONHASHSEED": "1",
-        "PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("bytecode")),
-        "COLUMNS": "120",
-    }
+    if environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        environ["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.mktemp("bytecode"))
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    own = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "COLUMNS": "120"}
+    return environ | threads | own
 
 
 @pytest.fixture(scope="session")
@@ -227,6 +229,26 @@ def workplace(tmp_path: Path, tiny_market: Callable[..., Market], profile_text: 
     (tmp_path / "home").mkdir()
     (tmp_path / "kept").mkdir()
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_market: Callable[..., Market],
+    profile_text: str,
+    command: CommandLine,
+) -> Path:
+    """Return a workplace in which one run has ended; what it printed is in `printed.json`."""
+    place = tmp_path_factory.mktemp("finished")
+    tiny_market().write(place / "source")
+    (place / "small.yaml").write_text(profile_text)
+    (place / "kept").mkdir()
+    words = ("--profile", "small.yaml", "--source", "source", "--out", "kept/run")
+    library = ("--library", "kept/library.sqlite")
+    ended = command("backtest", *words, *library, "--json", cwd=place)
+    assert ended.code == 0, ended.err
+    (place / "printed.json").write_text(ended.out)
+    return place
 
 
 @pytest.fixture

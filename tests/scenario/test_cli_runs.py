@@ -15,8 +15,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 FILES = {
     "results.json",
     "decisions.jsonl",
@@ -54,21 +52,6 @@ def count(library: Path, table: str, run_id: str) -> int:
 def status(library: Path) -> list[tuple[str, str]]:
     with closing(sqlite3.connect(library)) as connection:
         return connection.execute("SELECT run_id, status FROM runs").fetchall()
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_market, profile_text, command) -> Path:
-    """Return a workplace in which one run has ended; what it printed is in `printed.json`."""
-    place = tmp_path_factory.mktemp("finished")
-    tiny_market().write(place / "source")
-    (place / "small.yaml").write_text(profile_text)
-    (place / "kept").mkdir()
-    words = ("--profile", "small.yaml", "--source", "source", "--out", "kept/run")
-    library = ("--library", "kept/library.sqlite")
-    ended = command("backtest", *words, *library, "--json", cwd=place)
-    assert (ended.code, ended.err.strip()) == (0, "")
-    (place / "printed.json").write_text(ended.out)
-    return place
 
 
 def test_a_run_writes_all_its_files_and_no_other(finished):

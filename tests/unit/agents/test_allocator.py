@@ -98,7 +98,8 @@ def test_a_weak_sell_tilts_its_weight_down_and_never_below_zero():
 
 
 def test_a_buy_takes_over_what_a_sell_in_its_group_freed():
-    allocation = build_baseline(SETTINGS).allocate(
+    bold = build_baseline(AllocatorSettings(risk_aversion=2.0))
+    allocation = bold.allocate(
         _case(GROUPS), _panel(GROUPS), [_proposal("A", -0.6), _proposal("B", 1.0)]
     )
     assert allocation.weights["A"] == 0.0

@@ -1,0 +1,44 @@
+"""The house: packages resolve inside the root, nobody else claims them, the README is true."""
+
+import importlib.metadata
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = ("strategies", "agents", "learning", "backtest", "live", "config", "ops")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_package_resolves_inside_the_root(package):
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    assert Path(spec.origin).parent == ROOT / package
+
+
+def test_no_other_distribution_claims_a_package():
+    owners = importlib.metadata.packages_distributions()
+    for package in PACKAGES:
+        assert set(owners.get(package, ["quarterdeck"])) == {"quarterdeck"}
+
+
+def test_every_package_is_typed():
+    assert all((ROOT / package / "py.typed").is_file() for package in PACKAGES)
+
+
+def test_the_readme_names_each_folder_once():
+    tree = (ROOT / "README.md").read_text().split("```text\n")[1].split("```")[0]
+    named = re.findall(r"^(\S+)/ ", tree, flags=re.MULTILINE)
+    tracked = {*PACKAGES, "tests", "docs"}
+    assert sorted(named) == sorted(tracked)
+    for name in re.findall(r"^  (\S+)", tree, flags=re.MULTILINE):
+        assert list(ROOT.glob(f"*/{name}")), name
+
+
+def test_documented_links_lead_somewhere():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
