@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from agents.protocols import FloatArray, Supervisor
+from agents.protocols import Supervisor
 from agents.supervisor.baselines import AlwaysAll, UniformRouter
 from agents.supervisor.lin_ucb import LinUCB
 from backtest.simulator.market import simulate
@@ -30,19 +31,21 @@ from config.simulator import SimulatorSettings
 TIE = 0.05  # of the mean standard deviation between a case's routes
 LIN_UCB_ALPHA = 0.2
 MARKET = SimulatorSettings(sessions=1_000)
+CURVE_POINTS = 101
 
 
 @dataclass(frozen=True)
 class RouteBenchRow:
     """
-    One router on one seed.
+    One learner, or router that learns nothing, on one seed.
 
-    `regret` (T,) is cumulative, in units of uniform routing's whole regret, so its last number is
-    `regret_share`. `reward_noise` is the deviation of a realised reward around its expectation
-    over the mean deviation between routes. `ms_per_decision` is wall time of select and update.
+    `regret` is cumulative at `CURVE_POINTS` evenly spaced decisions, in units of uniform routing's
+    whole regret, so its last number is `regret_share`. `reward_noise` is the deviation of a
+    realised reward around its expectation over the mean deviation between routes.
+    `ms_per_decision` is wall time of select and update.
     """
 
-    router: str
+    learner: str
     seed: int
     decisions: int
     accuracy: float
@@ -50,7 +53,7 @@ class RouteBenchRow:
     mean_reward: float
     reward_noise: float
     ms_per_decision: float
-    regret: FloatArray
+    regret: tuple[float, ...]
 
 
 def bench_routes(
@@ -109,18 +112,18 @@ def play(
         arms[k] = arm
     expected = market.expected[order]
     got, best = expected[np.arange(decisions), arms], expected.max(axis=1)
-    regret = best - got
+    regret, uniform = best - got, float((best - expected.mean(axis=1)).sum())
     last = slice(-(decisions // 5), None)
     return RouteBenchRow(
-        router=name,
+        learner=name,
         seed=seed,
         decisions=decisions,
         accuracy=float((regret[last] <= TIE * market.spread).mean()),
-        regret_share=float(regret.sum() / (best - expected.mean(axis=1)).sum()),
+        regret_share=float(regret.sum() / uniform),
         mean_reward=float(got.mean()),
         reward_noise=float((rewards - got).std() / market.spread),
         ms_per_decision=1e3 * spent / decisions,
-        regret=np.cumsum(regret) / (best - expected.mean(axis=1)).sum(),
+        regret=tuple((np.cumsum(regret)[_curve(decisions)] / uniform).tolist()),
     )
 
 
@@ -131,12 +134,11 @@ def plot_regret(rows: Sequence[RouteBenchRow], path: Path) -> None:
     colours = {"NeuralUCB": "#1f77b4", "LinUCB": "#ff7f0e", "uniform": "#7f7f7f"}
     figure = go.Figure()
     for row in rows:
-        at = np.unique(np.linspace(0, row.decisions - 1, 500).astype(np.int64))
         figure.add_scatter(
-            x=(at + 1).tolist(),
-            y=row.regret[at].round(5).tolist(),
-            name=f"{row.router}, seed {row.seed}",
-            line_color=colours.get(row.router, "#d62728"),
+            x=(_curve(row.decisions) + 1).tolist(),
+            y=row.regret,
+            name=f"{row.learner}, seed {row.seed}",
+            line_color=colours.get(row.learner, "#d62728"),
         )
     figure.update_layout(
         title="Cumulative regret on the simulated market, uniform routing's whole regret = 1",
@@ -144,3 +146,7 @@ def plot_regret(rows: Sequence[RouteBenchRow], path: Path) -> None:
         yaxis_title="regret share",
     )
     figure.write_html(path, include_plotlyjs="cdn", div_id="regret")
+
+
+def _curve(decisions: int) -> NDArray[np.int64]:
+    return np.linspace(0, decisions - 1, CURVE_POINTS).astype(np.int64)

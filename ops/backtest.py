@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -27,15 +28,14 @@ from rich.progress import (
 
 from backtest.market import MarketData
 from backtest.output import write_run
-from backtest.results import RunResult
 from backtest.run import RunPlan, plan_run, run_backtest
 from backtest.sessions import DAY_NS, parse_day
 from backtest.sources import open_source
-from backtest.statistics import summarise
+from backtest.statistics import ROOT_YEAR, summarise
 from backtest.table import print_table
 from backtest.walk import WalkForwardMind, fit, windows_of
 from config.settings import Settings
-from learning.experience.library import RunInfo, open_library
+from learning.experience.library import Library, RunInfo, open_library
 from learning.experience.scoring import ScoringWriter
 from ops.minds import build_mind
 
@@ -63,10 +63,9 @@ def run(request: Request, *, as_json: bool) -> None:
         seed=settings.seed,
     )
     plan = _plan(request, market, console)
-    result = _run_recorded(plan, request.library, console)
     out = request.out or Path("runs") / plan.run_id
-    summary = summarise(result, seed=settings.seed)
-    write_run(result, summary, out, plan.mind.save)
+    with open_library(request.library) as library:
+        summary = _run_recorded(plan, library, out, console)
     if as_json:
         print(json.dumps(summary))
     else:
@@ -113,20 +112,24 @@ def _progress(plan: RunPlan, console: Console) -> Iterator[Callable[[str, int], 
         yield on_session
 
 
-def _run_recorded(plan: RunPlan, library: str, console: Console) -> RunResult:
-    """Run a plan with every record of the hierarchy's book in the library."""
-    with open_library(library) as lib, _progress(plan, console) as on_session:
-        writer = ScoringWriter(lib.writer(_run_info(plan), created_at=time.time_ns()))
-        try:
+def _run_recorded(plan: RunPlan, library: Library, out: Path, console: Console) -> dict[str, Any]:
+    """Run a plan with every record of its book in the library; write its files."""
+    writer = ScoringWriter(library.writer(_run_info(plan), created_at=time.time_ns()))
+    try:
+        with _progress(plan, console) as on_session:
             result = run_backtest(plan, writer=writer, on_session=on_session)
-        except KeyboardInterrupt:
-            lib.finish_run(plan.run_id, "interrupted")
-            raise
-        except Exception:
-            lib.finish_run(plan.run_id, "failed")
-            raise
-        lib.finish_run(plan.run_id, "completed")
-        return result
+        earlier = library.trial_sharpes(plan.manifest["data_digest"], besides=plan.run_id)
+        summary = summarise(result, seed=plan.settings.seed, prior_trial_sharpes=earlier)
+        write_run(result, summary, out, plan.mind.save)
+    except KeyboardInterrupt:
+        library.finish_run(plan.run_id, "interrupted")
+        raise
+    except Exception:
+        library.finish_run(plan.run_id, "failed")
+        raise
+    yearly = summary["books"][0]["figures"]["sharpe"]
+    library.finish_run(plan.run_id, "completed", None if yearly is None else yearly / ROOT_YEAR)
+    return summary
 
 
 def _run_info(plan: RunPlan) -> RunInfo:

@@ -173,10 +173,18 @@ def _time_bare(market: MarketData, events: list[Any]) -> float:
 
 
 def bench_supervisor(*, decisions: int, seeds: int, out: Path | None) -> dict[str, Any]:
-    """Return each seed's accuracy and regret share of NeuralUCB and three baselines."""
+    """Return each seed's accuracy and regret share of NeuralUCB and of what it is held to."""
     from backtest.bench_routes import bench_routes, plot_regret
 
     rows = bench_routes(seeds=range(seeds), decisions=decisions)
     if out is not None:
         plot_regret(rows, out)
-    return {f"{row.learner} seed {row.seed}": msgspec.to_builtins(row) for row in rows}
+    return {
+        f"{row.learner} seed {row.seed}": {
+            "accuracy": round(row.accuracy, 4),
+            "regret_share": round(row.regret_share, 4),
+            "reward_noise": round(row.reward_noise, 2),
+            "ms_per_decision": round(row.ms_per_decision, 3),
+        }
+        for row in rows
+    }

@@ -183,7 +183,9 @@ PACKAGED = {
 
 @bench_app.command("desk")
 def bench_desk(
-    sessions: Annotated[int, typer.Option(min=2, help="Sessions of 390 bars.")] = 40,
+    sessions: Annotated[
+        int, typer.Option(min=2, help="Sessions of 390 bars; trading begins after 60.")
+    ] = 80,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:

@@ -5,15 +5,16 @@ Sources: Zhou, Li & Gu 2020, NeuralUCB, Algorithm 1 (network mean, gradient bonu
 Riquelme, Tucker & Snoek 2018, NeuralLinear (a precision per arm over the last hidden layer, the
 default here). The score of an arm is
 
-    mean + nu * sigma * sqrt(phiᵀ A⁻¹ phi),   phi = [last hidden layer / sqrt(hidden), 1]
+    mean + nu * sigma * sqrt(phiᵀ A⁻¹ phi),   phi = sqrt(GAIN) [last hidden / sqrt(hidden), 1]
 
 in reward units. Departures: rewards are standardised by the memory's mean and deviation; sigma,
-the deviation of the net's recent errors, scales the bonus, so that nu has no unit and 1.0 means
-the same on any reward; nu decays geometrically, once a training round, instead of following the
-paper's confidence radius; the net goes on learning from where it was instead of from its first
-weights. When training has moved the features, `last_layer` rebuilds its matrices from memory, in
+the deviation of the net's recent errors or half the rewards', whichever is more, scales the
+bonus, so that nu means the same on any reward; nu decays once a training round instead of
+following the paper's confidence radius; the net goes on from where it was instead of from its
+first weights. As training moves the features, `last_layer` rebuilds its matrices from memory, in
 rounds 1, 2, 4, 8 and every 16th; `diagonal` and `full` keep each gradient as it was, as in the
-paper. It knows no juniors, prices or clock: what a route costs is in the reward that it is told.
+paper. docs/supervisor.md argues the choices. It knows no juniors, prices or clock: what a route
+costs is in the reward that it is told.
 """
 
 from __future__ import annotations

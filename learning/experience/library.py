@@ -141,12 +141,16 @@ class Library:
             self._set_status(connection, run.run_id, "running")
         return RunWriter(self.engine, self._url, run.run_id)
 
-    def finish_run(self, run_id: str, status: RunStatus) -> None:
-        """Set a run's status. Raises ConfigError on an unknown run or status."""
+    def finish_run(self, run_id: str, status: RunStatus, sharpe: float | None = None) -> None:
+        """
+        Set a run's status and its Sharpe ratio per session, where it has one.
+
+        Raises ConfigError on an unknown run or status.
+        """
         if status not in STATUSES:
             raise ConfigError(f"expected a status ({', '.join(STATUSES)}), was {status!r}")
         with one_line(self._url), writing(self.engine).begin() as connection:
-            if not self._set_status(connection, run_id, status):
+            if not self._set_status(connection, run_id, status, sharpe):
                 raise ConfigError(f"expected a run in the library, was {run_id!r}")
 
     @staticmethod
@@ -159,8 +163,11 @@ class Library:
             connection.execute(insert(table).on_conflict_do_nothing(), rows)
 
     @staticmethod
-    def _set_status(connection: Connection, run_id: str, status: str) -> int:
-        statement = update(m.runs).where(m.runs.c.run_id == run_id).values(status=status)
+    def _set_status(
+        connection: Connection, run_id: str, status: str, sharpe: float | None = None
+    ) -> int:
+        values = {"status": status, "sharpe": sharpe}
+        statement = update(m.runs).where(m.runs.c.run_id == run_id).values(values)
         return connection.execute(statement).rowcount
 
     # --- one thing -------------------------------------------------------------------------------
@@ -251,6 +258,21 @@ class Library:
         query = select(*columns).order_by(func.coalesce(c.created_at, 0).desc(), c.run_id.desc())
         with self.reading() as connection:
             return [RunRow(*row) for row in connection.execute(query)]
+
+    def trial_sharpes(self, data_digest: str, besides: str) -> tuple[float, ...]:
+        """
+        Return the per-session Sharpe ratios of the completed runs on the same data.
+
+        They are the trials that the deflated Sharpe ratio of run `besides` must count.
+        """
+        c = m.runs.c
+        query = (
+            select(c.sharpe)
+            .where(c.data_digest == data_digest, c.run_id != besides, c.sharpe.is_not(None))
+            .order_by(c.run_id)
+        )
+        with self.reading() as connection:
+            return tuple(connection.execute(query).scalars())
 
     def models(self, run_id: str) -> list[ModelInfo]:
         """Return the models that a run used, by role and name."""

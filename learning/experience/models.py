@@ -98,6 +98,7 @@ runs = Table(
     _text("start_state"),
     _text("config"),
     _text("manifest"),
+    _real("sharpe", null=True),
 )
 
 models = Table(

@@ -63,6 +63,6 @@ def test_supervisor_routes_no_better_than_chance_when_rewards_tell_nothing() -> 
 
 @pytest.mark.slow
 def test_supervisor_meets_both_figures_on_five_seeds() -> None:
-    rows = [r for r in bench_routes() if r.router == "NeuralUCB"]
+    rows = [r for r in bench_routes() if r.learner == "NeuralUCB"]
     assert [r.accuracy > 0.85 for r in rows] == [True] * 5
     assert [r.regret_share < 0.05 for r in rows] == [True] * 5

@@ -1,4 +1,4 @@
-"""Bad input through the real command line: one clear line, exit 2, nothing written, nothing lost."""
+"""Bad input through the real command line: one line, exit 2, nothing written, nothing lost."""
 
 from __future__ import annotations
 
@@ -272,7 +272,6 @@ PROFILES = {
     "a value out of range": ("limits:\n  max_position: 1.5\n", ("limits.max_position",)),
     "a value that is no number": ("market:\n  cost_frac: .nan\n", ("market.cost_frac",)),
     "a value that is infinite": ("market:\n  starting_cash: .inf\n", ("market.starting_cash",)),
-    "a currency that is none": ("market:\n  currency: QQQ\n", ("market.currency", "QQQ")),
     "more cash than money can hold": (
         "market:\n  starting_cash: 1.0e+30\n",
         ("market.starting_cash",),
@@ -290,6 +289,14 @@ def test_a_wrong_profile_is_refused_with_the_path_of_its_field(fault, workplace,
     text, words = PROFILES[fault]
     (workplace / "bad.yaml").write_text(text)
     refuses(*words, profile="bad.yaml")
+
+
+def test_an_account_in_money_without_a_rate_is_refused(command, workplace, earlier, backtest_argv):
+    (workplace / "bad.yaml").write_text("market:\n  currency: QQQ\n")
+    ended = command(*backtest_argv(profile="bad.yaml"), cwd=workplace)
+    assert_refused(ended, "expected", "was", "QQQ")
+    assert_no_run_counts(workplace / "kept" / "library.sqlite")
+    assert {p.name: p.read_text() for p in earlier.iterdir()} == FAKE_RUN
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones(refuses):

@@ -80,7 +80,7 @@ def undisturbed(tmp_path_factory, tiny_market, profile_text, command) -> Undistu
 
 
 def assert_only_whole_decisions(library: Path, whole: dict[str, set[tuple[object, ...]]]) -> int:
-    """Check that a killed run left nothing that the whole run has not, and no decision in parts."""
+    """Check that a killed run left only what the whole run has too, and whole decisions."""
     left = content(library)
     for name in left.keys() - {"runs"}:
         assert left[name] <= whole[name], name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -109,9 +110,11 @@ def test_bench_refuses_more_decisions_than_cases() -> None:
 
 def test_bench_gives_a_row_a_router_and_a_plot(tmp_path) -> None:
     rows = bench_routes(seeds=[1], decisions=200, pool=10)
-    assert [r.router for r in rows] == ["NeuralUCB", "LinUCB", "uniform", "always-all"]
+    assert [r.learner for r in rows] == ["NeuralUCB", "LinUCB", "uniform", "always-all"]
     again = bench_routes(seeds=[1], decisions=200, pool=10)
     assert [r.regret_share for r in rows] == [r.regret_share for r in again]
     assert rows[2].regret_share == pytest.approx(1.0, abs=0.2)
+    assert rows[0].regret[-1] == pytest.approx(rows[0].regret_share)
+    assert msgspec.json.decode(msgspec.json.encode(rows))[3]["learner"] == "always-all"
     plot_regret(rows, tmp_path / "regret.html")
     assert "always-all, seed 1" in (tmp_path / "regret.html").read_text(encoding="utf-8")

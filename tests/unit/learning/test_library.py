@@ -298,3 +298,13 @@ def test_the_migration_makes_exactly_the_models_tables(where):
                 text(f"SELECT count(*) FROM {tables} WHERE {column} IN ('runs', 'decisions')")
             )
             assert left.scalar_one() == 0
+
+
+def test_completed_runs_on_the_same_data_are_the_trials_of_a_new_one(where):
+    with open_library(where) as library:
+        for run_id, sharpe in (("a", 0.1), ("b", None), ("c", 0.2)):
+            library.writer(sample_run(run_id))
+            library.finish_run(run_id, "completed", sharpe)
+        assert library.trial_sharpes("", besides="c") == (0.1,)
+        assert library.trial_sharpes("", besides="new") == (0.1, 0.2)
+        assert library.trial_sharpes("other data", besides="new") == ()

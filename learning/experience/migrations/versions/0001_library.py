@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("start_state", sa.Text(), nullable=False),
         sa.Column("config", sa.Text(), nullable=False),
         sa.Column("manifest", sa.Text(), nullable=False),
+        sa.Column("sharpe", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("run_id", name="pk_runs"),
     )
     op.create_table(
