@@ -22,6 +22,7 @@ from strategies.ledger import Ledger
 type FloatArray = NDArray[np.float64]
 
 YEAR_NS = 365 * 86_400_000_000_000
+NEVER = 2**63 - 1
 
 
 class CashFlows(SimulationModule):
@@ -56,11 +57,14 @@ class CashFlows(SimulationModule):
         self._accrued_until = accrue_from
         self._rate = 0.0
         self._next_dividend = self._next_rate = self._next_close = 0
+        self._due = self._next_due()
         self.credited = {"dividends": 0.0, "interest": 0.0, "financing": 0.0}
 
     def pre_process(self, data: object) -> None:
         """Credit what is due at this event's stamp, before anything trades on it."""
         ts = data.ts_init  # type: ignore[attr-defined]  # any Nautilus Data
+        if ts < self._due:
+            return
         if self._next_close < len(self._closes) and ts > self._closes[self._next_close]:
             self._accrue(ts)
         while self._next_dividend < len(self._dividends):
@@ -69,6 +73,7 @@ class CashFlows(SimulationModule):
                 break
             self._next_dividend += 1
             self._adjust("dividends", float(self._ledger.quantity[i]) * cash)
+        self._due = self._next_due()
 
     def process(self, ts_now: int) -> None:
         """Do nothing after an event: all flows come before it."""
@@ -79,6 +84,12 @@ class CashFlows(SimulationModule):
     def reset(self) -> None:
         """Refuse: a module serves one run."""
         raise RuntimeError("expected one run a module, was reset")
+
+    def _next_due(self) -> int:
+        """Return the first stamp at which anything can be due again."""
+        due = [ts for ts, _, _ in self._dividends[self._next_dividend : self._next_dividend + 1]]
+        due += [ts + 1 for ts in self._closes[self._next_close : self._next_close + 1]]
+        return min(due, default=NEVER)
 
     def _accrue(self, ts: int) -> None:
         while self._next_close < len(self._closes) and ts > self._closes[self._next_close]:

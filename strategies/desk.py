@@ -192,14 +192,15 @@ class Desk(Strategy):
 
     def on_quote_tick(self, quote: QuoteTick) -> None:
         """Wake the dispatch, once a stamp and after all its quotes, when something is pending."""
-        self.last_ts = ts = quote.ts_init
+        if not self._basket.waiting:
+            return
+        ts = quote.ts_init
         if self._dispatch_at != ts and self._basket.wants(self._index[quote.instrument_id], ts):
             self._dispatch_at = ts
             self.clock.set_time_alert_ns(f"dispatch-{ts}", ts, self.on_dispatch)
 
     def on_data(self, data: Any) -> None:
         """Take in corporate actions, news, reports and macro values."""
-        self.last_ts = data.ts_init
         if isinstance(data, Action):
             i = self._symbol_index[data.symbol]
             self._dividends[i] += data.dividend * self._factor[i]

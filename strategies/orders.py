@@ -80,6 +80,7 @@ class Basket:
         self._decision_id = ""
         self._ts_decided = np.zeros(size, dtype=np.int64)
         self.expired = 0
+        self.waiting = False  # whether anything waits: a quote's first question, asked often
 
     def wants(self, i: int, ts: int) -> bool:
         """Tell whether a price of instrument `i` stamped `ts` would send something."""
@@ -87,6 +88,7 @@ class Basket:
 
     def decide(self, targets: FloatArray, ts: int, decision: Decision) -> None:
         """Let a delivered decision's targets wait, in place of any older ones."""
+        self.waiting = True
         self._target = np.where(self._forced, 0.0, targets)
         self._held_since = np.where(self._forced, self._held_since, ts)
         self._expires[:] = decision.expires
@@ -111,6 +113,7 @@ class Basket:
         self._held_since[late] = NEVER
         movable = (self._held_since < ts) & fresh
         if not movable.any():
+            self.waiting = bool((self._held_since != NEVER).any())
             return None
         pending = Pending(
             decision_id=self._decision_id,
@@ -122,11 +125,13 @@ class Basket:
             ts_held=self._held_since.copy(),
         )
         self._held_since[movable] = NEVER
+        self.waiting = bool((self._held_since != NEVER).any())
         self._forced &= ~movable
         self._reduced &= ~movable
         return pending
 
     def _gate_asks(self, which: BoolArray, targets: FloatArray, ts: int, decision_id: str) -> None:
+        self.waiting = True
         self._target = np.where(which, targets, self._target)
         self._held_since = np.where(which, ts, self._held_since)
         self._expires = np.where(which, NEVER, self._expires)
