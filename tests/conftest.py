@@ -32,6 +32,7 @@ def _make_market(
     actions: list[tuple[str, int, float, float]] | None = None,
     news_every: int = 3,
     macro: tuple = (),
+    fundamentals: tuple = (),
     instruments: tuple[Instrument, ...] | None = None,
     basis: str = "unadjusted",
 ) -> MarketData:
@@ -93,6 +94,7 @@ def _make_market(
             price_basis=basis,
             news=tuple(news) if news_every else (),
             macro=macro,
+            fundamentals=fundamentals,
         )
     )
 

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from agents.baselines import BuyAndHold
-from agents.messages import Decision, FillRecord, Instrument, MacroValue, OrderRecord, Verdict
+from agents.messages import (
+    Decision,
+    FillRecord,
+    FundamentalsReport,
+    Instrument,
+    MacroValue,
+    OrderRecord,
+    Verdict,
+)
 from backtest.cash import YEAR_NS
 from backtest.engine import BookRun, run_book
 from backtest.feed import make_feed
@@ -98,13 +106,14 @@ def test_no_fill_has_a_price_older_than_its_order(make_market):
         assert fill.ts_price == fill.ts_event
 
 
-@pytest.mark.parametrize("day", [65, 80, 100])
+@pytest.mark.parametrize("day", [75, 88, 101])
 def test_poisoning_the_future_changes_no_decision_before_it(make_market, day):
     t = session(day)[1]
     clean = make_market(
         sessions=120,
         actions=[("AAA", 50, 2.0, 0.0), ("BBB", 60, 1.0, 0.5), ("BBB", 100, 1.0, 0.5)],
         macro=macro_values(),
+        fundamentals=reports(),
     )
     poisoned = poison(clean, t)
     assert poisoned.digest != clean.digest
@@ -124,8 +133,22 @@ def macro_values() -> tuple[MacroValue, ...]:
     )
 
 
+def reports() -> tuple[FundamentalsReport, ...]:
+    return tuple(
+        FundamentalsReport(
+            symbol=symbol,
+            ts_event=session(day)[0] - 45 * 86_400_000_000_000,
+            ts_init=session(day)[0],
+            period="quarter",
+            figures={"eps": 0.5 + 0.01 * day, "equity": 1e6, "net_income": 1e5, "shares": 1e5},
+        )
+        for day in range(5, 120, 20)
+        for symbol in ("AAA", "BBB")
+    )
+
+
 def poison(market: MarketData, t: int) -> MarketData:
-    """Change prices, volumes, actions, news and macro values after `t`."""
+    """Change prices, volumes, actions, news, reports and macro values after `t`."""
     bars = market.bars.copy()
     late = bars["ts_open"] > t
     for column in ("open", "high", "low", "close"):
@@ -139,6 +162,8 @@ def poison(market: MarketData, t: int) -> MarketData:
             return item
         if isinstance(item, MacroValue):
             return msgspec.structs.replace(item, value=90.0)
+        if isinstance(item, FundamentalsReport):
+            return msgspec.structs.replace(item, figures={"eps": -40.0, "equity": 1.0})
         return msgspec.structs.replace(item, headline="bankruptcy fraud lawsuit")
 
     return canonical(
@@ -149,6 +174,7 @@ def poison(market: MarketData, t: int) -> MarketData:
                 "actions": actions,
                 "news": tuple(map(changed, market.news)),
                 "macro": tuple(map(changed, market.macro)),
+                "fundamentals": tuple(map(changed, market.fundamentals)),
             }
         )
     )
