@@ -269,7 +269,7 @@ def _farthest(knots: tuple[FloatArray, ...], scenarios: FloatArray, cap: FloatAr
 def _tail(pnl: FloatArray) -> FloatArray:
     """Return the 99% loss of scenario results (..., S), at least 0: an order statistic."""
     k = int(VAR_TAIL * pnl.shape[-1])
-    return np.maximum(0.0, -np.partition(pnl, k, axis=-1)[..., k])
+    return np.maximum(0.0, -np.partition(pnl, k, axis=-1)[..., k]) + 0.0  # no negative zero
 
 
 def _links(sign: FloatArray, correlation: FloatArray) -> FloatArray:

@@ -9,6 +9,7 @@ desk's ledger and Nautilus's positions differ.
 from __future__ import annotations
 
 import math
+import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
@@ -73,6 +74,23 @@ class BookRun:
     dropped_decisions: int
     unpriced_routes: int
     open_routes: int
+
+
+class SeededFills(FillModel):
+    """
+    Slips with a probability, from a random stream of its own.
+
+    Nautilus's own model draws from the interpreter's one stream, which any import in mid-run
+    may advance; the first run in a process then differed from the second.
+    """
+
+    def __init__(self, probability: float, seed: int) -> None:
+        super().__init__(prob_slippage=probability, random_seed=seed)
+        self._stream = random.Random(seed)
+
+    def is_slipped(self) -> bool:
+        """Draw whether a fill slips by one tick."""
+        return bool(self._stream.random() < self.prob_slippage)
 
 
 def run_book(
@@ -183,9 +201,7 @@ def _engine(market: MarketData, settings: Settings, cash: CashFlows, log: Path) 
             [Money(settings.market.starting_cash, currency)],
             base_currency=currency,
             default_leverage=Decimal(1),
-            fill_model=FillModel(
-                prob_slippage=settings.market.slippage_probability, random_seed=settings.seed
-            ),
+            fill_model=SeededFills(settings.market.slippage_probability, settings.seed),
             modules=[cash],
         )
     kernel = engine.kernel

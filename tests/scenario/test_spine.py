@@ -1,5 +1,7 @@
 """The spine from end to end, on markets small enough to know what must happen."""
 
+import random
+
 import msgspec
 import numpy as np
 import pytest
@@ -186,6 +188,19 @@ def test_the_same_market_gives_the_same_bytes_twice(make_market):
     for kind in (Decision, Verdict, OrderRecord, FillRecord):
         assert one.of(kind)
         assert lines(one.of(kind), 2**63) == lines(two.of(kind), 2**63)
+
+
+def test_other_users_of_the_interpreters_random_stream_change_no_fill(make_market):
+    class Nosy(Wants):
+        def decide(self, case, panel, **when):
+            random.random()
+            return super().decide(case, panel, **when)
+
+    market = make_market(sessions=80, news_every=0)
+    wants = {0: {}} | {d: {"AAA": 0.03 * (d % 3), "BBB": 0.02 * (d % 4)} for d in range(31, 79)}
+    plain, nosy = run(market, Wants(wants)).records, run(market, Nosy(wants)).records
+    assert len(plain.of(FillRecord)) > 20
+    assert lines(plain.of(FillRecord), 2**63) == lines(nosy.of(FillRecord), 2**63)
 
 
 def test_every_decision_has_a_verdict_and_every_order_one_at_its_prices(make_market):
