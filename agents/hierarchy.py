@@ -132,9 +132,16 @@ class Hierarchy:
             if not (folder / name).is_file():
                 raise ConfigError(f"expected a snapshot with {name} in {folder}, was none")
         self.supervisor = NeuralUCB.load(folder / SUPERVISOR_FILE)
-        hits = msgspec.json.decode(
-            (folder / TRACK_FILE).read_bytes(), type=dict[JuniorName, list[bool]]
-        )
+        try:
+            hits = msgspec.json.decode(
+                (folder / TRACK_FILE).read_bytes(), type=dict[JuniorName, list[bool]]
+            )
+        except msgspec.DecodeError as e:
+            raise ConfigError(f"expected track records in {folder / TRACK_FILE}, was {e}") from e
+        if hits.keys() != self.hits.keys():
+            raise ConfigError(
+                f"expected {', '.join(self.hits)} in {folder / TRACK_FILE}, was {', '.join(hits)}"
+            )
         for name, kept in self.hits.items():
             kept.clear()
             kept.extend(hits[name])

@@ -8,8 +8,10 @@ desk's ledger and Nautilus's positions differ.
 
 from __future__ import annotations
 
+import atexit
 import math
 import random
+import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
@@ -168,6 +170,10 @@ def run_book(
             unpriced_routes=desk.outcomes.unpriced,
             open_routes=desk.outcomes.open_routes,
         )
+    except BaseException:
+        if engine.trader.is_running:
+            engine.trader.stop()  # not end(): it would fire the alerts that are left
+        raise
     finally:
         engine.dispose()
 
@@ -175,7 +181,9 @@ def run_book(
 @cache
 def _engine_log() -> Path:
     """Return the file that Nautilus logs errors to; its logger is one for the whole process."""
-    return Path(tempfile.mkdtemp(prefix="quarterdeck-")) / "engine.log"
+    folder = Path(tempfile.mkdtemp(prefix="quarterdeck-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "engine.log"
 
 
 def _engine(market: MarketData, settings: Settings, cash: CashFlows, log: Path) -> BacktestEngine:

@@ -21,6 +21,13 @@ from backtest.results import RunResult
 from config.errors import ConfigError
 
 
+def check_place(out: Path) -> None:
+    """Raise ConfigError unless a folder is new, empty, or an earlier run's, to be replaced."""
+    free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    if not free and not (out / "manifest.json").is_file():
+        raise ConfigError(f"expected a new folder or an earlier run's, was {out}: not replaced")
+
+
 def write_run(
     result: RunResult, summary: dict[str, Any], out: Path, save_state: Callable[[Path], None]
 ) -> None:
@@ -30,7 +37,8 @@ def write_run(
     `save_state` writes the learned state into the folder that it is given. Raises ConfigError
     where the folder cannot be written.
     """
-    partial = out.with_name(f".{out.name}.partial")
+    check_place(out)
+    partial, replaced = (out.with_name(f".{out.name}.{x}") for x in ("partial", "replaced"))
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -43,11 +51,15 @@ def write_run(
         _write_equity(partial / "equity.csv", result)
         write_report(result, summary, partial / "report.html")
         save_state(partial / "state")
-        shutil.rmtree(out, ignore_errors=True)
-        partial.replace(out)
+        shutil.rmtree(replaced, ignore_errors=True)
+        if out.exists():
+            out.rename(replaced)
+        partial.rename(out)
+        shutil.rmtree(replaced, ignore_errors=True)
     except OSError as e:
-        shutil.rmtree(partial, ignore_errors=True)
         raise ConfigError(f"expected to write the run into {out}, was: {e.strerror}") from e
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -22,8 +22,8 @@ from msgspec import Meta
 from config.errors import ConfigError
 
 Frac = Annotated[float, Meta(ge=0.0, le=1.0)]
-Positive = Annotated[float, Meta(gt=0.0)]
-NonNegative = Annotated[float, Meta(ge=0.0)]
+Positive = Annotated[float, Meta(gt=0.0, le=1e12)]  # finite, and within Nautilus's Money
+NonNegative = Annotated[float, Meta(ge=0.0, le=1e12)]
 Count = Annotated[int, Meta(ge=1)]
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -165,7 +165,7 @@ class Settings(_Settings, frozen=True, kw_only=True):
     desk: DeskSettings = DeskSettings()
     minds: MindSettings = MindSettings()
     walk_forward: WalkForwardSettings = WalkForwardSettings()
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
     @property
     def digest(self) -> str:
@@ -200,14 +200,18 @@ def load_settings(
     for name, text in sorted((os.environ if environ is None else environ).items()):
         if name.startswith(ENV_PREFIX) and "__" in name:
             keys = name.removeprefix(ENV_PREFIX).lower().split("__")
-            _set(tree, keys, _parse(text), name)
+            try:
+                value = _parse(text)
+            except yaml.YAMLError as e:
+                raise ConfigError(f"expected YAML in {name}, was {text!r}") from e
+            _set(tree, keys, value, name)
     for dotted, value in (overrides or {}).items():
         if value is not None:
             _set(tree, dotted.split("."), value, dotted)
     try:
         return msgspec.convert(tree, Settings, strict=True)
     except msgspec.ValidationError as e:
-        raise ConfigError(f"{path.name}: {_with_path(e)}") from e
+        raise ConfigError(f"{path.name}: {_with_path(e, tree)}") from e
 
 
 def _parse(text: str) -> Any:
@@ -222,8 +226,8 @@ def _set(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
     tree[keys[-1]] = value
 
 
-def _with_path(error: msgspec.ValidationError) -> str:
-    """Turn msgspec's "... - at `$.a.b`" into "a.b: ..."."""
+def _with_path(error: msgspec.ValidationError, tree: Any) -> str:
+    """Turn msgspec's "Expected x, got y - at `$.a.b`" into "a.b: expected x, was <value>"."""
     match = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*?)`)?", str(error), flags=re.DOTALL)
     assert match is not None
     text, path = match.group(1), match.group(2)
@@ -231,7 +235,11 @@ def _with_path(error: msgspec.ValidationError) -> str:
     if unknown:
         path = ".".join(filter(None, [path, unknown.group(1)]))
         return f"{path}: expected a known field, was unknown"
-    return f"{path}: {text}" if path else text
+    for key in (path or "").split("."):
+        tree = tree.get(key, tree) if isinstance(tree, dict) else tree
+    found = re.fullmatch(r"Expected (.*?)(?:, got .*)?", text, flags=re.DOTALL)
+    expected = found.group(1) if found else f"another value ({text})"
+    return f"{path or 'profile'}: expected {expected}, was {tree!r}"
 
 
 def _one_line(error: Exception) -> str:

@@ -27,7 +27,7 @@ from rich.progress import (
 )
 
 from backtest.market import MarketData
-from backtest.output import write_run
+from backtest.output import check_place, write_run
 from backtest.run import RunPlan, plan_run, run_backtest
 from backtest.sessions import DAY_NS, parse_day
 from backtest.sources import open_source
@@ -64,6 +64,7 @@ def run(request: Request, *, as_json: bool) -> None:
     )
     plan = _plan(request, market, console)
     out = request.out or Path("runs") / plan.run_id
+    check_place(out)
     with open_library(request.library) as library:
         summary = _run_recorded(plan, library, out, console)
     if as_json:
@@ -85,7 +86,9 @@ def _plan(request: Request, market: MarketData, console: Console) -> RunPlan:
     windows = windows_of(market, settings, start_ns)
     minds = [
         fit(market, settings, split, lambda: build_mind(settings, request.state))
-        for split in track(windows, "learning windows", console=console)
+        for split in track(
+            windows, "learning windows", console=console, disable=not console.is_terminal
+        )
     ]
     walker = WalkForwardMind(windows, minds)
     return plan_run(
@@ -103,6 +106,7 @@ def _progress(plan: RunPlan, console: Console) -> Iterator[Callable[[str, int], 
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task("", total=plan.books * plan.sessions)
 

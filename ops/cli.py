@@ -49,7 +49,10 @@ def main() -> None:
     for name in ONE_THREAD:
         os.environ[name] = "1"
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == 130:  # typer has taken the KeyboardInterrupt
+            raise KeyboardInterrupt
+        sys.exit(code)
     except typer.TyperException as e:
         _fail(f"{e.format_message()} (see --help)", 2)
     except ConfigError as e:

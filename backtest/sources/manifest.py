@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 import yaml
@@ -80,10 +81,25 @@ def load_manifest(folder: Path) -> Manifest:
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         reason = " ".join(str(e).split())
         raise DataError(f"{FILE_NAME}: expected YAML, was unreadable: {reason}") from e
+    parts: tuple[tuple[str, type[_Part]], ...] = (
+        ("files", FileManifest),
+        ("instruments", InstrumentManifest),
+    )
     try:
+        for part, kind in parts:
+            entries = tree.get(part) if isinstance(tree, dict) else None
+            for name, entry in (entries if isinstance(entries, dict) else {}).items():
+                at = f"{part}.{name}: "
+                msgspec.convert(entry, kind, strict=True)
+        at = ""
         manifest = msgspec.convert(tree, Manifest, strict=True)
     except msgspec.ValidationError as e:
-        raise DataError(f"{FILE_NAME}: expected known keys and values, was {e}") from e
+        raise DataError(f"{FILE_NAME}: {at}expected known keys and values, was {e}") from e
+    for zone in (manifest.timezone, *(f.timezone for f in manifest.files.values())):
+        try:
+            ZoneInfo(zone or "UTC")
+        except (KeyError, ValueError) as e:
+            raise DataError(f"{FILE_NAME}: expected a timezone, was {zone!r}") from e
     for name in manifest.files:
         if not (folder / name).is_file():
             raise DataError(f"{FILE_NAME}: expected files.{name} to be there, was missing")

@@ -249,7 +249,7 @@ def test_news_alone_is_no_market(tmp_path):
     ("yaml", "word"),
     [
         ("calender: XNYS", "calender"),
-        ("files: {bars.csv: {kindd: bars}}", "$.files[...]"),
+        ("files: {bars.csv: {kindd: bars}}", "files.bars.csv"),
         ("files: {nope.csv: {}}", "files.nope.csv"),
         ("files: {bars.csv: {columns: {open: Eröffnung}}}", "Eröffnung"),
         ("files: {bars.csv: {columns: {opening: open}}}", "opening"),
