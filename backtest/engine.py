@@ -124,12 +124,14 @@ def run_book(
         panel_sessions=settings.desk.panel_sessions,
     )
 
+    latency_ns = int(settings.desk.latency_ms * MS)
+
     def make_port(clock: Any, deliver: Callable[[Any], None]) -> SimulatedPort:
         return SimulatedPort(
             mind,
             clock,
             deliver,
-            latency_ns=int(settings.desk.latency_ms * MS),
+            latency_ns=latency_ns,
             expiry_ns=settings.desk.expiry_sessions * SESSION_NS,
         )
 
@@ -160,7 +162,9 @@ def run_book(
             Recorder(bus, writer)
         if on_session is not None:
             bus.subscribe(SESSION_TOPIC, on_session)
-        engine.run()
+        engine.run(end=market.session_closes[-1] + latency_ns)  # the last decision arrives too
+        if writer is not None:
+            writer.flush()
         _check(engine, desk, market, log, already)
         return BookRun(
             book=_book(desk, market, name, gated),

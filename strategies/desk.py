@@ -236,6 +236,7 @@ class Desk(Strategy):
         panel = self.features.panel()
         self.gate.close_session(close, panel.returns, equity)
         self._learn(ts, opened, close)
+        self.msgbus.publish(SESSION_TOPIC, ts)
         if ts >= self._decide_from:
             held = self._holding(ledger.mark, equity).weights()
             self._record_session(ts, equity, held)
@@ -244,7 +245,6 @@ class Desk(Strategy):
             if self._sessions_since_decision >= self.settings.desk.decide_every_sessions:
                 self._sessions_since_decision = 0
                 self._send_case(ts, held, equity)
-        self.msgbus.publish(SESSION_TOPIC, ts)
 
     def _take_session(self) -> FloatArray:
         """Return open, high, low, close, volume (5, N) of the session, NaN where no bar came."""

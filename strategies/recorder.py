@@ -1,8 +1,8 @@
 """
 Bus -> ExperienceWriter: an observer that the desk does not know of.
 
-It commits at each session's end, a whole session in one transaction, so that a killed run leaves
-whole decisions only.
+It commits when a session has ended and before its case is made: each transaction holds a decision
+with its case and everything that came of it since, so that a killed run leaves whole ones only.
 """
 
 from __future__ import annotations

@@ -248,7 +248,7 @@ def test_a_walk_forward_run_decides_in_its_test_windows_only(
     manifest = page(tmp_path / "run" / "manifest.json")
     assert manifest["start_state"] == "walk-forward from fresh"
     decisions = lines(tmp_path / "run" / "decisions.jsonl")
-    assert len(decisions) == 150 - 60 - 25 - 1  # the last would arrive after the data's end
+    assert len(decisions) == 150 - 60 - 25
     assert decisions[0]["ts_event"] == manifest["decide_from"]
     assert json.loads(ended.out)["run_id"] == manifest["run_id"]
     assert count(tmp_path / "l.sqlite", "decisions", manifest["run_id"]) == len(decisions)
