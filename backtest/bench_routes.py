@@ -145,7 +145,7 @@ def plot_regret(rows: Sequence[RouteBenchRow], path: Path) -> None:
         xaxis_title="decisions",
         yaxis_title="regret share",
     )
-    figure.write_html(path, include_plotlyjs="cdn", div_id="regret")
+    figure.write_html(path, include_plotlyjs=True, div_id="regret")
 
 
 def _curve(decisions: int) -> NDArray[np.int64]:
