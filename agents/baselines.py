@@ -9,6 +9,7 @@ remembers between cases is said in its docstring. They know no limit; the gate d
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ SLOW_SESSIONS = 100
 GRID = 1e10  # weights are whole multiples of 1 / GRID, rounded down: N of them never exceed 1
 
 
-class _Baseline:
+class _Baseline(ABC):
     """What the three share: a decision without routes, opinions or proposals."""
 
     name: str
@@ -60,9 +61,11 @@ class _Baseline:
 
     def learn(self, lessons: Sequence[Lesson]) -> None:
         """Learn nothing: a rule does not."""
+        return
 
+    @abstractmethod
     def _targets(self, case: Case, panel: Panel) -> dict[str, float]:
-        raise NotImplementedError
+        """Return the weights to ask for; a symbol left out is asked at 0."""
 
 
 class BuyAndHold(_Baseline):

@@ -147,11 +147,3 @@ class ExperienceWriter(Protocol):
     def flush(self) -> None:
         """Commit everything added so far in one transaction."""
         ...
-
-
-class ExperienceReader(Protocol):
-    """What explainers and analysts may ask of the library."""
-
-    def decision(self, decision_id: str, run_id: str | None = None) -> Decision | None:
-        """Return one decision, or None when the library does not hold it."""
-        ...

@@ -2,10 +2,11 @@
 MarketData -> what the Nautilus engine eats, with the rules of the market built in.
 
 A bar's opening is an event of its own: a quote around the open, stamped at the opening, its size
-a share of the trailing mean volume, so that nothing of the bar itself is known then. Splits never
-move a quantity: prices are scaled by the splits since the run began (engine prices), and volumes
-by their inverse. An instrument in another currency also gets a quote at each close, so that its
-exchange rate is never missing.
+a share of the trailing mean volume, so that nothing of the bar itself is known then. Splits
+never move a quantity: prices are scaled by the splits since the run began (engine prices), and
+sizes by their inverse; a bar's volume is left as on the tape, since nothing fills on it. An
+instrument in another currency also gets a quote at each close, so that its exchange rate is
+never missing.
 """
 
 from __future__ import annotations
@@ -108,8 +109,8 @@ def _instrument_events(
         c: np.round(bars[c].to_numpy(np.float64) * factor, precision)
         for c in ("open", "high", "low", "close")
     }
-    volume = bars["volume"].to_numpy(np.float64) / factor
-    sizes = _touch_sizes(instrument, volume, settings.open_liquidity_frac)
+    volume = bars["volume"].to_numpy(np.float64)
+    sizes = _touch_sizes(instrument, volume / factor, settings.open_liquidity_frac)
     half = settings.spread_bps / 2e4
 
     def quotes(mid: FloatArray, ts: IntArray, which: NDArray[np.bool_]) -> list[Data]:

@@ -13,7 +13,7 @@ orders leave at the next tradable price. One session runs like this:
 
 Everything that happens is published on the bus; observers subscribe, and the desk does not know
 of them. Prices inside are engine prices: as quoted, times the splits since the run began, so
-that a split moves no quantity; features and records see prices as quoted.
+that a split moves no quantity; features and records see prices and volumes as quoted.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ type FloatArray = NDArray[np.float64]
 
 CLIENT = ClientId("QUARTERDECK")  # the data client of news, reports, macro values and actions
 REPORTS_PER_SYMBOL = 8
+VOLUME_PRECISION = 2  # decimals; no lot is finer
 
 
 class DeskConfig(StrategyConfig, frozen=True):  # type: ignore[call-arg]  # untyped
@@ -134,6 +135,7 @@ class Desk(Strategy):
         self._index = {instrument_id: i for i, instrument_id in enumerate(universe.ids)}
         self._symbol_index = {x.symbol: i for i, x in enumerate(universe.instruments)}
         self._lot = np.array([i.lot_size for i in universe.instruments])
+        self._scale = np.array([10.0**i.price_precision for i in universe.instruments])
         self._factor = np.ones(n)  # shares now per share when the run began
         self._dividends = np.zeros(n)  # of this session, per engine unit
         self._session: list[list[float] | None] = [None] * n
@@ -225,9 +227,10 @@ class Desk(Strategy):
         """Mark the book, close outcomes, learn, look for drift and decide when it is due."""
         ts = event.ts_event
         opened, high, low, close, volume = self._take_session()
-        factor = self._factor
+        quoted = np.array([opened, high, low, close]) / self._factor
+        prices = np.rint(quoted * self._scale) / self._scale  # as printed, to the last bit
         self.features.on_session(
-            ts, opened / factor, high / factor, low / factor, close / factor, volume * factor
+            ts, prices[0], prices[1], prices[2], prices[3], np.round(volume, VOLUME_PRECISION)
         )
         ledger = self.ledger
         ledger.mark = np.where(np.isfinite(close), close, ledger.mark)
