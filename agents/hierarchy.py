@@ -36,6 +36,13 @@ TRACK_FILE = "track.json"
 TRACK_LENGTH = 1_000  # closed opinions that a junior's hit rate remembers
 
 
+class _Track(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a snapshot keeps beside the supervisor."""
+
+    learned_until: int
+    hits: dict[JuniorName, list[bool]]
+
+
 class Hierarchy:
     """
     The supervisor, the juniors, the strategist and the allocator as one mind.
@@ -59,6 +66,7 @@ class Hierarchy:
         self.juniors = dict(juniors)
         self.strategist = strategist
         self.allocator = allocator
+        self.learned_until = 0  # the stamp of the newest outcome that was learned from
         self.hits: dict[JuniorName, deque[bool]] = {
             junior: deque(maxlen=TRACK_LENGTH) for junior in JUNIORS
         }
@@ -102,6 +110,7 @@ class Hierarchy:
     def learn(self, lessons: Sequence[Lesson]) -> None:
         """Update the track records and the supervisor; a neutral opinion is no call."""
         for lesson in lessons:
+            self.learned_until = max(self.learned_until, lesson.outcome.ts_event)
             for opinion in lesson.opinions:
                 move = lesson.outcome.instrument_return
                 if opinion.score != 0 and move != 0:
@@ -133,18 +142,19 @@ class Hierarchy:
                 raise ConfigError(f"expected a snapshot with {name} in {folder}, was none")
         self.supervisor = NeuralUCB.load(folder / SUPERVISOR_FILE)
         try:
-            hits = msgspec.json.decode(
-                (folder / TRACK_FILE).read_bytes(), type=dict[JuniorName, list[bool]]
-            )
+            track = msgspec.json.decode((folder / TRACK_FILE).read_bytes(), type=_Track)
         except msgspec.DecodeError as e:
             raise ConfigError(f"expected track records in {folder / TRACK_FILE}, was {e}") from e
-        if hits.keys() != self.hits.keys():
+        if track.hits.keys() != self.hits.keys():
             raise ConfigError(
-                f"expected {', '.join(self.hits)} in {folder / TRACK_FILE}, was {', '.join(hits)}"
+                f"expected {', '.join(self.hits)} in {folder / TRACK_FILE}, "
+                f"was {', '.join(track.hits)}"
             )
+        self.learned_until = track.learned_until
         for name, kept in self.hits.items():
             kept.clear()
-            kept.extend(hits[name])
+            kept.extend(track.hits[name])
 
     def _track_json(self) -> bytes:
-        return msgspec.json.encode({name: list(hits) for name, hits in self.hits.items()})
+        hits = {name: list(kept) for name, kept in self.hits.items()}
+        return msgspec.json.encode(_Track(self.learned_until, hits))

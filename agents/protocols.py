@@ -125,6 +125,11 @@ class LearningMind(Mind, Protocol):
         ...
 
     @property
+    def learned_until(self) -> int:
+        """The stamp of the newest outcome that was learned from; 0 for a fresh prior."""
+        ...
+
+    @property
     def digest(self) -> str:
         """The SHA-256 of everything that was learned."""
         ...

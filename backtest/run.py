@@ -29,6 +29,7 @@ from backtest.engine import BookRun, run_book
 from backtest.feed import make_feed
 from backtest.market import MarketData, window
 from backtest.results import FloatArray, IntArray, RunResult
+from backtest.sessions import stamp_text
 from config.settings import UNLIMITED, Settings
 
 PACKAGES = ("strategies", "agents", "learning", "backtest", "live", "config", "ops")
@@ -89,6 +90,7 @@ def plan_run(
         "run_id": run_id,
         **identity,
         "start_state": start_state,
+        "learned_until": mind.learned_until,
         "data": {
             "name": market.name,
             "digest": kept.digest,
@@ -181,7 +183,14 @@ def code_version() -> str:
 
 def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
     market, settings = plan.market, plan.settings
-    notes = list(market.notes)
+    notes = []
+    if plan.manifest["learned_until"] >= plan.decide_from:
+        until, first = stamp_text(plan.manifest["learned_until"]), stamp_text(plan.decide_from)
+        notes.append(
+            f"OVERLAP: the start state learned until {until}, this run decides from {first} on: "
+            "its results are no evidence"
+        )
+    notes += market.notes
     notes.append("allocator: baseline, untrained (hierarchical risk parity, Black-Litterman)")
     notes.append(f"minds: {plan.mind.name}, rule-backed; no trained model was used")
     if not any(m.series == "risk_free" for m in market.macro):

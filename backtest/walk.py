@@ -13,19 +13,30 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agents.messages import Case, Decision, TrackRecord
+from agents.messages import HORIZON_SESSIONS, Case, Decision, TrackRecord
 from agents.protocols import LearningMind, Lesson, Panel
 from backtest.engine import run_book
 from backtest.feed import make_feed
 from backtest.market import MarketData, window
 from backtest.run import warmup_sessions
 from backtest.splits import Window, walk_forward
+from config.errors import ConfigError
 from config.settings import Settings
 
 
 def windows_of(market: MarketData, settings: Settings, start_ns: int | None) -> tuple[Window, ...]:
-    """Return the purged, embargoed windows of a market from `start_ns` on."""
+    """
+    Return the purged, embargoed windows of a market from `start_ns` on.
+
+    Raises ConfigError where a window's outcomes would reach into its test.
+    """
     walk = settings.walk_forward
+    horizon = HORIZON_SESSIONS[settings.desk.horizon]
+    if walk.purge < horizon:
+        raise ConfigError(
+            f"expected walk_forward.purge of at least the horizon's {horizon} sessions, "
+            f"was {walk.purge}"
+        )
     closes = [ts for ts in market.session_closes if start_ns is None or ts >= start_ns]
     return walk_forward(
         closes, train=walk.train, test=walk.test, purge=walk.purge, embargo=walk.embargo
@@ -67,6 +78,11 @@ class WalkForwardMind:
     def models(self) -> dict[str, str]:
         """The model of each role; the same in every window."""
         return self.current.models
+
+    @property
+    def learned_until(self) -> int:
+        """The newest outcome that the first window's mind learned from."""
+        return self._windows[0][1].learned_until
 
     @property
     def digest(self) -> str:

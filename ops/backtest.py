@@ -79,7 +79,11 @@ def _plan(request: Request, market: MarketData, console: Console) -> RunPlan:
     settings = request.settings
     start = settings.data.start
     start_ns = None if start is None else parse_day(start, "start") * DAY_NS
-    state_name = "fresh" if request.state is None else str(request.state)
+    state_name = (
+        "fresh"
+        if request.state is None
+        else "/".join(request.state.resolve().parts[-2:])  # the run's folder, wherever it lies
+    )
     if not request.walk_forward:
         mind = build_mind(settings, request.state)
         return plan_run(market, settings, mind, state_name, start_ns)

@@ -187,10 +187,16 @@ def test_a_run_started_on_a_finished_runs_state_says_so_and_is_another_run(
     ended = command("backtest", *words, *places, cwd=finished)
     assert ended.code == 0
     second = page(tmp_path / "run" / "manifest.json")
-    assert second["start_state"] == str(state)
+    assert second["start_state"] == "run/state"
     assert second["start_state_digest"] == first["end_state_digest"]
     assert second["run_id"] != first["run_id"]
     assert second["data_digest"] == first["data_digest"]
+    first_note, *_ = page(tmp_path / "run" / "results.json")["notes"]
+    assert first_note.startswith("OVERLAP: the start state learned until 20")
+    assert first["learned_until"] == 0
+    assert not any(
+        "OVERLAP" in n for n in page(finished / "kept" / "run" / "results.json")["notes"]
+    )
 
 
 def test_an_imported_catalog_gives_the_same_run_as_its_folder(finished, command, tmp_path):
