@@ -21,7 +21,7 @@ from backtest.engine import BookRun, run_book
 from backtest.feed import make_feed
 from backtest.market import MarketData, canonical
 from config.errors import DataError
-from config.settings import LimitSettings, MarketSettings, Settings
+from config.settings import DeskSettings, LimitSettings, MarketSettings, Settings
 from ops.minds import build_mind
 from tests.conftest import session
 
@@ -84,12 +84,14 @@ def lines(records, until: int) -> bytes:
     return b"\n".join(msgspec.json.encode(r) for r in records if r.ts_event <= until)
 
 
+@pytest.mark.parametrize("latency_ms", [0.0, 2_000.0])
 @pytest.mark.parametrize("gap", [0.85, 1.15])
-def test_an_order_after_the_close_fills_beyond_an_overnight_gap(make_market, gap):
+def test_an_order_after_the_close_fills_beyond_an_overnight_gap(make_market, gap, latency_ms):
     bars = flat(60, 100.0)
     bars[40:] *= gap
     market = make_market(sessions=60, prices={"AAA": bars}, news_every=0)
-    book = run(market, Wants({0: {}, 39: {"AAA": 0.08}}))
+    settings = Settings(limits=LIMITS, desk=DeskSettings(latency_ms=latency_ms))
+    book = run(market, Wants({0: {}, 39: {"AAA": 0.08}}), settings=settings)
     fills = book.records.of(FillRecord)
     assert {f.symbol for f in fills} == {"AAA"}
     assert fills[0].price == pytest.approx(bars[40, 0], rel=1e-3)
