@@ -208,8 +208,9 @@ def test_other_users_of_the_interpreters_random_stream_change_no_fill(make_marke
 def test_every_decision_has_a_verdict_and_every_order_one_at_its_prices(make_market):
     records = run(make_market(sessions=120)).records
     verdicts = records.of(Verdict)
-    delivered = {v.decision_id for v in verdicts if v.stage == "delivery"}
-    assert delivered == {d.decision_id for d in records.of(Decision)}
+    delivered = {(v.decision_id, v.ts_event) for v in verdicts if v.stage == "delivery"}
+    assert delivered == {(d.decision_id, d.ts_init) for d in records.of(Decision)}
+    assert all(d.ts_init == d.ts_event + 2_000_000_000 for d in records.of(Decision))
     sent = {(v.decision_id, v.ts_event) for v in verdicts if v.stage != "delivery"}
     assert {(o.decision_id, o.ts_event) for o in records.of(OrderRecord)} <= sent
 
@@ -312,6 +313,34 @@ def test_a_book_that_drifts_beyond_its_limit_is_reduced_at_the_next_opening(make
     for verdict in records.of(Verdict):
         if verdict.stage != "delivery":
             assert all(abs(line.allowed) <= 0.1 + 1e-9 for line in verdict.lines)
+
+
+def test_a_breach_at_the_close_is_reduced_below_the_limit_however_small_the_change(make_market):
+    bars = flat(60, 100.0)
+    bars[45, 1] = bars[45, 3] = 108.0
+    bars[46:] *= 1.08
+    market = make_market(sessions=60, prices={"AAA": bars}, news_every=0)
+    records = run(market, Wants({0: {}, 38: {"AAA": 0.095}})).records
+    bought, reduced = records.of(OrderRecord)[:2]
+    assert (reduced.reason, reduced.ts_event) == ("limit", session(46)[0])
+    (line,) = next(v for v in records.of(Verdict) if v.ts_event == session(46)[0]).lines
+    assert line.held > 0.1
+    assert line.allowed <= 0.095
+    assert bought.quantity > -reduced.quantity
+
+
+def test_an_order_waits_for_its_own_instruments_next_price(make_market):
+    whole = make_market(
+        sessions=60, prices={s: flat(60, 100.0) for s in ("AAA", "BBB")}, news_every=0
+    )
+    halt = (whole.bars["symbol"] == "BBB") & (whole.bars["ts_close"] == session(40)[1])
+    market = canonical(MarketData(**{**whole.__dict__, "bars": whole.bars[~halt]}))
+    wants = Wants({0: {}, 39: {"AAA": 0.05, "BBB": 0.05}})
+    fills = run(market, wants).records.of(FillRecord)
+    assert [(f.symbol, f.ts_event) for f in fills] == [
+        ("AAA", session(40)[0]),
+        ("BBB", session(41)[0]),
+    ]
 
 
 def test_costs_and_fills_add_up_to_the_equity(make_market):
