@@ -296,14 +296,17 @@ def test_ctrl_c_in_mid_run_keeps_whole_decisions_and_leaves_no_run_folder(
     tiny_market(240).write(tmp_path / "source")
     (tmp_path / "small.yaml").write_text(profile_text)
     words = ("--profile", "small.yaml", "--source", "source")
-    library = tmp_path / "library.sqlite"
-    places = ("--out", "kept/run", "--library", library)
-    child = command.start("backtest", *words, *places, cwd=tmp_path)
-    wait_until(lambda: decided(library) >= 10)
-    os.kill(child, signal.SIGINT)
-    ended = command.end()
+    for attempt in range(3):  # on a busy machine a run can be over before the signal comes
+        library = tmp_path / f"library{attempt}.sqlite"
+        places = ("--out", f"kept{attempt}/run", "--library", library)
+        child = command.start("backtest", *words, *places, cwd=tmp_path)
+        wait_until(lambda at=library: decided(at) >= 10)
+        os.kill(child, signal.SIGINT)
+        ended = command.end()
+        if ended.code != 0:
+            break
     assert (ended.code, ended.err) == (130, "quarterdeck: interrupted\n")
-    assert not (tmp_path / "kept").exists()
+    assert not (tmp_path / f"kept{attempt}").exists()
     ((run_id, said),) = status(library)
     assert said == "interrupted"
     with closing(sqlite3.connect(library)) as connection:
@@ -316,7 +319,7 @@ def test_ctrl_c_in_mid_run_keeps_whole_decisions_and_leaves_no_run_folder(
 
     assert command("backtest", *words, *places, cwd=tmp_path).code == 0
     assert status(library) == [(run_id, "completed")]
-    written = lines(tmp_path / "kept" / "run" / "decisions.jsonl")
+    written = lines(tmp_path / f"kept{attempt}" / "run" / "decisions.jsonl")
     assert count(library, "decisions", run_id) == len(written)
 
 
