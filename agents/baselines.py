@@ -59,6 +59,10 @@ class _Baseline(ABC):
         """Return nothing: a rule asks no junior."""
         return ()
 
+    def observe(self, lessons: Sequence[Lesson]) -> None:
+        """Count nothing: a rule has no juniors."""
+        return
+
     def learn(self, lessons: Sequence[Lesson]) -> None:
         """Learn nothing: a rule does not."""
         return

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,7 +27,7 @@ from agents.messages import (
     Opinion,
     TrackRecord,
 )
-from agents.protocols import Allocator, Junior, Lesson, Panel, Strategist
+from agents.protocols import Allocator, Juniors, Lesson, Panel, Strategist
 from agents.supervisor.neural_ucb import NeuralUCB
 from config.errors import ConfigError
 
@@ -55,7 +55,7 @@ class Hierarchy:
     def __init__(
         self,
         supervisor: NeuralUCB,
-        juniors: Mapping[JuniorName, Junior],
+        juniors: Juniors,
         strategist: Strategist,
         allocator: Allocator,
         *,
@@ -63,7 +63,7 @@ class Hierarchy:
     ) -> None:
         self.name = name
         self.supervisor = supervisor
-        self.juniors = dict(juniors)
+        self.juniors = juniors
         self.strategist = strategist
         self.allocator = allocator
         self.learned_until = 0  # the stamp of the newest outcome that was learned from
@@ -76,10 +76,10 @@ class Hierarchy:
         symbols = [state.symbol for state in case.instruments]
         routes = self.supervisor.select(routing_context(case), symbols)
 
-        answers: list[Opinion | Abstention] = []
-        for name, junior in self.juniors.items():
-            asked = [route.symbol for route in routes if name in route.juniors]
-            answers += junior.opine(case, asked)
+        asked = {
+            name: [route.symbol for route in routes if name in route.juniors] for name in JUNIORS
+        }
+        answers = self.juniors.opine(case, asked)
         opinions = tuple(a for a in answers if isinstance(a, Opinion))
         abstentions = tuple(a for a in answers if isinstance(a, Abstention))
 
@@ -107,22 +107,29 @@ class Hierarchy:
             for name, hits in self.hits.items()
         )
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
-        """Update the track records and the supervisor; a neutral opinion is no call."""
+    def observe(self, lessons: Sequence[Lesson]) -> None:
+        """Count the opinions behind closed outcomes; a neutral opinion is no call."""
         for lesson in lessons:
-            self.learned_until = max(self.learned_until, lesson.outcome.ts_event)
             for opinion in lesson.opinions:
                 move = lesson.outcome.instrument_return
                 if opinion.score != 0 and move != 0:
                     self.hits[opinion.junior].append((opinion.score > 0) == (move > 0))
+
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        """Update the supervisor with the rewards of closed outcomes."""
+        for lesson in lessons:
+            self.learned_until = max(self.learned_until, lesson.outcome.ts_event)
             context = np.asarray(lesson.route.context)
             self.supervisor.update(context, lesson.route.arm, lesson.reward)
 
     @property
     def models(self) -> dict[str, str]:
         """The model of each role."""
-        models: dict[str, str] = {name: junior.model for name, junior in self.juniors.items()}
-        return models | {"strategist": self.strategist.model, "supervisor": "neural-ucb-1"}
+        return {
+            **self.juniors.models,
+            "strategist": self.strategist.model,
+            "supervisor": "neural-ucb-1",
+        }
 
     @property
     def digest(self) -> str:

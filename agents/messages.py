@@ -155,6 +155,18 @@ class TrackRecord(Message, frozen=True, kw_only=True):
         return (self.hits + 5.0) / (self.calls + 10.0)
 
 
+class SessionReturns(Message, frozen=True, kw_only=True):
+    """
+    Every instrument's simple total return over one session, None where it did not trade.
+
+    Rows of these, oldest first, are the panel that allocators are given with a case.
+    """
+
+    ts_event: int
+    symbols: tuple[str, ...]
+    returns: tuple[float | None, ...]
+
+
 class Portfolio(Message, frozen=True, kw_only=True):
     """The account at a case's stamp, in the account's currency; `drawdown` is 0..1."""
 

@@ -6,7 +6,7 @@ Data flows down by imports and back up through these; `ops` and `live` plug the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -54,6 +54,21 @@ class Junior(Protocol):
 
     def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
         """Return one answer for each symbol, in their order: one batch, one round."""
+        ...
+
+
+class Juniors(Protocol):
+    """All analysts of a hierarchy, asked in one round."""
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The model of each junior."""
+        ...
+
+    def opine(
+        self, case: Case, asked: Mapping[JuniorName, Sequence[str]]
+    ) -> list[Opinion | Abstention]:
+        """Return one answer for each junior and symbol asked, in their order; one batch."""
         ...
 
 
@@ -111,8 +126,12 @@ class Mind(Protocol):
         """Return the decision on a case; never reads a clock."""
         ...
 
+    def observe(self, lessons: Sequence[Lesson]) -> None:
+        """Count closed outcomes into the track records: at once, before the next case."""
+        ...
+
     def learn(self, lessons: Sequence[Lesson]) -> None:
-        """Take in closed outcomes, in the order in which they closed."""
+        """Learn from closed outcomes, in their order; may take long, never runs with `decide`."""
         ...
 
 

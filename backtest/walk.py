@@ -104,6 +104,10 @@ class WalkForwardMind:
                 self.current = mind
         return self.current.decide(case, panel, latency_ns=latency_ns, expiry_ns=expiry_ns)
 
+    def observe(self, lessons: Sequence[Lesson]) -> None:
+        """Let the mind in force count closed outcomes."""
+        self.current.observe(lessons)
+
     def learn(self, lessons: Sequence[Lesson]) -> None:
         """Let the mind in force learn."""
         self.current.learn(lessons)

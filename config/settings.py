@@ -112,8 +112,9 @@ class SupervisorSettings(_Settings, frozen=True, kw_only=True):
     regularisation: Positive = 1.0
     precision: Literal["last_layer", "diagonal", "full"] = "last_layer"
     memory: Count = 10_000
-    token_price: NonNegative = 0.0  # reward units per thousand tokens
-    junior_price: NonNegative = 0.01  # reward units per junior asked: its time
+    token_price: NonNegative = 0.002  # reward units per thousand tokens
+    second_price: NonNegative = 0.001  # reward units per second that its juniors took
+    junior_price: NonNegative = 0.01  # reward units per junior asked, whatever it is
 
 
 class AllocatorSettings(_Settings, frozen=True, kw_only=True):
@@ -139,10 +140,69 @@ class DeskSettings(_Settings, frozen=True, kw_only=True):
     panel_sessions: Count = 504
 
 
-class MindSettings(_Settings, frozen=True, kw_only=True):
-    """Which minds decide. Only the rule-backed ones exist so far."""
+type MindKind = Literal["rules", "embedded", "vllm"]
+type RoleName = Literal["news", "technical", "fundamental", "strategist", "explainer"]
 
-    kind: Literal["rules"] = "rules"
+
+class EmbeddedSettings(_Settings, frozen=True, kw_only=True):
+    """The model that runs in process; its defaults need no download."""
+
+    path: str = ""  # a folder of safetensors and tokenizer; "": SmolLM2-135M-Instruct
+    adapters: dict[RoleName, str] = {}  # PEFT adapter folders, by role
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    threads: Annotated[int, Meta(ge=0)] = 0  # 0: one a core
+    batch_size: Count = 32
+
+
+class ServerSettings(_Settings, frozen=True, kw_only=True):
+    """An OpenAI-compatible server; `python -m` and flags of ours are in ops/vllm."""
+
+    base_url: str = "http://127.0.0.1:8000/v1"
+    model: str = "smollm2-135m-instruct"
+    adapters: dict[RoleName, str] = {}  # served LoRA model names, by role
+    weights: str = ""  # SHA-256 that the server must serve; "": whatever it names
+    concurrency: Count = 32
+    retries: Annotated[int, Meta(ge=0)] = 2
+    backoff_seconds: NonNegative = 0.5  # before the first retry, doubled each time, with jitter
+    circuit_failures: Count = 8  # in a row, until the rule-backed analysts answer
+    circuit_rounds: Count = 10  # before the server is tried again
+
+
+class BudgetSettings(_Settings, frozen=True, kw_only=True):
+    """What decisions may cost; None is no bound. What was not asked for is an abstention."""
+
+    calls_per_decision: Count | None = None
+    tokens_per_decision: Count | None = None
+    calls_per_run: Count | None = None
+    tokens_per_run: Count | None = None
+    seconds_per_round: Positive = 60.0  # the deadline of one batch
+    seconds_per_run: Positive | None = None
+
+
+class MindSettings(_Settings, frozen=True, kw_only=True):
+    """
+    Which minds decide, role by role, and how their completions are kept.
+
+    `completions`: `live` keeps nothing, `record` asks and keeps, `replay` never asks (a miss is
+    an error), `replay-or-live` asks for what was not kept. `latency`: whether a decision's
+    latency is the desk's configured one or what its completions took when they were recorded.
+    """
+
+    kind: MindKind = "rules"
+    roles: dict[RoleName, MindKind] = {}  # where a role differs from `kind`
+    embedded: EmbeddedSettings = EmbeddedSettings()
+    vllm: ServerSettings = ServerSettings()
+    budgets: BudgetSettings = BudgetSettings()
+    completions: Literal["live", "record", "replay", "replay-or-live"] = "replay-or-live"
+    latency: Literal["configured", "recorded"] = "configured"
+    leave_one_out: bool = True  # ask the strategist again without each junior, in the same batch
+    masking: bool = False  # names, tickers, people and dates in prompts
+    people: dict[str, tuple[str, ...]] = {}  # by symbol: names that masking hides too
+    news_shown: Count = 6  # headlines a prompt holds, the newest
+
+    def of(self, role: RoleName) -> MindKind:
+        """Return the kind of a role."""
+        return self.roles.get(role, self.kind)
 
 
 class WalkForwardSettings(_Settings, frozen=True, kw_only=True):

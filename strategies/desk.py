@@ -275,7 +275,8 @@ class Desk(Strategy):
                     tokens=tokens,
                 )
             )
-        self.mind.learn(lessons)
+        self.mind.observe(lessons)
+        self.port.learn(lessons)
 
     def _record_session(self, ts: int, equity: float, held: FloatArray) -> None:
         traded, costs = self.ledger.take_session()

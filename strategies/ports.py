@@ -7,13 +7,13 @@ own stamp, so that no fill sees an answer before it could have existed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from nautilus_trader.common.component import Clock
 
 from agents.messages import Case, Decision
-from agents.protocols import Mind, Panel
+from agents.protocols import Lesson, Mind, Panel
 
 
 class Port(Protocol):
@@ -21,6 +21,10 @@ class Port(Protocol):
 
     def send(self, case: Case, panel: Panel) -> None:
         """Take a case away; the decision comes back through the deliver callback."""
+        ...
+
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        """Let the mind learn before it is sent the next case."""
         ...
 
 
@@ -52,3 +56,7 @@ class SimulatedPort:
             decision.ts_init,
             lambda _: self._deliver(decision),
         )
+
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        """Learn now."""
+        self._mind.learn(lessons)

@@ -43,6 +43,9 @@ class Wants:
     def track(self):
         return ()
 
+    def observe(self, lessons) -> None:
+        pass
+
     def learn(self, lessons) -> None:
         pass
 

@@ -1,0 +1,94 @@
+"""
+All juniors in one round: rule-backed ones answer at once, model-backed ones in one batch.
+
+Whatever the number of instruments and of model-backed juniors, the backend is asked once. A
+junior whose model did not answer abstains and says why; where the circuit to the model is open,
+the rule-backed junior of the same kind answers in its place, under its own name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from agents.llm.chat import ChatBackend, ChatRequest, Completion, Failure
+from agents.messages import Abstention, Case, JuniorName, Opinion
+from agents.protocols import Junior
+
+
+class ModelJunior(Protocol):
+    """A junior that speaks through a language model: it asks, and reads the answer."""
+
+    name: JuniorName
+
+    @property
+    def model(self) -> str:
+        """The model's label."""
+        ...
+
+    def ask(self, case: Case, symbols: Sequence[str]) -> list[ChatRequest | Abstention]:
+        """Return one question for each symbol, or an abstention where there is no evidence."""
+        ...
+
+    def hear(self, case: Case, symbol: str, answer: Completion | Failure) -> Opinion | Abstention:
+        """Return what an answer says of a symbol; never raises on what a model wrote."""
+        ...
+
+
+class JuniorRound:
+    """The juniors of one hierarchy, in the order in which their answers are listed."""
+
+    def __init__(
+        self,
+        rules: Mapping[JuniorName, Junior],
+        speakers: Mapping[JuniorName, ModelJunior] | None = None,
+        backend: ChatBackend | None = None,
+    ) -> None:
+        self._rules = dict(rules)
+        self._speakers = dict(speakers or {})
+        self._backend = backend
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The model of each junior."""
+        return {name: self._speakers.get(name, rule).model for name, rule in self._rules.items()}
+
+    def opine(
+        self, case: Case, asked: Mapping[JuniorName, Sequence[str]]
+    ) -> list[Opinion | Abstention]:
+        """Return one answer for each junior and symbol asked, in their order; one batch."""
+        heard = self._round(case, asked)
+        answers: list[Opinion | Abstention] = []
+        for name, symbols in asked.items():
+            speaker = self._speakers.get(name)
+            if speaker is None:
+                answers += self._rules[name].opine(case, symbols)
+                continue
+            for symbol in symbols:
+                answer = heard[name, symbol]
+                if isinstance(answer, Failure) and answer.kind == "circuit":
+                    answers += self._rules[name].opine(case, [symbol])
+                elif isinstance(answer, Abstention):
+                    answers.append(answer)
+                else:
+                    answers.append(speaker.hear(case, symbol, answer))
+        return answers
+
+    def _round(
+        self, case: Case, asked: Mapping[JuniorName, Sequence[str]]
+    ) -> dict[tuple[JuniorName, str], Completion | Failure | Abstention]:
+        heard: dict[tuple[JuniorName, str], Completion | Failure | Abstention] = {}
+        places: list[tuple[JuniorName, str]] = []
+        requests: list[ChatRequest] = []
+        for name, symbols in asked.items():
+            if name in self._speakers:
+                questions = self._speakers[name].ask(case, symbols)
+                for symbol, question in zip(symbols, questions, strict=True):
+                    if isinstance(question, Abstention):
+                        heard[name, symbol] = question
+                    else:
+                        places.append((name, symbol))
+                        requests.append(question)
+        if requests and self._backend is not None:
+            heard.update(zip(places, self._backend.complete(requests), strict=True))
+        return heard
