@@ -3,7 +3,8 @@ The exception tree, grouped by what the operator must do.
 
     QuarterdeckError
     ├── ConfigError        fix the input and start again (exit code 2)
-    │   └── DataError      the same, for a file or a table that was given
+    │   ├── DataError      the same, for a file or a table that was given
+    │   └── ReplayMiss     a replay was asked for and the cache does not hold it
     ├── Halt               stop trading, page someone
     │   ├── FutureDataError    a case was given something it could not have known
     │   └── RunIncomplete      the run ended before its data did
@@ -24,6 +25,10 @@ class ConfigError(QuarterdeckError):
 
 class DataError(ConfigError):
     """A data file or table is wrong: fix it and start again."""
+
+
+class ReplayMiss(ConfigError):
+    """A replay was asked for and the cache does not hold it: record first, or undo the change."""
 
 
 class Halt(QuarterdeckError):

@@ -149,7 +149,7 @@ class EmbeddedSettings(_Settings, frozen=True, kw_only=True):
 
     path: str = ""  # a folder of safetensors and tokenizer; "": SmolLM2-135M-Instruct
     adapters: dict[RoleName, str] = {}  # PEFT adapter folders, by role
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    dtype: Literal["bfloat16", "float32", "int8"] = "float32"  # bfloat16 is slow without AMX
     threads: Annotated[int, Meta(ge=0)] = 0  # 0: one a core
     batch_size: Count = 32
 

@@ -1,13 +1,19 @@
-"""Markets small enough to reason about, shared by all tests."""
+"""Markets small enough to reason about, and the packaged model, shared by all tests."""
 
+import hashlib
+import os
 from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from agents.llm import weights
 from agents.messages import Instrument, NewsItem
 from backtest.market import MarketData, canonical
+from config.settings import EmbeddedSettings
 
 DAY_NS = 86_400_000_000_000
 OPENING_NS = 52_200_000_000_000  # 14:30 UTC
@@ -103,3 +109,18 @@ def _make_market(
 def make_market() -> MarketMaker:
     """Return a maker of small markets."""
     return _make_market
+
+
+@pytest.fixture(scope="session")
+def model_cache() -> Path:
+    """
+    Return the folder to give an EmbeddedBackend as its cache, with the packaged model unpacked.
+
+    It outlives the run, because unpacking takes 10 s and 270 MB; it is another one when the code
+    that unpacks changes. `model_folder` makes it atomically, for runs at one time.
+    """
+    source = Path(weights.__file__).read_bytes() + version("transformers").encode()
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    cache = home / "quarterdeck" / "tests" / hashlib.sha256(source).hexdigest()[:12]
+    weights.model_folder(EmbeddedSettings(), cache)
+    return cache

@@ -101,6 +101,11 @@ class ModelIdentity(Message, frozen=True, kw_only=True):
         adapter = f"+{self.adapter[:8]}" if self.adapter else ""
         return f"{self.engine}/{self.model}@{self.weights[:8]}{adapter}"
 
+    @property
+    def described(self) -> str:
+        """The label with what else may change an answer: it names a run."""
+        return f"{self.label} {self.version} {self.dtype}"
+
 
 class ChatBackend(Protocol):
     """A language model, batch first."""

@@ -1,0 +1,124 @@
+"""
+What questions cost: counted by role, around whatever answers them.
+
+`summary` counts only what a replay repeats - answers, failures, tokens, latencies as recorded,
+rounds - so that a replayed run reports what its recording did; `wall_seconds`, what asking really
+took, stands apart. It bounds nothing and changes no answer.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from agents.llm.chat import ChatBackend, ChatRequest, Completion, Failure, ModelIdentity, Role
+
+
+class _Tally:
+    """One role's counts; `latencies` holds one number of nanoseconds an answer or failure."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.requests = 0
+        self.answers = 0
+        self.streams = 0
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.failed_tokens = 0
+        self.forward_passes = 0
+        self.failures: Counter[str] = Counter()
+        self.latencies = array("q")
+
+    def take(self, answer: Completion | Failure) -> None:
+        self.requests += 1
+        self.latencies.append(answer.latency_ns)
+        if isinstance(answer, Failure):
+            self.failures[answer.kind] += 1
+            self.failed_tokens += answer.tokens
+            return
+        self.answers += 1
+        self.prompt_tokens += answer.prompt_tokens
+        self.completion_tokens += answer.completion_tokens
+        self.forward_passes += answer.forward_passes
+
+    def summary(self) -> dict[str, Any]:
+        latencies = np.array(self.latencies, dtype=np.int64)
+        p50, p95 = np.percentile(latencies, (50, 95)).tolist() if len(latencies) else (0.0, 0.0)
+        return {
+            "rounds": self.rounds,
+            "requests": self.requests,
+            "answers": self.answers,
+            "streams": self.streams,
+            "failures": dict(sorted(self.failures.items())),
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "failed_tokens": self.failed_tokens,
+            "forward_passes": self.forward_passes,
+            "latency_seconds": int(latencies.sum()) / 1e9,
+            "latency_p50_seconds": p50 / 1e9,
+            "latency_p95_seconds": p95 / 1e9,
+        }
+
+
+class MeteredBackend:
+    """A backend that counts; the outermost, so that it sees what the minds see."""
+
+    def __init__(self, inner: ChatBackend) -> None:
+        self.rounds = 0
+        self.wall_seconds = 0.0
+        self._inner = inner
+        self._roles: dict[Role, _Tally] = {}
+        self._rounds_of: Counter[str] = Counter()
+
+    @property
+    def max_rounds_of_decision(self) -> int:
+        """The most rounds that were asked for one decision."""
+        return max(self._rounds_of.values(), default=0)
+
+    def identity(self, role: Role) -> ModelIdentity:
+        """Return what answers for a role."""
+        return self._inner.identity(role)
+
+    def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | Failure]:
+        """Return one answer for each request, in order; one round."""
+        start = time.perf_counter()
+        answers = self._inner.complete(requests)
+        self.wall_seconds += time.perf_counter() - start
+        self.rounds += 1
+        for decision in {request.of for request in requests if request.of}:
+            self._rounds_of[decision] += 1
+        for role in {request.role for request in requests}:
+            self._tally(role).rounds += 1
+        for request, answer in zip(requests, answers, strict=True):
+            self._tally(request.role).take(answer)
+        return answers
+
+    def stream(self, request: ChatRequest) -> Iterator[str]:
+        """Yield an answer's text as it comes; counted, its tokens are not known."""
+        self._tally(request.role).streams += 1
+        return self._inner.stream(request)
+
+    def close(self) -> None:
+        """Close what lies beneath."""
+        self._inner.close()
+
+    def summary(self) -> dict[str, Any]:
+        """
+        Return all counts as JSON-able values, roles in alphabetical order.
+
+        `requests` are answers and failures; tokens of failures stand apart; latencies are those
+        that answers carry, in seconds.
+        """
+        return {
+            "rounds": self.rounds,
+            "max_rounds_of_decision": self.max_rounds_of_decision,
+            "roles": {role: self._roles[role].summary() for role in sorted(self._roles)},
+        }
+
+    def _tally(self, role: Role) -> _Tally:
+        return self._roles.setdefault(role, _Tally())
