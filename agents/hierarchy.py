@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,9 +25,11 @@ from agents.messages import (
     Decision,
     JuniorName,
     Opinion,
+    Proposal,
+    Route,
     TrackRecord,
 )
-from agents.protocols import Allocator, Juniors, Lesson, Panel, Strategist
+from agents.protocols import Allocator, Juniors, Lesson, Panel, Strategist, Supervisor
 from agents.supervisor.neural_ucb import NeuralUCB
 from config.errors import ConfigError
 
@@ -63,6 +65,7 @@ class Hierarchy:
     ) -> None:
         self.name = name
         self.supervisor = supervisor
+        self.router: Supervisor = supervisor  # who routes; a what-if puts another in its place
         self.juniors = juniors
         self.strategist = strategist
         self.allocator = allocator
@@ -72,10 +75,26 @@ class Hierarchy:
         }
 
     def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
-        """Return the decision on a case, to be acted on `latency_ns` after its stamp."""
-        symbols = [state.symbol for state in case.instruments]
-        routes = self.supervisor.select(routing_context(case), symbols)
+        """
+        Return the decision on a case, to be acted on `latency_ns` after its stamp.
 
+        Where answers carry the latency that was recorded with them, the slowest of each round
+        takes `latency_ns`'s place.
+        """
+        symbols = [state.symbol for state in case.instruments]
+        routes = self.router.select(routing_context(case), symbols)
+        return self.decide_on(case, panel, routes, latency_ns=latency_ns, expiry_ns=expiry_ns)
+
+    def decide_on(
+        self,
+        case: Case,
+        panel: Panel,
+        routes: Sequence[Route],
+        *,
+        latency_ns: int,
+        expiry_ns: int,
+    ) -> Decision:
+        """Return the decision on a case by routes that were chosen elsewhere, as by `decide`."""
         asked = {
             name: [route.symbol for route in routes if name in route.juniors] for name in JUNIORS
         }
@@ -85,7 +104,7 @@ class Hierarchy:
 
         proposals = tuple(self.strategist.propose(case, opinions))
         allocation = self.allocator.allocate(case, panel, proposals)
-        delivered = case.ts_init + latency_ns
+        delivered = case.ts_init + (_slowest(answers) + _slowest(proposals) or latency_ns)
         return Decision(
             decision_id=case.decision_id,
             ts_event=case.ts_init,
@@ -127,7 +146,7 @@ class Hierarchy:
         """The model of each role."""
         return {
             **self.juniors.models,
-            "strategist": self.strategist.model,
+            "strategist": self.strategist.described,
             "supervisor": "neural-ucb-1",
         }
 
@@ -147,7 +166,7 @@ class Hierarchy:
         for name in (SUPERVISOR_FILE, TRACK_FILE):
             if not (folder / name).is_file():
                 raise ConfigError(f"expected a snapshot with {name} in {folder}, was none")
-        self.supervisor = NeuralUCB.load(folder / SUPERVISOR_FILE)
+        self.supervisor = self.router = NeuralUCB.load(folder / SUPERVISOR_FILE)
         try:
             track = msgspec.json.decode((folder / TRACK_FILE).read_bytes(), type=_Track)
         except msgspec.DecodeError as e:
@@ -165,3 +184,7 @@ class Hierarchy:
     def _track_json(self) -> bytes:
         hits = {name: list(kept) for name, kept in self.hits.items()}
         return msgspec.json.encode(_Track(self.learned_until, hits))
+
+
+def _slowest(answers: Iterable[Opinion | Abstention | Proposal]) -> int:
+    return max((answer.latency_ns for answer in answers), default=0)

@@ -271,6 +271,7 @@ class Proposal(Message, frozen=True, kw_only=True):
 
     `cites` are opinion ids; a proposal that cites none is an abstention and carries no view.
     `conviction_without` is the conviction had each routed junior been silent (leave-one-out).
+    `tokens` are those of all questions behind it; a rule-backed strategist names no prompt.
     """
 
     symbol: str
@@ -280,6 +281,10 @@ class Proposal(Message, frozen=True, kw_only=True):
     rationale: str
     cites: tuple[str, ...]
     conviction_without: dict[str, float] = {}
+    model: str = ""
+    prompt_revision: str = ""
+    latency_ns: int = 0
+    tokens: int = 0
 
 
 class Allocation(Message, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from agents.messages import (
     Proposal,
     Reward,
     Route,
+    SessionReturns,
     TrackRecord,
     Verdict,
 )
@@ -73,9 +74,9 @@ class Juniors(Protocol):
 
 
 class Strategist(Protocol):
-    """Turns opinions into proposals."""
+    """Turns opinions into proposals; `described` names its model, and its prompt if it has one."""
 
-    model: str
+    described: str
 
     def propose(self, case: Case, opinions: Sequence[Opinion]) -> list[Proposal]:
         """Return a proposal for each instrument that has an opinion; one batch, one round."""
@@ -158,7 +159,9 @@ class LearningMind(Mind, Protocol):
         ...
 
 
-type Record = Case | Decision | Verdict | OrderRecord | FillRecord | Outcome | Reward
+type Record = (
+    SessionReturns | Case | Decision | Verdict | OrderRecord | FillRecord | Outcome | Reward
+)
 
 
 class ExperienceWriter(Protocol):

@@ -72,11 +72,9 @@ class RuleFundamentalJunior:
         reports: Sequence[FundamentalsReport],
         norms: Mapping[tuple[str, str], float],
     ) -> Opinion | Abstention:
-        if state is None or not reports:
-            return self._abstain(symbol, "no report is known")
-        newest = max(reports, key=lambda r: (r.ts_event, r.period == "annual", r.ts_init))
-        if case.ts_event - newest.ts_event > STALE_NS:
-            return self._abstain(symbol, f"the newest report, {_day(newest.ts_event)}, is stale")
+        newest = newest_report(case, reports)
+        if state is None or newest is None:
+            return self._abstain(symbol, "no report is known that is not stale")
         votes = [*peer_votes(state, norms, newest), *past_votes(reports, newest)]
         if not votes:
             return self._abstain(symbol, f"nothing to compare {_day(newest.ts_event)} with")
@@ -98,6 +96,12 @@ class RuleFundamentalJunior:
 
     def _abstain(self, symbol: str, reason: str) -> Abstention:
         return Abstention(junior=self.name, symbol=symbol, reason=reason, model=self.model)
+
+
+def newest_report(case: Case, reports: Sequence[FundamentalsReport]) -> FundamentalsReport | None:
+    """Return the report of the newest period that is not stale, or None."""
+    fresh = [r for r in reports if case.ts_event - r.ts_event <= STALE_NS]
+    return max(fresh, key=lambda r: (r.ts_event, r.period == "annual", r.ts_init), default=None)
 
 
 def peer_medians(states: Sequence[InstrumentState]) -> dict[tuple[str, str], float]:

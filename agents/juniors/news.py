@@ -46,7 +46,7 @@ class RuleNewsJunior:
     ) -> Opinion | Abstention:
         if not items:
             return self._abstain(symbol, "no news since the last case")
-        fresh = _without_copies(items)
+        fresh = without_copies(items)
         scored = [(item, sentiment(text_of(item))) for item in fresh]
         told = [
             (0.5 ** (max(case.ts_event - item.ts_event, 0) / HALF_LIFE_NS), score, item)
@@ -85,7 +85,7 @@ def text_of(item: NewsItem) -> str:
     return f"{item.headline}\n{item.body}" if item.body else item.headline
 
 
-def _without_copies(items: Sequence[NewsItem]) -> list[NewsItem]:
+def without_copies(items: Sequence[NewsItem]) -> list[NewsItem]:
     """Return the items with one of each text, the oldest; addresses and case do not count."""
     first: dict[str, NewsItem] = {}
     for item in sorted(items, key=lambda i: (i.ts_event, i.source, i.item_id)):

@@ -20,11 +20,7 @@ class ModelJunior(Protocol):
     """A junior that speaks through a language model: it asks, and reads the answer."""
 
     name: JuniorName
-
-    @property
-    def model(self) -> str:
-        """The model's label."""
-        ...
+    described: str  # the model and the prompt, with all that may change an answer
 
     def ask(self, case: Case, symbols: Sequence[str]) -> list[ChatRequest | Abstention]:
         """Return one question for each symbol, or an abstention where there is no evidence."""
@@ -50,8 +46,11 @@ class JuniorRound:
 
     @property
     def models(self) -> dict[str, str]:
-        """The model of each junior."""
-        return {name: self._speakers.get(name, rule).model for name, rule in self._rules.items()}
+        """The model of each junior, and the prompt that it is asked with."""
+        return {
+            name: self._speakers[name].described if name in self._speakers else rule.model
+            for name, rule in self._rules.items()
+        }
 
     def opine(
         self, case: Case, asked: Mapping[JuniorName, Sequence[str]]

@@ -26,7 +26,7 @@ THRESHOLD = 0.08  # conviction from which a proposal acts
 class RuleStrategist:
     """Precision weighting with track records."""
 
-    model = "rules/strategist-1"
+    described = "rules/strategist-1"
 
     def propose(self, case: Case, opinions: Sequence[Opinion]) -> list[Proposal]:
         """Return a proposal for each symbol that has an opinion, sorted by symbol."""

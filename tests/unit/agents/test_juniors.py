@@ -4,23 +4,15 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
 from agents.juniors import RuleFundamentalJunior, RuleNewsJunior, RuleTechnicalJunior
 from agents.juniors.patterns import PATTERNS, find_patterns
 from agents.messages import (
     Abstention,
-    Case,
     FundamentalsReport,
-    InstrumentState,
-    MacroState,
-    NewsItem,
     Opinion,
-    Portfolio,
 )
 from agents.strategist import RuleStrategist
-
-DAY = 86_400_000_000_000
-NOW = 1_440_000_000_000_000_000
+from tests.unit.agents.cases import DAY, case, item, state
 
 RISING = {
     "return_1": 0.01,
@@ -52,48 +44,6 @@ FALLING = RISING | {
     "drawdown": -0.25,
     "relative_strength": -0.04,
 }
-
-
-def state(symbol="AAA", group="Tech", price=100.0, **features):
-    assert not set(features) - set(INSTRUMENT_FEATURES)
-    return InstrumentState(
-        symbol=symbol,
-        group=group,
-        ts_event=NOW,
-        ts_init=NOW,
-        price=price,
-        features=tuple(features.get(name) for name in INSTRUMENT_FEATURES),
-    )
-
-
-def case(*states, news=(), fundamentals=(), regime="bull", track=()):
-    return Case(
-        ts_event=NOW,
-        ts_init=NOW,
-        trigger="schedule",
-        horizon="medium",
-        instruments=states or (state(),),
-        macro=MacroState(
-            ts_event=NOW, ts_init=NOW, features=(None,) * len(MACRO_FEATURES), regime=regime
-        ),
-        portfolio=Portfolio(equity=1e5, cash=1e5, drawdown=0.0),
-        news=tuple(news),
-        fundamentals=tuple(fundamentals),
-        track=tuple(track),
-    )
-
-
-def item(headline, symbol="AAA", days=0.0, item_id=None, body=""):
-    ts = NOW - int(days * DAY)
-    return NewsItem(
-        symbol=symbol,
-        ts_event=ts,
-        ts_init=ts,
-        source="wire",
-        item_id=item_id or headline[:20],
-        headline=headline,
-        body=body,
-    )
 
 
 def report(end, symbol="AAA", period="annual", filed_after=60, **figures):
