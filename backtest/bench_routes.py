@@ -6,7 +6,8 @@ its fresh prior. Accuracy is over the last fifth of the decisions (2,000 of 10,0
 route whose expected reward is within `TIE` of the best as right; the regret share is cumulative
 from the first decision, exploration included: (oracle - learner) / (oracle - uniform routing).
 Both are in expected rewards, in closed form, so that luck in the rewards does not enter the
-marks. `docs/supervisor.md` says how noisy the rewards are.
+marks. A route costs what `ANSWER` says of its juniors, at the settings' prices. How noisy the
+rewards are, `pool` decides: docs/supervisor.md.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.protocols import Supervisor
+from agents.messages import ROUTES, JuniorName
+from agents.protocols import FloatArray, Supervisor
 from agents.supervisor.baselines import AlwaysAll, UniformRouter
 from agents.supervisor.lin_ucb import LinUCB
+from agents.supervisor.reward import route_cost
+from backtest.curves import Curve, Panel, write_curves
 from backtest.simulator.market import simulate
 from backtest.simulator.routes import POOL, RouteMarket, route_market
 from config.errors import ConfigError
@@ -32,6 +36,17 @@ TIE = 0.05  # of the mean standard deviation between a case's routes
 LIN_UCB_ALPHA = 0.2
 MARKET = SimulatorSettings(sessions=1_000)
 CURVE_POINTS = 101
+WINDOW = 1_000  # decisions that a point of the accuracy curve looks back on
+
+# tokens and seconds of one answer: what a served small language model takes for our prompts.
+# Assumed, not measured: the rule-backed juniors take none of either.
+ANSWER: dict[JuniorName, tuple[int, float]] = {
+    "news": (450, 1.2),
+    "technical": (380, 0.9),
+    "fundamental": (420, 1.0),
+}
+COLOURS = {"NeuralUCB": "#1f77b4", "LinUCB": "#ff7f0e", "uniform": "#7f7f7f"}
+COLOURS["always-all"] = "#d62728"
 
 
 @dataclass(frozen=True)
@@ -40,7 +55,8 @@ class RouteBenchRow:
     One learner, or router that learns nothing, on one seed.
 
     `regret` is cumulative at `CURVE_POINTS` evenly spaced decisions, in units of uniform routing's
-    whole regret, so its last number is `regret_share`. `reward_noise` is the deviation of a
+    whole regret, so its last number is `regret_share`; `accuracies` is the accuracy over the last
+    `WINDOW` decisions, or all so far, at the same points. `reward_noise` is the deviation of a
     realised reward around its expectation over the mean deviation between routes.
     `ms_per_decision` is wall time of select and update.
     """
@@ -54,6 +70,7 @@ class RouteBenchRow:
     reward_noise: float
     ms_per_decision: float
     regret: tuple[float, ...]
+    accuracies: tuple[float, ...]
 
 
 def bench_routes(
@@ -73,7 +90,7 @@ def bench_routes(
     chosen = settings or SupervisorSettings()
     rows = []
     for seed in seeds:
-        market = route_market(simulate(MARKET, seed), chosen.junior_price)
+        market = route_market(simulate(MARKET, seed), bench_costs(chosen))
         routers: list[tuple[str, Supervisor]] = [
             ("NeuralUCB", NeuralUCB.fresh(chosen, seed)),
             ("LinUCB", LinUCB(LIN_UCB_ALPHA)),
@@ -86,6 +103,21 @@ def bench_routes(
             if progress is not None:
                 progress(row)
     return rows
+
+
+def bench_costs(settings: SupervisorSettings) -> FloatArray:
+    """Return the cost of each route in reward units, (7,): juniors, their tokens, the slowest."""
+    return np.array(
+        [
+            route_cost(
+                arm,
+                sum(ANSWER[name][0] for name in names),
+                max(ANSWER[name][1] for name in names),
+                settings,
+            )
+            for arm, names in enumerate(ROUTES)
+        ]
+    )
 
 
 def play(
@@ -124,28 +156,50 @@ def play(
         reward_noise=float((rewards - got).std() / market.spread),
         ms_per_decision=1e3 * spent / decisions,
         regret=tuple((np.cumsum(regret)[_curve(decisions)] / uniform).tolist()),
+        accuracies=_accuracies(regret <= TIE * market.spread),
     )
 
 
-def plot_regret(rows: Sequence[RouteBenchRow], path: Path) -> None:
-    """Write an HTML plot of cumulative regret, one line a router and seed."""
-    import plotly.graph_objects as go
-
-    colours = {"NeuralUCB": "#1f77b4", "LinUCB": "#ff7f0e", "uniform": "#7f7f7f"}
-    figure = go.Figure()
+def plot_learning(rows: Sequence[RouteBenchRow], path: Path) -> None:
+    """Write a PNG of accuracy and cumulative regret: each router's mean and range over seeds."""
+    by_name: dict[str, list[RouteBenchRow]] = {}
     for row in rows:
-        figure.add_scatter(
-            x=(_curve(row.decisions) + 1).tolist(),
-            y=row.regret,
-            name=f"{row.learner}, seed {row.seed}",
-            line_color=colours.get(row.learner, "#d62728"),
+        by_name.setdefault(row.learner, []).append(row)
+    x = _curve(rows[0].decisions) + 1
+
+    def curves(of: Callable[[RouteBenchRow], tuple[float, ...]]) -> tuple[Curve, ...]:
+        return tuple(
+            Curve(name, COLOURS[name], x, np.array([of(row) for row in mine]))
+            for name, mine in by_name.items()
         )
-    figure.update_layout(
-        title="Cumulative regret on the simulated market, uniform routing's whole regret = 1",
-        xaxis_title="decisions",
-        yaxis_title="regret share",
+
+    seeds = len({row.seed for row in rows})
+    write_curves(
+        path,
+        (
+            Panel(
+                f"Accuracy over the last {WINDOW:,} decisions",
+                "decisions",
+                f"share of right routes, mean and range of {seeds} seeds",
+                curves(lambda row: row.accuracies),
+                (0.0, 1.0),
+            ),
+            Panel(
+                "Cumulative regret, exploration and costs included",
+                "decisions",
+                "share of uniform routing's whole regret",
+                curves(lambda row: row.regret),
+                (0.0, None),
+            ),
+        ),
     )
-    figure.write_html(path, include_plotlyjs=True, div_id="regret")
+
+
+def _accuracies(right: NDArray[np.bool_]) -> tuple[float, ...]:
+    counted = np.concatenate([[0.0], np.cumsum(right)])
+    end = _curve(len(right)) + 1
+    begin = np.maximum(end - WINDOW, 0)
+    return tuple(((counted[end] - counted[begin]) / (end - begin)).tolist())
 
 
 def _curve(decisions: int) -> NDArray[np.int64]:

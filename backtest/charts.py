@@ -16,6 +16,7 @@ from agents.messages import ROUTES
 from backtest import tallies
 from backtest.measures import drawdowns
 from backtest.results import Book, RunResult
+from backtest.routes import route_log
 from backtest.statistics import base_name
 
 type FloatArray = NDArray[np.float64]
@@ -59,6 +60,7 @@ def charts(result: RunResult) -> list[Chart]:
         drawdown(result),
         exposure(result),
         routes(result),
+        route_rewards(result),
         hit_rate(result),
         value_at_risk(result),
         cuts(result),
@@ -191,6 +193,31 @@ def routes(result: RunResult) -> Chart:
             "yaxis": {"tickformat": ".0%", "range": [0, 1]},
             "xaxis": {"type": "date"},
         },
+    )
+
+
+def route_rewards(result: RunResult) -> Chart:
+    """Plot what the routes earned and cost so far, by the session that closed them."""
+    log = route_log(result)
+    stamps, at = np.unique(log.ts, return_inverse=True)
+    lines = (
+        ("earned before costs", log.earned, HUES[2]),
+        ("cost of asking", log.cost, HUES[4]),
+        ("reward", log.reward, HERO),
+    )
+    data = [
+        {"type": "scatter", "mode": "lines", "name": name, "x": dates(stamps)}
+        | {"y": _rounded(np.cumsum(np.bincount(at, values)), 4), "line": {"color": colour}}
+        for name, values, colour in lines
+    ]
+    return Chart(
+        "route-rewards",
+        "Reward of the routes, so far",
+        "What the supervisor is paid for: conviction times return net of the market, in units of "
+        "volatility, summed over closed routes, beside what asking the analysts cost.",
+        data,
+        {"yaxis": {"tickformat": ",.1f"}, "hovermode": "x unified"},
+        300,
     )
 
 

@@ -173,13 +173,13 @@ def _time_bare(market: MarketData, events: list[Any]) -> float:
     return time.process_time() - started
 
 
-def bench_supervisor(*, decisions: int, seeds: int, out: Path | None) -> dict[str, Any]:
+def bench_supervisor(*, decisions: int, seeds: int, pool: int, out: Path | None) -> dict[str, Any]:
     """Return each seed's accuracy and regret share of NeuralUCB and of what it is held to."""
-    from backtest.bench_routes import bench_routes, plot_regret
+    from backtest.bench_routes import bench_routes, plot_learning
 
-    rows = bench_routes(seeds=range(seeds), decisions=decisions)
+    rows = bench_routes(seeds=range(seeds), decisions=decisions, pool=pool)
     if out is not None:
-        plot_regret(rows, out)
+        plot_learning(rows, out)
     return {
         f"{row.learner} seed {row.seed}": {
             "accuracy": round(row.accuracy, 4),

@@ -13,8 +13,9 @@ bonus, so that nu means the same on any reward; nu decays once a training round 
 following the paper's confidence radius; the net goes on from where it was instead of from its
 first weights. As training moves the features, `last_layer` rebuilds its matrices from memory, in
 rounds 1, 2, 4, 8 and every 16th; `diagonal` and `full` keep each gradient as it was, as in the
-paper. docs/supervisor.md argues the choices. It knows no juniors, prices or clock: what a route
-costs is in the reward that it is told.
+paper; mean and bonus are mixed with those of a line (`linear`), by how well net and line have
+foretold the rewards so far. docs/supervisor.md argues the choices. It knows no juniors, prices or
+clock: what a route costs is in the reward that it is told.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 
 from agents.messages import Route
 from agents.protocols import FloatArray
+from agents.supervisor.linear import Line, Trust
 from agents.supervisor.network import INPUTS, LAYERS, RewardNet, Weights, encode
 from agents.supervisor.precision import Precision
 from agents.supervisor.routing import (
@@ -46,11 +48,12 @@ from config.errors import ConfigError, DataError
 from config.settings import SupervisorSettings
 
 STEPS_PER_ROUND = 16  # gradient steps, each on one batch drawn from memory
+FIRST_FITS = 4  # outcomes between the line's fits, until the first round
 EARLY_ROUNDS, EARLY_STEPS = 32, 64  # more at first, when each outcome says most
 REBUILD_EVERY = 16  # rounds, after the first ones
 SIGMA_FLOOR = 0.5  # a net that fits what it tried says nothing of what it did not
 GAIN = 10.0  # of squared features against lambda; at 1 an arm can be given up after eight tries
-FORMAT = 1
+FORMAT = 2
 FULL_LIMIT = 4096  # parameters, in a whole gradient matrix
 
 
@@ -77,6 +80,7 @@ class NeuralUCB:
         self._actions = np.zeros(settings.memory, dtype=np.int64)
         self._rewards = np.zeros(settings.memory)
         self._mean, self._scale, self._sigma = 0.0, 1.0, 1.0
+        self._line, self.trust = Line(), Trust()
         self._groups, self._size = ARMS, settings.hidden + 1
         if settings.precision != "last_layer":
             self._groups, self._size = 1, sum(p.numel() for p in self.net.parameters())
@@ -105,22 +109,41 @@ class NeuralUCB:
         Raises DataError on another shape or a number that is not finite.
         """
         contexts = check_contexts(contexts, symbols)
-        mean, width = self.estimate(contexts)
-        return make_routes(contexts, symbols, mean + self.nu * width)
+        mean, bonus = self.estimate(contexts)
+        return make_routes(contexts, symbols, mean + bonus)
 
     def estimate(self, contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
         """
-        Return each arm's expected reward and its standard error, both in reward units.
+        Return each arm's expected reward and its exploration bonus, both in reward units.
 
+        The line's bonus does not decay with the rounds: its standard error shrinks by itself.
         Shapes: contexts (N, 16) -> (N, 7), (N, 7).
         """
         n = len(contexts)
         encoded = encode(np.tile(contexts, (ARMS, 1)), np.repeat(np.arange(ARMS), n))
+        mean, width = self.estimate_by_net(encoded)
+        net = self.trust.net
+        mean = net * mean + (1.0 - net) * self._line.predict(encoded)
+        line_bonus = self.settings.exploration * self._line.width(encoded)
+        bonus = net * self.nu * width + (1.0 - net) * line_bonus
+        return mean.reshape(ARMS, n).T, bonus.reshape(ARMS, n).T
+
+    def estimate_by_net(self, encoded: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """
+        Return the net's expected rewards and their standard errors, in reward units.
+
+        Shapes: encoded (7 N, 51), arm by arm -> (7 N,), (7 N,).
+        """
         _, last = self._weights.hidden(encoded)
-        mean = self._mean + self._scale * self._weights.predict(last).reshape(ARMS, n)
+        mean = self._mean + self._scale * self._weights.predict(last)
         features = self._features(encoded, last).reshape(self._groups, -1, self._size)
-        width = self._precision.width(features).reshape(ARMS, n)
-        return mean.T, self._scale * self._sigma * width.T
+        width = self._precision.width(features).ravel()
+        return mean, self._scale * self._sigma * width
+
+    def foretell(self, encoded: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the line's and the net's expected rewards; shapes: (M, 51) -> (M,), (M,)."""
+        _, last = self._weights.hidden(encoded)
+        return self._line.predict(encoded), self._mean + self._scale * self._weights.predict(last)
 
     def update(self, context: FloatArray, action: int, reward: float) -> None:
         """
@@ -133,9 +156,14 @@ class NeuralUCB:
         encoded = encode(context[None], [action])
         _, last = self._weights.hidden(encoded)
         self._precision.add(action % self._groups, self._features(encoded, last)[0])
+        rewards = np.array([reward])
+        self.trust.score(rewards, *self.foretell(encoded))
+        self._line.add(encoded, rewards)
         self._remember(context, action, reward)
         if self.updates % self.settings.train_every == 0:
             self._train_round()
+        elif self.updates < self.settings.train_every and self.updates % FIRST_FITS == 0:
+            self._line.fit()
 
     def update_batch(
         self, contexts: FloatArray, actions: Sequence[int], rewards: Sequence[float]
@@ -171,6 +199,14 @@ class NeuralUCB:
         for context, action, reward in zip(contexts, actions, rewards, strict=True):
             self._remember(context, int(action), float(reward))
 
+    def fit_line(
+        self, contexts: FloatArray, actions: NDArray[np.int64], rewards: FloatArray
+    ) -> None:
+        """Let the line alone learn from outcomes; shapes: contexts (N, 16), actions, rewards."""
+        check_feedback(contexts, actions.tolist(), rewards.tolist())
+        self._line.add(encode(contexts, actions), rewards)
+        self._line.fit()
+
     @property
     def remembered(self) -> int:
         """How many outcomes the memory holds."""
@@ -178,7 +214,7 @@ class NeuralUCB:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of all learned state: weights, optimiser, precision, memory, generator."""
+        """The SHA-256 of all learned state: net, line, optimiser, precision, memory, generator."""
         return digest_of(self._state())
 
     def save(self, path: Path) -> None:
@@ -233,6 +269,7 @@ class NeuralUCB:
                 self.net.step(self._optimiser, x, y) for x, y in zip(inputs, rewards, strict=True)
             ]
             self.settle(1, float(np.mean(losses)))
+        self._line.fit()
 
     def _grams(self) -> FloatArray:
         n = self.remembered
@@ -265,6 +302,8 @@ class NeuralUCB:
             "memory.actions": self._actions[:n],
             "memory.rewards": self._rewards[:n],
             "precision": self._precision.inverse,
+            "trust": self.trust.seen,
+            **self._line.state(),
         }
         for name, parameter in zip(LAYERS, self.net.parameters(), strict=True):
             arrays[f"net.{name}"] = parameter.detach().numpy()
@@ -284,6 +323,8 @@ class NeuralUCB:
         if arrays["precision"].shape != self._precision.inverse.shape:
             raise ValueError(f"precision of shape {arrays['precision'].shape}")
         self._precision.inverse = arrays["precision"]
+        self._line.restore(arrays)
+        self.trust.seen += arrays["trust"]
         with torch.no_grad():
             for name, parameter in zip(LAYERS, self.net.parameters(), strict=True):
                 parameter.copy_(torch.from_numpy(arrays[f"net.{name}"]))

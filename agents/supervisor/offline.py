@@ -4,7 +4,12 @@ Train a supervisor on routes that were recorded, by whatever chose them.
 Rewards are regressed on (context, arm); each record counts by the inverse of the propensity with
 which its arm was chosen, clipped and then scaled to mean one, so that routes which the recorder
 seldom took are not drowned (Horvitz & Thompson 1952; the clip is the usual price in bias for less
-variance). The learner is left as if it had lived through the records: its memory holds them,
+less
+variance). How far the net is trusted beside the line is found on the newest fifth, by a net and
+a line that have not seen it; both then learn again, from everything. The learner is left as if it
+had lived through the records: its memory holds them, its exploration has decayed by one round for
+every `train_every` of them. It knows no store.
+ as if it had lived through the records: its memory holds them,
 its exploration has decayed by one round for every `train_every` of them. It knows no store.
 """
 
@@ -19,12 +24,14 @@ from numpy.typing import NDArray
 
 from agents.messages import Route
 from agents.protocols import FloatArray
+from agents.supervisor.linear import Trust
 from agents.supervisor.network import encode
 from agents.supervisor.neural_ucb import NeuralUCB, one_thread
 from config.errors import DataError
 from config.settings import SupervisorSettings
 
 WEIGHT_LIMIT = 10.0  # of 1 / propensity; seven arms drawn evenly give 7
+HELD_OUT = 5  # the newest fifth says whom to trust
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,15 @@ class Trajectories:
     actions: NDArray[np.int64]
     rewards: FloatArray
     propensities: FloatArray
+
+    def __getitem__(self, which: slice) -> Trajectories:
+        """Return the trajectories of a slice."""
+        return Trajectories(
+            self.contexts[which],
+            self.actions[which],
+            self.rewards[which],
+            self.propensities[which],
+        )
 
     @classmethod
     def of(cls, routes: Sequence[Route], rewards: Sequence[float]) -> Trajectories:
@@ -63,26 +79,46 @@ def train_offline(
     progress: Callable[[int, float], None] | None = None,
 ) -> NeuralUCB:
     """
-    Return a learner trained on the newest `settings.memory` trajectories.
+    Return a learner trained on all trajectories; its net and memory on the newest of them.
 
     `progress` is called after every epoch with its number, from 1, and its mean squared error in
     standardised rewards. The learner's own optimiser, at `settings.learning_rate`, starts fresh.
     Raises DataError if there are none, or if a propensity is not in (0, 1].
     """
-    keep = slice(-settings.memory, None)
-    contexts, actions = trajectories.contexts[keep], trajectories.actions[keep]
-    rewards, propensities = trajectories.rewards[keep], trajectories.propensities[keep]
-    if len(rewards) == 0:
+    propensities = trajectories.propensities
+    if len(trajectories.rewards) == 0:
         raise DataError("expected at least one recorded route to train on, was none")
-    if propensities.shape != rewards.shape or not ((propensities > 0) & (propensities <= 1)).all():
+    shaped = propensities.shape == trajectories.rewards.shape
+    if not shaped or not ((propensities > 0) & (propensities <= 1)).all():
         raise DataError("expected one propensity in (0, 1] a route, was another number")
 
+    held_out = len(trajectories.rewards) // HELD_OUT
     learner = NeuralUCB.fresh(settings, seed)
-    learner.remember(contexts, actions, rewards)
+    if held_out:
+        novice = NeuralUCB.fresh(settings, seed)
+        _fit(novice, trajectories[:-held_out], seed, epochs, batch, lr, None)
+        learner.trust = _trust(novice, trajectories[-held_out:])
+    _fit(learner, trajectories, seed, epochs, batch, lr, progress)
+    return learner
+
+
+def _fit(
+    learner: NeuralUCB,
+    trajectories: Trajectories,
+    seed: int,
+    epochs: int,
+    batch: int,
+    lr: float,
+    progress: Callable[[int, float], None] | None,
+) -> None:
+    learner.fit_line(trajectories.contexts, trajectories.actions, trajectories.rewards)
+    newest = trajectories[-learner.settings.memory :]
+    rewards = newest.rewards
+    learner.remember(newest.contexts, newest.actions, rewards)
     mean, scale = learner.standardise()
-    weights = np.minimum(1.0 / propensities, WEIGHT_LIMIT)
+    weights = np.minimum(1.0 / newest.propensities, WEIGHT_LIMIT)
     weights /= weights.mean()
-    inputs = torch.from_numpy(encode(contexts, actions).astype(np.float32))
+    inputs = torch.from_numpy(encode(newest.contexts, newest.actions).astype(np.float32))
     targets = torch.from_numpy(((rewards - mean) / scale).astype(np.float32))
     scaled = torch.from_numpy(weights.astype(np.float32))
     optimiser = torch.optim.Adam(learner.net.parameters(), lr=lr, fused=True)
@@ -98,5 +134,12 @@ def train_offline(
             error = total / len(rewards)
             if progress is not None:
                 progress(epoch, error)
-        learner.settle(-(-len(rewards) // settings.train_every), error)
-    return learner
+        learner.settle(-(-len(rewards) // learner.settings.train_every), error)
+
+
+def _trust(novice: NeuralUCB, unseen: Trajectories) -> Trust:
+    """Return how well net and line foretold rewards that neither has seen."""
+    encoded = encode(unseen.contexts, unseen.actions)
+    trust = Trust()
+    trust.score(unseen.rewards, *novice.foretell(encoded))
+    return trust

@@ -7,7 +7,7 @@ horizon, net of the market, in standard deviations of the instrument's own retur
 junior asked about the case gives a view e_j s_j + tau_j eps: its evidence, with its own sign s_j,
 through a reading error that the state sets (news: stale news reads badly; technical: sideways
 markets; fundamental: old filings). A route's position is the sum of its views, clipped to one;
-the reward is position * return - position² / 2 - price * juniors, with return = sum_j e_j s_j +
+the reward is position * return - position² / 2 - the route's cost, with return = sum_j e_j s_j +
 own noise of deviation 1. A trader can compute all of it. docs/supervisor.md gives the equations.
 
 What a route is worth is the mean over signs, reading errors and noise, in closed form: which way
@@ -47,13 +47,14 @@ class RouteMarket:
     Cases with their contexts and what decides their rewards.
 
     Shapes: contexts (M, 16), named by `agents.routing.CONTEXT_NAMES`; evidence e_j s_j as on the
-    tape and errors tau_j (M, 3), in JUNIORS' order; `expected` (M, 7) is what each route is worth.
+    tape and errors tau_j (M, 3), in JUNIORS' order; `costs` (7,) of asking by each route, in
+    reward units; `expected` (M, 7) is what each route is worth, net of them.
     """
 
     contexts: FloatArray
     evidence: FloatArray
     errors: FloatArray
-    junior_price: float
+    costs: FloatArray
     expected: FloatArray
 
     @property
@@ -79,13 +80,14 @@ class RouteMarket:
         position = np.clip(views[:, asked].sum(axis=1), -LIMIT, LIMIT)
         outcome = evidence.sum(axis=1) + generator.standard_normal(pool) / FULL_VIEW
         earned = position * outcome - 0.5 * position**2
-        return float(earned.mean()) - self.junior_price * int(asked.sum())
+        return float(earned.mean() - self.costs[arm])
 
 
-def route_market(market: SimulatedMarket, junior_price: float) -> RouteMarket:
+def route_market(market: SimulatedMarket, costs: FloatArray) -> RouteMarket:
     """
     Return the cases of a simulated market, ordered by session and then by instrument.
 
+    `costs` (7,) are what asking by each route costs, in reward units.
     The first `HORIZON + HIT_WINDOW` sessions only feed the trailing measures.
     """
     s, st = market.settings, market.structure
@@ -134,8 +136,8 @@ def route_market(market: SimulatedMarket, junior_price: float) -> RouteMarket:
     contexts, evidence, errors = (
         a[first:].reshape(-1, a.shape[-1]) for a in (contexts, signed, errors)
     )
-    expected = expected_rewards(np.abs(evidence), errors, junior_price)
-    return RouteMarket(contexts, evidence, errors, junior_price, expected)
+    expected = expected_rewards(np.abs(evidence), errors, costs)
+    return RouteMarket(contexts, evidence, errors, costs, expected)
 
 
 def regime_filter(market: SimulatedMarket) -> FloatArray:
@@ -207,13 +209,13 @@ def _sum_of_powers(decay: float) -> float:
     return (1.0 - decay**HORIZON) / (1.0 - decay)
 
 
-def expected_rewards(sizes: FloatArray, errors: FloatArray, junior_price: float) -> FloatArray:
+def expected_rewards(sizes: FloatArray, errors: FloatArray, costs: FloatArray) -> FloatArray:
     """
     Return each route's expected reward in closed form.
 
     Given the signs a route's summed view is normal, so that the clipped position has known first
     and second moments; opposite signs give the same reward, so four of the eight remain.
-    Shapes: sizes and errors (M, 3) -> (M, 7).
+    Shapes: sizes and errors (M, 3), costs (7,) -> (M, 7).
     """
     evidence = sizes[:, None, :] * SIGNS  # (M, 4, 3)
     mean = evidence @ MEMBERS.T.astype(np.float64)  # (M, 4, 7)
@@ -221,7 +223,7 @@ def expected_rewards(sizes: FloatArray, errors: FloatArray, junior_price: float)
     first, second = clipped_moments(mean / LIMIT, deviation / LIMIT)
     first, second = LIMIT * first, LIMIT**2 * second
     reward = first * evidence.sum(axis=2)[:, :, None] - 0.5 * second
-    return np.asarray(reward.mean(axis=1) - junior_price * MEMBERS.sum(axis=1))
+    return np.asarray(reward.mean(axis=1) - costs)
 
 
 def clipped_moments(mean: FloatArray, deviation: FloatArray) -> tuple[FloatArray, FloatArray]:

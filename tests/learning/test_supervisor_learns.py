@@ -8,7 +8,7 @@ import pytest
 from agents.protocols import Supervisor
 from agents.supervisor.baselines import UniformRouter
 from agents.supervisor.neural_ucb import NeuralUCB
-from backtest.bench_routes import MARKET, bench_routes, play
+from backtest.bench_routes import MARKET, bench_costs, bench_routes, play
 from backtest.simulator.market import simulate
 from backtest.simulator.routes import route_market
 from config.settings import SupervisorSettings
@@ -56,7 +56,7 @@ def test_supervisor_routes_no_better_than_chance_when_rewards_tell_nothing() -> 
         def update(self, context: np.ndarray, action: int, reward: float) -> None:
             super().update(context, action, 0.0)
 
-    market = route_market(simulate(MARKET, 0), junior_price=0.01)
+    market = route_market(simulate(MARKET, 0), bench_costs(SupervisorSettings()))
     row = play("deaf", Deaf(SupervisorSettings(hidden=32), 0), market, 0, 600, 10)
     assert row.regret_share > 0.5
 

@@ -105,9 +105,10 @@ def test_full_precision_is_that_of_the_paper() -> None:
         g = Weights.of(learner.net).gradients(encode(context[None], [k % 7]))[0] / 2.0
         z += np.outer(g, g)
     probe = contexts_of(6, 1)
-    g = Weights.of(learner.net).gradients(encode(np.repeat(probe, 7, axis=0), np.arange(7))) / 2.0
+    encoded = encode(np.repeat(probe, 7, axis=0), np.arange(7))
+    g = Weights.of(learner.net).gradients(encoded) / 2.0
     expected = np.sqrt(np.einsum("kp,pq,kq->k", g, np.linalg.inv(z), g))
-    assert learner.estimate(probe)[1][0] == pytest.approx(expected, rel=1e-9)
+    assert learner.estimate_by_net(encoded)[1] == pytest.approx(expected, rel=1e-9)
 
 
 def test_diagonal_precision_keeps_the_diagonal_of_the_full_one() -> None:

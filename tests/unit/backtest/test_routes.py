@@ -9,11 +9,12 @@ from scipy.stats import norm
 
 from agents.messages import ROUTES
 from agents.routing import CONTEXT_NAMES
-from backtest.bench_routes import bench_routes, plot_regret
+from backtest.bench_routes import bench_costs, bench_routes, plot_learning
 from backtest.simulator.market import SimulatedMarket, simulate
 from backtest.simulator.routes import (
     HIT_WINDOW,
     HORIZON,
+    MEMBERS,
     RouteMarket,
     clipped_moments,
     expected_rewards,
@@ -21,7 +22,10 @@ from backtest.simulator.routes import (
     route_market,
 )
 from config.errors import ConfigError
+from config.settings import SupervisorSettings
 from config.simulator import SimulatorSettings
+
+COSTS = 0.01 * MEMBERS.sum(axis=1)  # a junior's price and nothing else
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,7 @@ def simulated() -> SimulatedMarket:
 
 @pytest.fixture(scope="module")
 def market(simulated: SimulatedMarket) -> RouteMarket:
-    return route_market(simulated, junior_price=0.01)
+    return route_market(simulated, COSTS)
 
 
 @pytest.mark.parametrize(("mean", "deviation"), [(0.0, 0.3), (0.7, 0.4), (-1.5, 0.2), (0.2, 3.0)])
@@ -55,13 +59,14 @@ def test_expected_reward_equals_brute_monte_carlo(market: RouteMarket) -> None:
 
 def test_a_price_on_juniors_is_paid_for_each_one_asked() -> None:
     sizes, errors = np.array([[0.5, 0.2, 0.9]]), np.array([[0.2, 0.3, 0.4]])
-    cut = expected_rewards(sizes, errors, 0.0) - expected_rewards(sizes, errors, 0.25)
+    free = expected_rewards(sizes, errors, np.zeros(7))
+    cut = free - expected_rewards(sizes, errors, 25 * COSTS)
     assert cut[0] == pytest.approx([0.25 * len(route) for route in ROUTES])
 
 
 def test_a_junior_without_error_is_worth_asking_and_one_without_evidence_is_not() -> None:
     sizes, errors = np.array([[0.8, 0.0, 0.0]]), np.array([[0.05, 1.0, 1.0]])
-    assert ROUTES[int(expected_rewards(sizes, errors, 0.01).argmax())] == ("news",)
+    assert ROUTES[int(expected_rewards(sizes, errors, COSTS).argmax())] == ("news",)
 
 
 def test_contexts_hold_sixteen_numbers_between_zero_and_one(market: RouteMarket) -> None:
@@ -72,7 +77,7 @@ def test_contexts_hold_sixteen_numbers_between_zero_and_one(market: RouteMarket)
 
 
 def test_contexts_know_nothing_of_later_sessions(market: RouteMarket) -> None:
-    longer = route_market(simulate(SimulatorSettings(sessions=460), seed=0), junior_price=0.01)
+    longer = route_market(simulate(SimulatorSettings(sessions=460), seed=0), COSTS)
     n = len(market.contexts)
     assert np.array_equal(longer.contexts[:n], market.contexts[:n])
     assert np.array_equal(longer.evidence[:n], market.evidence[:n])
@@ -80,7 +85,7 @@ def test_contexts_know_nothing_of_later_sessions(market: RouteMarket) -> None:
 
 def test_the_evidence_points_the_way_that_the_tape_goes() -> None:
     truth = simulate(SimulatorSettings(sessions=2_000, instruments=24), seed=1)
-    evidence = route_market(truth, junior_price=0.01).evidence
+    evidence = route_market(truth, COSTS).evidence
     price = truth.log_price - truth.log_price.mean(axis=1, keepdims=True)
     first = HORIZON + HIT_WINDOW
     ahead = (price[first + HORIZON :] - price[first:-HORIZON]).ravel()
@@ -116,5 +121,17 @@ def test_bench_gives_a_row_a_router_and_a_plot(tmp_path) -> None:
     assert rows[2].regret_share == pytest.approx(1.0, abs=0.2)
     assert rows[0].regret[-1] == pytest.approx(rows[0].regret_share)
     assert msgspec.json.decode(msgspec.json.encode(rows))[3]["learner"] == "always-all"
-    plot_regret(rows, tmp_path / "regret.html")
-    assert "always-all, seed 1" in (tmp_path / "regret.html").read_text(encoding="utf-8")
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    plot_learning(rows, first)
+    plot_learning(rows, second)
+    assert first.read_bytes().startswith(b"\x89PNG")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_route_costs_its_juniors_their_tokens_and_the_slowest_one() -> None:
+    only = SupervisorSettings(junior_price=0.0, token_price=0.0, second_price=1.0)
+    assert bench_costs(only) == pytest.approx([1.2, 0.9, 1.0, 1.2, 1.2, 1.0, 1.2])
+    tokens = SupervisorSettings(junior_price=0.0, token_price=1.0, second_price=0.0)
+    assert bench_costs(tokens)[6] == pytest.approx(1.25)
+    everything = bench_costs(SupervisorSettings())
+    assert everything[6] == pytest.approx(0.03 + 0.002 * 1.25 + 0.001 * 1.2)

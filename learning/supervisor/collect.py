@@ -1,0 +1,202 @@
+"""
+Run all seven routes of every case, on the desk's own cases.
+
+A `RouteCollector` stands where the hierarchy would: it asks all three juniors once, trades on
+what the strategist makes of all of them, and asks the strategist again for each smaller subset.
+When a case's outcome closes, what the instrument did is known, and with it the reward of every
+route, costs included: the outcome book's own outcome, with that route's arm and conviction in
+place of the one that traded. No route's reward is estimated.
+
+What is collected is full-information feedback, which no live supervisor has: it knows the reward
+of the one route that it took. It learns nothing itself. A run that was interrupted starts again;
+model-backed minds then answer from their recorded completions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from agents.features import routing_context
+from agents.hierarchy import Hierarchy
+from agents.messages import (
+    HORIZON_SESSIONS,
+    JUNIORS,
+    ROUTES,
+    Abstention,
+    Case,
+    Decision,
+    Opinion,
+    TrackRecord,
+)
+from agents.protocols import Lesson, Panel
+from agents.supervisor.baselines import AlwaysAll
+from agents.supervisor.reward import route_reward, route_use
+from backtest.engine import run_book
+from backtest.feed import make_feed
+from backtest.market import MarketData, window
+from backtest.run import warmup_sessions
+from config.errors import DataError
+from config.settings import Settings, SupervisorSettings
+from learning.supervisor.table import RouteRow
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One instrument of one case on its way: what each route's strategist and juniors said."""
+
+    ts: int
+    context: tuple[float, ...]
+    convictions: tuple[float, ...]
+    answers: tuple[Opinion | Abstention, ...]
+
+
+class RouteCollector:
+    """A mind that runs every route and keeps what each came to, in `rows`."""
+
+    needs_features = True
+
+    def __init__(self, hierarchy: Hierarchy, settings: SupervisorSettings) -> None:
+        self.name = hierarchy.name
+        self.rows: list[RouteRow] = []
+        self._hierarchy = hierarchy
+        self._settings = settings
+        self._everyone = AlwaysAll()
+        self._asked: dict[tuple[str, str], _Asked] = {}
+
+    def track(self) -> tuple[TrackRecord, ...]:
+        """Return each junior's record; every junior is asked about everything."""
+        return self._hierarchy.track()
+
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+        """Return the decision of the route that asks everyone, and remember all seven."""
+        symbols = [state.symbol for state in case.instruments]
+        routes = self._everyone.select(routing_context(case), symbols)
+        decision = self._hierarchy.decide_on(
+            case, panel, routes, latency_ns=latency_ns, expiry_ns=expiry_ns
+        )
+        by_arm = []
+        for names in ROUTES:
+            heard = [o for o in decision.opinions if o.junior in names]
+            proposals = (
+                decision.proposals
+                if len(names) == len(JUNIORS)
+                else self._hierarchy.strategist.propose(case, heard)
+            )
+            by_arm.append({p.symbol: p.conviction for p in proposals})
+        answers: dict[str, list[Opinion | Abstention]] = {symbol: [] for symbol in symbols}
+        for opinion in decision.opinions:
+            answers[opinion.symbol].append(opinion)
+        for abstention in decision.abstentions:
+            answers[abstention.symbol].append(abstention)
+        for route in routes:
+            self._asked[decision.decision_id, route.symbol] = _Asked(
+                ts=case.ts_init,
+                context=route.context,
+                convictions=tuple(said.get(route.symbol, 0.0) for said in by_arm),
+                answers=tuple(answers[route.symbol]),
+            )
+        return decision
+
+    def observe(self, lessons: Sequence[Lesson]) -> None:
+        """Count closed outcomes into the juniors' records."""
+        self._hierarchy.observe(lessons)
+
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        """Keep the seven routes of every closed outcome."""
+        for lesson in lessons:
+            outcome = lesson.outcome
+            asked = self._asked.pop((outcome.decision_id, outcome.symbol))
+            for arm, names in enumerate(ROUTES):
+                conviction = asked.convictions[arm]
+                routed = msgspec.structs.replace(outcome, arm=arm, conviction=conviction)
+                tokens, seconds = route_use(a for a in asked.answers if a.junior in names)
+                self.rows.append(
+                    RouteRow(
+                        decision_id=outcome.decision_id,
+                        symbol=outcome.symbol,
+                        ts=asked.ts,
+                        ts_closed=outcome.ts_event,
+                        context=asked.context,
+                        arm=arm,
+                        reward=route_reward(routed, tokens, seconds, self._settings),
+                        conviction=conviction,
+                        tokens=tokens,
+                        seconds=seconds,
+                        propensity=1.0 / len(ROUTES),
+                        hit=_hit(asked.answers, names, outcome.instrument_return),
+                    )
+                )
+
+
+def _hit(
+    answers: Sequence[Opinion | Abstention], names: Sequence[str], move: float
+) -> bool | None:
+    """Return whether a lone junior's opinion had the right sign; None without a call."""
+    if len(names) > 1 or move == 0:
+        return None
+    for answer in answers:
+        if answer.junior in names and isinstance(answer, Opinion) and answer.score != 0:
+            return (answer.score > 0) == (move > 0)
+    return None
+
+
+@dataclass(frozen=True)
+class CollectPlan:
+    """The sessions that hold the wanted cases, and the first that decides."""
+
+    market: MarketData
+    decide_from: int
+
+
+def plan_collect(
+    market: MarketData, settings: Settings, num: int, start_ns: int | None
+) -> CollectPlan:
+    """
+    Return the shortest window whose cases give `num` trajectories, whole cases only.
+
+    Raises DataError if the source has too few sessions.
+    """
+    kept, decide_from = window(market, start_ns, warmup_sessions(settings))
+    closes = np.asarray(kept.session_closes, dtype=np.int64)
+    first = int(np.searchsorted(closes, decide_from))
+    horizon, every = HORIZON_SESSIONS[settings.desk.horizon], settings.desk.decide_every_sessions
+    a_session = len(kept.instruments) * len(ROUTES)
+    wanted = math.ceil(num / a_session)
+    found = max(0, (len(closes) - 1 - horizon - first) // every + 1)
+    if found < wanted:
+        raise DataError(
+            f"expected {wanted} deciding sessions with an outcome in {market.name} for {num} "
+            f"trajectories, was {found}: at most --num {found * a_session}"
+        )
+    last = int(closes[first + (wanted - 1) * every + horizon])
+    kept, _ = window(market, decide_from, warmup_sessions(settings), last)
+    return CollectPlan(kept, decide_from)
+
+
+def collect_routes(
+    plan: CollectPlan,
+    settings: Settings,
+    hierarchy: Hierarchy,
+    num: int,
+    on_session: Callable[[int], None] | None = None,
+) -> list[RouteRow]:
+    """Return the seven routes of each case, oldest first: `num` rows, rounded up to a case."""
+    collector = RouteCollector(hierarchy, settings.supervisor)
+    run_book(
+        plan.market,
+        make_feed(plan.market, settings.market, plan.decide_from),
+        settings,
+        collector,
+        name="routes",
+        limits=settings.limits,
+        gated=True,
+        decide_from=plan.decide_from,
+        on_session=on_session,
+    )
+    arms = len(ROUTES)
+    return collector.rows[: math.ceil(num / arms) * arms]

@@ -1,0 +1,175 @@
+"""
+Collected routes as one Parquet file: a row a case, instrument and route.
+
+The file's metadata say what was collected from what, so that a training can say how far its data
+reach. It is written whole or not at all. It knows no desk and no learner.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from agents.messages import ROUTES
+from agents.protocols import FloatArray
+from agents.supervisor.offline import Trajectories
+from agents.supervisor.routing import CONTEXT_SIZE
+from config.errors import DataError
+
+ARMS = len(ROUTES)
+META = b"quarterdeck.routes"
+
+
+class RouteRow(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One route of one instrument of one case, and what it came to.
+
+    `ts` is the case's stamp and `ts_closed` its outcome's; `hit` says, for a route of one junior,
+    whether its opinion had the sign of the instrument's return, None without a call.
+    """
+
+    decision_id: str
+    symbol: str
+    ts: int
+    ts_closed: int
+    context: tuple[float, ...]
+    arm: int
+    reward: float
+    conviction: float
+    tokens: int
+    seconds: float
+    propensity: float
+    hit: bool | None
+
+
+SCHEMA = pa.schema(
+    [
+        ("decision_id", pa.string()),
+        ("symbol", pa.string()),
+        ("ts", pa.int64()),
+        ("ts_closed", pa.int64()),
+        ("context", pa.list_(pa.float64(), CONTEXT_SIZE)),
+        ("arm", pa.int8()),
+        ("reward", pa.float64()),
+        ("conviction", pa.float64()),
+        ("tokens", pa.int64()),
+        ("seconds", pa.float64()),
+        ("propensity", pa.float64()),
+        ("hit", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class RouteTable:
+    """
+    Cases with all seven routes' rewards, oldest first.
+
+    Shapes: contexts (M, 16); rewards, tokens, seconds (M, 7); hits (M, 3), 1 hit, 0 miss, NaN no
+    call; ts, ts_closed (M,). `meta` is what was collected from what.
+    """
+
+    contexts: FloatArray
+    rewards: FloatArray
+    tokens: FloatArray
+    seconds: FloatArray
+    hits: FloatArray
+    ts: NDArray[np.int64]
+    ts_closed: NDArray[np.int64]
+    meta: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    def take(self, which: NDArray[np.bool_]) -> Self:
+        """Return some of the cases; shapes: which (M,)."""
+        return type(self)(
+            self.contexts[which],
+            self.rewards[which],
+            self.tokens[which],
+            self.seconds[which],
+            self.hits[which],
+            self.ts[which],
+            self.ts_closed[which],
+            self.meta,
+        )
+
+    def trajectories(self) -> Trajectories:
+        """Return a trajectory a case and route, each with propensity 1/7."""
+        m = len(self)
+        return Trajectories(
+            contexts=np.repeat(self.contexts, ARMS, axis=0),
+            actions=np.tile(np.arange(ARMS), m),
+            rewards=self.rewards.ravel(),
+            propensities=np.full(m * ARMS, 1.0 / ARMS),
+        )
+
+
+def write_routes(path: Path, rows: Sequence[RouteRow], meta: Mapping[str, Any]) -> None:
+    """Write rows to one file, whole or not at all."""
+    columns = [pa.array([getattr(r, f.name) for r in rows], type=f.type) for f in SCHEMA]
+    schema = SCHEMA.with_metadata({META: msgspec.json.encode(dict(meta))})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        pq.write_table(pa.Table.from_arrays(columns, schema=schema), part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_meta(path: Path) -> dict[str, Any] | None:
+    """Return what a file was collected from, or None where there is no such file."""
+    if not path.exists():
+        return None
+    try:
+        meta: dict[str, Any] = msgspec.json.decode(pq.read_schema(path).metadata[META])
+    except (OSError, pa.ArrowException, KeyError, TypeError, msgspec.DecodeError) as e:
+        raise DataError(f"expected collected routes in {path}, was another file") from e
+    return meta
+
+
+def read_routes(path: Path) -> RouteTable:
+    """
+    Return the cases of a file.
+
+    Raises DataError if it is missing, was not written by `write_routes`, or lacks a route.
+    """
+    meta = read_meta(path)
+    if meta is None:
+        raise DataError(f"expected collected routes at {path}, was no file")
+    table = pq.read_table(path, schema=SCHEMA).to_pydict()
+    keys = list(zip(table["decision_id"], table["symbol"], strict=True))
+    arms = np.array(table["arm"], dtype=np.int64).reshape(-1)
+    if len(arms) == 0 or len(arms) % ARMS or (arms.reshape(-1, ARMS) != np.arange(ARMS)).any():
+        raise DataError(
+            f"expected the {ARMS} routes of every case in {path}, was {len(arms)} rows"
+        )
+    if any(keys[i] != keys[i - i % ARMS] for i in range(len(keys))):
+        raise DataError(f"expected the routes of a case side by side in {path}, was another order")
+
+    def wide(name: str) -> FloatArray:
+        return np.array(table[name], dtype=np.float64).reshape(-1, ARMS)
+
+    found = RouteTable(
+        np.array(table["context"][::ARMS], dtype=np.float64),
+        wide("reward"),
+        wide("tokens"),
+        wide("seconds"),
+        wide("hit")[:, :3],
+        np.array(table["ts"][::ARMS], dtype=np.int64),
+        np.array(table["ts_closed"][::ARMS], dtype=np.int64),
+        meta,
+    )
+    if not (np.isfinite(found.contexts).all() and np.isfinite(found.rewards).all()):
+        raise DataError(f"expected finite contexts and rewards in {path}, was NaN or infinite")
+    return found

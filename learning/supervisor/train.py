@@ -1,0 +1,142 @@
+"""
+Fit a supervisor to collected routes, and say on later cases what that was worth.
+
+The last fifth of the sessions is kept back; cases whose outcome closed inside it are left out of
+the training (López de Prado's purge). What is validated is what is saved: nothing is fitted again
+to the fifth, so that it stays evidence for a backtest, and `learned_until` ends before it.
+
+All seven rewards of a validation case are known, so each router is paid exactly what its choice
+came to. The best route in hindsight is the best of seven noisy rewards: much of it is luck that
+no router could have, so its accuracy is low and its regret large for everyone; the differences
+between routers are what counts. Nothing here learns online. It knows no desk and no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.messages import ROUTES
+from agents.protocols import FloatArray
+from agents.supervisor.lin_ucb import LinUCB
+from agents.supervisor.neural_ucb import NeuralUCB
+from agents.supervisor.offline import train_offline
+from backtest.bench_routes import LIN_UCB_ALPHA
+from backtest.bootstrap import block_length, percentile_interval, resampled
+from config.errors import DataError
+from config.settings import SupervisorSettings
+from learning.supervisor.table import RouteTable
+
+VALIDATION = 5  # the last fifth
+FEWEST_SESSIONS = 20  # that an interval is drawn from
+
+
+@dataclass(frozen=True)
+class Trained:
+    """
+    A learner with the stamp of the newest outcome it saw, and what it was worth afterwards.
+
+    `hits` (M, 3) are the juniors' calls in the training cases, for the track records; `paid` is
+    what each router got per case of the validation, by session, (S,) over `sessions`.
+    """
+
+    learner: NeuralUCB
+    learned_until: int
+    hits: FloatArray
+    report: dict[str, Any]
+    sessions: NDArray[np.int64]
+    paid: dict[str, FloatArray]
+
+
+def train_supervisor(
+    table: RouteTable,
+    settings: SupervisorSettings,
+    seed: int,
+    *,
+    epochs: int,
+    batch: int,
+    lr: float,
+    progress: Callable[[int, float], None] | None = None,
+) -> Trained:
+    """
+    Return a learner fitted to the first four fifths of the sessions, validated on the last.
+
+    Raises DataError where either part would be empty.
+    """
+    first, second = _split(table)
+    trajectories = first.trajectories()
+    learner = train_offline(trajectories, settings, seed, epochs, batch, lr, progress)
+    line = LinUCB(LIN_UCB_ALPHA)
+    for context, action, reward in zip(
+        trajectories.contexts, trajectories.actions.tolist(), trajectories.rewards, strict=True
+    ):
+        line.update(context, action, float(reward))
+
+    names = ["case"] * len(second)
+    fixed = int(first.rewards.mean(axis=0).argmax())
+    chosen: dict[str, NDArray[np.int64]] = {
+        "NeuralUCB": np.array([r.arm for r in learner.select(second.contexts, names)]),
+        "LinUCB": np.array([r.arm for r in line.select(second.contexts, names)]),
+        f"always {'+'.join(ROUTES[fixed])}, best in training": np.full(len(second), fixed),
+        "always-all": np.full(len(second), len(ROUTES) - 1),
+    }
+    rows = np.arange(len(second))
+    got = {name: second.rewards[rows, arms] for name, arms in chosen.items()}
+    best = second.rewards.max(axis=1)
+    right = {name: float((paid == best).mean()) for name, paid in got.items()}
+    got["random"] = second.rewards.mean(axis=1)  # its expectation
+    right["random"] = float((second.rewards == best[:, None]).mean())
+    sessions, at = np.unique(second.ts, return_inverse=True)
+    by_session = {name: np.bincount(at, paid) / np.bincount(at) for name, paid in got.items()}
+    everyone, luck = by_session["always-all"], float((best - got["random"]).mean())
+    routers = {
+        name: {
+            "mean_reward": float(paid.mean()),
+            "accuracy_in_hindsight": right[name],
+            "regret_in_hindsight": float((best - paid).mean()),
+            "regret_share": float((best - paid).mean()) / luck if luck else None,
+            "against_always_all": float((by_session[name] - everyone).mean()),
+            "against_always_all_interval": _interval(by_session[name] - everyone, seed),
+        }
+        for name, paid in got.items()
+    }
+    report = {
+        "trained_on": {"cases": len(first), "trajectories": len(trajectories.rewards)},
+        "validated_on": {"cases": len(second), "sessions": len(sessions)},
+        "trust_in_net": learner.trust.net,
+        "mean_reward_of_each_route": {
+            "+".join(names_): float(second.rewards[:, arm].mean())
+            for arm, names_ in enumerate(ROUTES)
+        },
+        "routers": routers,
+    }
+    until = int(first.ts_closed.max())
+    return Trained(learner, until, first.hits, report, sessions, by_session)
+
+
+def _split(table: RouteTable) -> tuple[RouteTable, RouteTable]:
+    sessions = np.unique(table.ts)
+    begin = sessions[len(sessions) - len(sessions) // VALIDATION :]
+    if len(begin) == 0 or not (table.ts_closed < begin[0]).any():
+        raise DataError(
+            f"expected collected routes of more sessions, so that a fifth of them can validate "
+            f"the rest, was {len(sessions)}"
+        )
+    return table.take(table.ts_closed < begin[0]), table.take(table.ts >= begin[0])
+
+
+def _interval(difference: FloatArray, seed: int) -> tuple[float, float] | None:
+    """Return the 95% block-bootstrap interval of a mean over sessions; None for too few."""
+    if len(difference) < FEWEST_SESSIONS or not difference.any():
+        return None
+    means = resampled(
+        len(difference),
+        lambda at: difference[at].mean(axis=1),
+        mean_block=block_length(difference),
+        seed=seed,
+    )
+    return percentile_interval(means)
