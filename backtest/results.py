@@ -74,3 +74,4 @@ class RunResult:
     outcomes: tuple[Outcome, ...]
     manifest: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
+    calls: dict[str, Any] = field(default_factory=dict)  # of language models, by role

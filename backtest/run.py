@@ -16,25 +16,47 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
 
 from agents.baselines import BASELINES
-from agents.messages import Decision, FillRecord, OrderRecord, Outcome, Verdict
+from agents.messages import JUNIORS, Decision, FillRecord, OrderRecord, Outcome, Verdict
 from agents.protocols import ExperienceWriter, LearningMind, Mind
 from backtest.cash import YEAR_NS
-from backtest.engine import BookRun, run_book
-from backtest.feed import make_feed
+from backtest.desk_result import BookRun
+from backtest.engine import run_book
+from backtest.feed import Feed, make_feed
 from backtest.market import MarketData, window
 from backtest.results import FloatArray, IntArray, RunResult
 from backtest.sessions import stamp_text
-from config.settings import UNLIMITED, Settings
+from config.settings import UNLIMITED, LimitSettings, Settings
 
 PACKAGES = ("strategies", "agents", "learning", "backtest", "live", "config", "ops")
 LIBRARIES = ("nautilus_trader", "numpy", "pandas", "torch", "skfolio", "scikit-learn", "scipy")
 BASELINE_LIMITS = "baselines run twice: under the hierarchy's gate, and with gross alone limited"
+
+
+class RunBook(Protocol):
+    """How a book is run: `backtest.engine.run_book` says what of."""
+
+    def __call__(
+        self,
+        market: MarketData,
+        feed: Feed,
+        settings: Settings,
+        mind: Mind,
+        *,
+        name: str,
+        limits: LimitSettings,
+        gated: bool,
+        decide_from: int,
+        writer: ExperienceWriter | None = None,
+        on_session: Callable[[int], None] | None = None,
+    ) -> BookRun:
+        """Run one mind over a market and return its book."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,21 +87,21 @@ def plan_run(
     mind: LearningMind,
     start_state: str,
     start_ns: int | None,
+    *,
+    mode: Literal["backtest", "paper"] = "backtest",
 ) -> RunPlan:
     """
     Return the plan of a run that decides from `start_ns` on.
 
-    `start_state` names the state that `mind` was built on. The identity does not depend on
-    where the data lie: they count by their content.
+    `start_state` names the state that `mind` was built on, `mode` who runs the book. The
+    identity does not depend on where the data lie: they count by their content.
     """
     kept, decide_from = window(market, start_ns, warmup_sessions(settings))
-    placeless = msgspec.structs.replace(
-        settings, data=msgspec.structs.replace(settings.data, source="")
-    )
     identity = {
+        "mode": mode,
         "data_digest": kept.digest,
         "decide_from": decide_from,
-        "config_digest": placeless.digest,
+        "config_digest": _placeless(settings).digest,
         "minds": {"kind": mind.name, **mind.models},
         "start_state_digest": mind.digest,
         "code": code_version(),
@@ -109,16 +131,20 @@ def run_backtest(
     *,
     writer: ExperienceWriter | None = None,
     on_session: Callable[[str, int], None] | None = None,
+    run_own: RunBook = run_book,
 ) -> RunResult:
     """
     Run a plan. `on_session` is told the book's name and each session's stamp.
 
+    `run_own` runs the plan's own book; the baselines are backtests whoever does.
     Raises RunIncomplete when a book did not get to the end of the data.
     """
     settings, market = plan.settings, plan.market
     feed = make_feed(market, settings.market, plan.decide_from)
 
-    def run(mind: Mind, name: str, gated: bool, writer: ExperienceWriter | None) -> BookRun:
+    def run(
+        run_book: RunBook, mind: Mind, name: str, gated: bool, writer: ExperienceWriter | None
+    ) -> BookRun:
         return run_book(
             market,
             feed,
@@ -132,9 +158,11 @@ def run_backtest(
             on_session=None if on_session is None else lambda ts: on_session(name, ts),
         )
 
-    own = run(plan.mind, "hierarchy", True, writer)
+    own = run(run_own, plan.mind, "hierarchy", True, writer)
     baselines = [
-        run(make(), make().name, gated, None).book for make in BASELINES for gated in (False, True)
+        run(run_book, make(), make().name, gated, None).book
+        for make in BASELINES
+        for gated in (False, True)
     ]
     return RunResult(
         run_id=plan.run_id,
@@ -155,6 +183,21 @@ def run_backtest(
     )
 
 
+def _placeless(settings: Settings) -> Settings:
+    """Return settings without what changes no result: where data, servers and answers lie."""
+    minds = settings.minds
+    return msgspec.structs.replace(
+        settings,
+        data=msgspec.structs.replace(settings.data, source=""),
+        minds=msgspec.structs.replace(
+            minds,
+            completions="replay-or-live",
+            vllm=msgspec.structs.replace(minds.vllm, base_url=""),
+            embedded=msgspec.structs.replace(minds.embedded, path="", adapters={}),
+        ),
+    )
+
+
 def warmup_sessions(settings: Settings) -> int:
     """Return how many sessions before the first decision the features are given."""
     return settings.desk.panel_sessions + 1
@@ -172,11 +215,12 @@ def risk_free_returns(market: MarketData, ts: IntArray) -> FloatArray:
 
 @cache
 def code_version() -> str:
-    """Return the hash of Quarterdeck's own source files."""
+    """Return the hash of Quarterdeck's own source files and prompts."""
     root = Path(__file__).resolve().parents[1]
     h = hashlib.sha256()
     for package in PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
+        paths = [p for kind in ("*.py", "*.md") for p in (root / package).rglob(kind)]
+        for path in sorted(paths):
             h.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return h.hexdigest()[:24]
 
@@ -192,7 +236,7 @@ def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
         )
     notes += market.notes
     notes.append("allocator: baseline, untrained (hierarchical risk parity, Black-Litterman)")
-    notes.append(f"minds: {plan.mind.name}, rule-backed; no trained model was used")
+    notes.append(_minds_note(plan.mind))
     if not any(m.series == "risk_free" for m in market.macro):
         notes.append("no risk-free rate in the data: idle cash earns nothing, excess is over zero")
     notes.append(
@@ -203,6 +247,8 @@ def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
     own_costs = _own_costs(market.instruments)
     if own_costs:
         notes.append(f"own costs (bps per fill): {own_costs}")
+    if own.missed_decisions:
+        notes.append(f"{own.missed_decisions} decisions were missed: the mind failed")
     if own.dropped_decisions:
         notes.append(f"{own.dropped_decisions} decisions arrived after their expiry")
     if own.unpriced_routes:
@@ -211,6 +257,21 @@ def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
         notes.append(f"{own.open_routes} routes were open at the end and have no outcome")
     notes.append(BASELINE_LIMITS)
     return tuple(notes)
+
+
+def _minds_note(mind: LearningMind) -> str:
+    untrained = sorted(
+        role
+        for role, model in mind.models.items()
+        if role in ("strategist", *JUNIORS) and "rules/" not in model and "+" not in model
+    )
+    if untrained:
+        return (
+            f"minds: {mind.name}; UNTRAINED language models ({', '.join(untrained)}): no adapter, "
+            "so their opinions bind to the schema and mean nothing yet"
+        )
+    spoken = any("+" in model for model in mind.models.values())
+    return f"minds: {mind.name}, " + ("trained" if spoken else "rule-backed; no trained model")
 
 
 def _own_costs(instruments: Sequence[Any]) -> str:

@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from nautilus_trader.common.component import Clock
+from nautilus_trader.common.generators import ClientOrderIdGenerator
 from nautilus_trader.config import StrategyConfig
 from nautilus_trader.model.data import Bar, BarType, DataType, QuoteTick
 from nautilus_trader.model.enums import OrderSide
@@ -45,9 +47,10 @@ from agents.messages import (
     OrderRecord,
     Portfolio,
     Reward,
+    SessionReturns,
 )
-from agents.protocols import Lesson, Mind
-from agents.supervisor.reward import route_reward
+from agents.protocols import Lesson, Mind, Panel
+from agents.supervisor.reward import route_reward, route_use
 from config.settings import Settings
 from strategies.data import Action, Fundamentals, Macro, News, to_fundamentals, to_macro, to_news
 from strategies.ledger import Ledger
@@ -56,8 +59,10 @@ from strategies.outcomes import OutcomeBook
 from strategies.ports import Port
 from strategies.recorder import SESSION_TOPIC, TOPIC
 from strategies.risk import Gate, Holding, Judgement
+from strategies.timekeeper import EngineTime, Timekeeper
 
 type FloatArray = NDArray[np.float64]
+type MakePort = Callable[[Timekeeper, Callable[[Decision], None]], Port]
 
 CLIENT = ClientId("QUARTERDECK")  # the data client of news, reports, macro values and actions
 REPORTS_PER_SYMBOL = 8
@@ -103,7 +108,8 @@ class Desk(Strategy):
     One book: a universe, a mind, a gate, and the state between them.
 
     `decide_from` is the first stamp at which a case may be made; before it, sessions only warm
-    the features up. `make_port` is given the clock and the callback for decisions.
+    the features up. `make_time` is given the desk's Nautilus clock, `make_port` the time and the
+    callback for decisions.
     """
 
     def __init__(
@@ -113,9 +119,10 @@ class Desk(Strategy):
         mind: Mind,
         gate: Gate,
         features: FeatureEngine,
-        make_port: Callable[[Any, Callable[[Decision], None]], Port],
+        make_port: MakePort,
         *,
         decide_from: int,
+        make_time: Callable[[Clock], Timekeeper] = EngineTime,
     ) -> None:
         super().__init__(DeskConfig(strategy_id="DESK-000"))
         self.universe = universe
@@ -131,6 +138,7 @@ class Desk(Strategy):
         spread = settings.market.spread_bps / 2e4
         self.outcomes = OutcomeBook(universe.instruments, universe.cost_frac + spread)
         self._make_port = make_port
+        self._make_time = make_time
         self._decide_from = decide_from
         self._index = {instrument_id: i for i, instrument_id in enumerate(universe.ids)}
         self._symbol_index = {x.symbol: i for i, x in enumerate(universe.instruments)}
@@ -160,10 +168,12 @@ class Desk(Strategy):
             self.subscribe_quote_ticks(instrument_id)
         for kind in (Action, News, Fundamentals, Macro):
             self.subscribe_data(DataType(kind), client_id=CLIENT)
-        self.port = self._make_port(self.clock, self.on_decision)
+        self.time = self._make_time(self.clock)
+        self._order_ids = ClientOrderIdGenerator(self.trader_id, self.id, self.time.clock)
+        self.port = self._make_port(self.time, self.on_decision)
         for ts in self.universe.session_closes:
-            if ts > self.clock.timestamp_ns():
-                self.clock.set_time_alert_ns(f"close-{ts}", ts, self.on_session_close)
+            if ts > self.time.now_ns():
+                self.time.alert(f"close-{ts}", ts, self.on_session_close)
 
     # --- market data -------------------------------------------------------------------------
 
@@ -199,7 +209,7 @@ class Desk(Strategy):
         ts = quote.ts_init
         if self._dispatch_at != ts and self._basket.wants(self._index[quote.instrument_id], ts):
             self._dispatch_at = ts
-            self.clock.set_time_alert_ns(f"dispatch-{ts}", ts, self.on_dispatch)
+            self.time.alert(f"dispatch-{ts}", ts, self.on_dispatch)
 
     def on_data(self, data: Any) -> None:
         """Take in corporate actions, news, reports and macro values."""
@@ -223,9 +233,8 @@ class Desk(Strategy):
 
     # --- the session's end -------------------------------------------------------------------
 
-    def on_session_close(self, event: Any) -> None:
+    def on_session_close(self, ts: int) -> None:
         """Mark the book, close outcomes, learn, look for drift and decide when it is due."""
-        ts = event.ts_event
         opened, high, low, close, volume = self._take_session()
         quoted = np.array([opened, high, low, close]) / self._factor
         prices = np.rint(quoted * self._scale) / self._scale  # as printed, to the last bit
@@ -237,6 +246,7 @@ class Desk(Strategy):
         self._update_rates(ledger.mark)
         equity = self._equity()
         panel = self.features.panel()
+        self._publish_returns(ts, panel)
         self.gate.close_session(close, panel.returns, equity)
         self._learn(ts, opened, close)
         self.msgbus.publish(SESSION_TOPIC, ts)
@@ -248,6 +258,13 @@ class Desk(Strategy):
             if self._sessions_since_decision >= self.settings.desk.decide_every_sessions:
                 self._sessions_since_decision = 0
                 self._send_case(ts, held, equity)
+
+    def _publish_returns(self, ts: int, panel: Panel) -> None:
+        """Publish the panel's newest row; no row changes later, and a case is given these."""
+        if self.mind.needs_features and len(panel.returns):
+            newest = panel.returns[-1].tolist()
+            returns = tuple(None if r != r else r for r in newest)
+            self._publish(SessionReturns(ts_event=ts, symbols=panel.symbols, returns=returns))
 
     def _take_session(self) -> FloatArray:
         """Return open, high, low, close, volume (5, N) of the session, NaN where no bar came."""
@@ -261,8 +278,8 @@ class Desk(Strategy):
         self._dividends = np.zeros_like(self._dividends)
         lessons = []
         for item in closed:
-            tokens = sum(opinion.tokens for opinion in item.opinions)
-            reward = route_reward(item.outcome, tokens, self.settings.supervisor)
+            tokens, seconds = route_use((*item.opinions, *item.abstentions))
+            reward = route_reward(item.outcome, tokens, seconds, self.settings.supervisor)
             lessons.append(Lesson(item.route, item.opinions, item.outcome, reward))
             self._publish(item.outcome)
             self._publish(
@@ -336,7 +353,7 @@ class Desk(Strategy):
 
     def on_decision(self, decision: Decision) -> None:
         """Record a delivered decision and let its targets, as the gate allows, wait for prices."""
-        now = self.clock.timestamp_ns()
+        now = self.time.now_ns()
         if now > decision.expires:
             self.dropped_decisions += 1
             return
@@ -354,9 +371,8 @@ class Desk(Strategy):
         self._publish(self.gate.verdict(decision.decision_id, now, "delivery", judged))
         self._basket.decide(allowed, now, decision)
 
-    def on_dispatch(self, event: Any) -> None:
+    def on_dispatch(self, ts: int) -> None:
         """Judge what is pending at the prices of this stamp, and send the orders."""
-        ts = event.ts_event
         price = self.ledger.mark.copy()
         fresh = np.zeros(len(price), dtype=bool)
         for i, instrument_id in enumerate(self.universe.ids):
@@ -389,6 +405,7 @@ class Desk(Strategy):
             instrument.id,
             OrderSide.BUY if quantity > 0 else OrderSide.SELL,
             instrument.make_qty(abs(quantity)),
+            client_order_id=self._order_ids.generate(),
         )
         order_id = order.client_order_id.value
         self._orders[order_id] = (pending.decision_id, 0)

@@ -9,6 +9,7 @@ counted in `unpriced`. A route that led to no conviction earns nothing and pays 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from agents.messages import (
     HORIZON_SESSIONS,
+    Abstention,
     Decision,
     Horizon,
     Instrument,
@@ -34,6 +36,7 @@ class Closed:
 
     route: Route
     opinions: tuple[Opinion, ...]
+    abstentions: tuple[Abstention, ...]
     outcome: Outcome
 
 
@@ -109,9 +112,12 @@ class OutcomeBook:
             without[i] = proposal.conviction_without
         wealth = 1.0 + np.sign(conviction) * (path - 1.0)
         drawdown = (1.0 - wealth / np.maximum.accumulate(wealth)).max(axis=0)
-        opinions: dict[str, list[Opinion]] = {}
+        opinions: defaultdict[str, list[Opinion]] = defaultdict(list)
         for opinion in decision.opinions:
-            opinions.setdefault(opinion.symbol, []).append(opinion)
+            opinions[opinion.symbol].append(opinion)
+        abstentions: defaultdict[str, list[Abstention]] = defaultdict(list)
+        for abstention in decision.abstentions:
+            abstentions[abstention.symbol].append(abstention)
         closed = []
         for route in decision.routes:
             i = self._index[route.symbol]
@@ -135,5 +141,6 @@ class OutcomeBook:
                 group_return=float(group[i]),
                 leave_one_out={j: (c - w) * r for j, w in without.get(i, {}).items()},
             )
-            closed.append(Closed(route, tuple(opinions.get(route.symbol, ())), outcome))
+            answers = tuple(opinions[route.symbol]), tuple(abstentions[route.symbol])
+            closed.append(Closed(route, *answers, outcome))
         return closed

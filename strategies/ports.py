@@ -2,18 +2,30 @@
 How a case leaves the desk and a decision returns.
 
 The simulated port lets the mind answer at once and delivers by a time alert at the decision's
-own stamp, so that no fill sees an answer before it could have existed.
+own stamp, so that no fill sees an answer before it could have existed. The asynchronous port
+asks the mind on another thread and leaves the event loop free. Neither knows what a mind is.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import math
+import sys
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Protocol
-
-from nautilus_trader.common.component import Clock
 
 from agents.messages import Case, Decision
 from agents.protocols import Lesson, Mind, Panel
+from config.errors import ConfigError, Halt, Retryable
+from strategies.timekeeper import Timekeeper
+
+SWITCH_SECONDS = 0.0005  # a thread that computes gives the interpreter up this often
+
+log = logging.getLogger(__name__)
 
 
 class Port(Protocol):
@@ -29,19 +41,19 @@ class Port(Protocol):
 
 
 class SimulatedPort:
-    """Answers within the simulation's clock, `latency_ns` after the case's stamp."""
+    """Answers within the simulation's time, `latency_ns` after the case's stamp."""
 
     def __init__(
         self,
         mind: Mind,
-        clock: Clock,
+        time: Timekeeper,
         deliver: Callable[[Decision], None],
         *,
         latency_ns: int,
         expiry_ns: int,
     ) -> None:
         self._mind = mind
-        self._clock = clock
+        self._time = time
         self._deliver = deliver
         self._latency_ns = latency_ns
         self._expiry_ns = expiry_ns
@@ -51,7 +63,7 @@ class SimulatedPort:
         decision = self._mind.decide(
             case, panel, latency_ns=self._latency_ns, expiry_ns=self._expiry_ns
         )
-        self._clock.set_time_alert_ns(
+        self._time.alert(
             f"deliver-{decision.decision_id}",
             decision.ts_init,
             lambda _: self._deliver(decision),
@@ -60,3 +72,183 @@ class SimulatedPort:
     def learn(self, lessons: Sequence[Lesson]) -> None:
         """Learn now."""
         self._mind.learn(lessons)
+
+
+@dataclass(eq=False)
+class _Job:
+    """One thing that the mind is to do: a decision, named by its id, or lessons."""
+
+    name: str
+    run: Callable[[], Decision | None]
+    decides: bool
+    overdue: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+
+class AsyncPort:
+    """
+    Asks the mind on a worker thread, so that the event loop is free while it thinks.
+
+    `decide` and `learn` run on one thread, in the order in which they were asked for: the mind
+    has state. Its answers come back as callbacks of `loop`. A decision is matched with its case
+    by id; one that comes `deadline_seconds` after its case was sent (`math.inf`: never), or after
+    a newer one was delivered, is dropped and counted. A failing mind costs its decision and is
+    counted; an error that no later decision can mend, and any error of `deliver`, goes to
+    `on_failure`, which must stop the desk from opening positions.
+
+    The interpreter's switch interval is shortened while the port is open: a mind that computes
+    in Python may hold the loop for one interval at a time. A call into C that keeps the
+    interpreter's lock for longer cannot be cut short from here.
+
+    All methods are for the loop's thread. `late`, `failed` and `superseded` count what was lost.
+    """
+
+    def __init__(
+        self,
+        mind: Mind,
+        loop: asyncio.AbstractEventLoop,
+        deliver: Callable[[Decision], None],
+        *,
+        latency_ns: int,
+        expiry_ns: int,
+        deadline_seconds: float,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.late = self.failed = self.superseded = 0
+        self._mind = mind
+        self._loop = loop
+        self._deliver = deliver
+        self._latency_ns = latency_ns
+        self._expiry_ns = expiry_ns
+        self._deadline_seconds = deadline_seconds
+        self._on_failure = on_failure
+        self._newest = -1  # the stamp of the newest case whose decision was delivered
+        self._lessons = 0
+        self._waiting: dict[str, _Job] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._closed = False
+        self._switch_interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        # A daemon: a mind that hangs must not keep the process from ending.
+        threading.Thread(target=self._work, name="mind", daemon=True).start()
+
+    @property
+    def pending(self) -> int:
+        """How many decisions and lessons are asked for, neither done nor overdue."""
+        return len(self._waiting)
+
+    @property
+    def missed(self) -> int:
+        """How many decisions were not delivered, for whatever reason."""
+        return self.late + self.failed + self.superseded
+
+    def send(self, case: Case, panel: Panel) -> None:
+        """Queue a case and return at once."""
+        self._ask(
+            case.decision_id,
+            lambda: self._mind.decide(
+                case, panel, latency_ns=self._latency_ns, expiry_ns=self._expiry_ns
+            ),
+            decides=True,
+        )
+
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        """Queue lessons before the next case and return at once."""
+        if lessons:
+            self._lessons += 1
+            self._ask(f"lessons {self._lessons}", lambda: self._mind.learn(lessons), decides=False)
+
+    async def drain(self) -> None:
+        """Wait until nothing is pending."""
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """Take no more answers and let the worker end after what it is doing."""
+        if self._closed:
+            return
+        self._closed = True
+        for name in list(self._waiting):
+            self._settle(name)
+        self._queue.put(None)
+        sys.setswitchinterval(self._switch_interval)
+
+    # --- the worker's thread -----------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None and not self._closed:
+            if job.overdue and job.decides:
+                continue
+            answer: Decision | BaseException | None
+            try:
+                answer = job.run()
+            except BaseException as e:  # decided upon by `_finish`, on the loop's thread
+                answer = e
+            try:
+                self._loop.call_soon_threadsafe(self._finish, job, answer)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                return
+
+    # --- the loop's thread -------------------------------------------------------------------
+
+    def _ask(self, name: str, run: Callable[[], Decision | None], *, decides: bool) -> None:
+        if self._closed:
+            raise RuntimeError(f"expected an open port, was closed before {name}")
+        job = _Job(name, run, decides)
+        if self._deadline_seconds != math.inf:
+            job.timer = self._loop.call_later(self._deadline_seconds, self._expire, job)
+        self._waiting[name] = job
+        self._idle.clear()
+        self._queue.put(job)
+
+    def _expire(self, job: _Job) -> None:
+        job.overdue = True
+        self._settle(job.name)
+        if job.decides:
+            self.late += 1
+            log.warning(
+                "decision %s: expected within %g s, was late", job.name, self._deadline_seconds
+            )
+
+    def _finish(self, job: _Job, answer: Decision | BaseException | None) -> None:
+        if self._closed:
+            return
+        if isinstance(answer, BaseException):
+            self._settle(job.name)
+            self._fail(job, answer)
+        elif answer is None:
+            self._settle(job.name)
+        elif answer.decision_id in self._waiting:
+            self._settle(answer.decision_id)
+            self._take(answer)
+        elif not job.overdue:
+            self._settle(job.name)
+            error = Retryable(f"expected a decision that was asked for, was {answer.decision_id}")
+            self._fail(job, error)
+
+    def _take(self, decision: Decision) -> None:
+        if decision.ts_event < self._newest:
+            self.superseded += 1
+            log.warning("decision %s: a newer one was delivered first", decision.decision_id)
+            return
+        self._newest = decision.ts_event
+        try:
+            self._deliver(decision)
+        except Exception as e:
+            self._on_failure(e)
+
+    def _fail(self, job: _Job, error: BaseException) -> None:
+        if not job.overdue:  # else it was counted as late
+            self.failed += 1
+        if isinstance(error, Halt | ConfigError) or not isinstance(error, Exception):
+            self._on_failure(error)
+        else:
+            log.error("decision %s: the mind failed: %r", job.name, error)
+
+    def _settle(self, name: str) -> None:
+        job = self._waiting.pop(name, None)
+        if job is not None and job.timer is not None:
+            job.timer.cancel()
+        if not self._waiting:
+            self._idle.set()

@@ -94,6 +94,7 @@ class Gate:
         self._age = np.zeros(n, dtype=np.int64)
         self._peak = 0.0
         self._orders = 0
+        self._halted = limits.kill_switch
         self.drawdown = 0.0
         self._returns: FloatArray = np.zeros((0, n))
         self._model: RiskModel | None = None
@@ -121,6 +122,10 @@ class Gate:
         self._peak = max(self._peak, equity)
         self.drawdown = max(0.0, 1.0 - equity / self._peak)
         self._returns, self._model = returns, None
+
+    def halt(self) -> None:
+        """Let nothing grow from now on, as the kill switch does."""
+        self._halted = True
 
     def stop(self, i: int) -> None:
         """Remember that instrument `i` was stopped out."""
@@ -200,7 +205,7 @@ class Gate:
         codes = np.where(self._cooldown > 0, LIMIT_CODES["stop_loss"], codes)
         if self.drawdown > self.limits.max_drawdown:
             codes = np.full_like(codes, LIMIT_CODES["drawdown"])
-        if self.limits.kill_switch:
+        if self._halted:
             codes = np.full_like(codes, LIMIT_CODES["kill_switch"])
         return codes.astype(np.int64)
 

@@ -86,6 +86,18 @@ def test_with_the_kill_switch_on_nothing_grows(seed, n):
     assert np.all(np.abs(judged.quantity) <= np.abs(holding.quantity))
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 12))
+def test_after_a_halt_nothing_grows(seed, n):
+    gate = make_gate(seed, n, shortable=True)
+    rng = np.random.default_rng(seed)
+    holding = make_holding(rng, gate, 0.1, True)
+    everything = np.ones(n, bool)
+    gate.halt()
+    judged = gate.judge(rng.normal(0, 0.2, n), holding, everything, ~everything)
+    assert np.all(np.abs(judged.quantity) <= np.abs(holding.quantity))
+
+
 def test_an_order_far_from_the_last_close_is_refused_and_named():
     gate = make_gate(0, 3, shortable=False)
     price = gate._last_close * np.array([1.0, 1.5, 1.0])

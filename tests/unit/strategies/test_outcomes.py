@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from agents.messages import (
+    Abstention,
     Allocation,
     Decision,
     Instrument,
@@ -41,7 +42,9 @@ def decision(*convictions: float) -> Decision:
                 model="m",
             ),
         ),
-        abstentions=(),
+        abstentions=(
+            Abstention(junior="technical", symbol="B", reason="timeout", model="m", tokens=7),
+        ),
         proposals=tuple(
             Proposal(
                 symbol=s,
@@ -84,6 +87,7 @@ def test_a_route_is_entered_at_the_next_opening_and_left_at_its_horizons_close()
     assert a.max_drawdown == pytest.approx(1 - 99 / 102)
     assert a.leave_one_out == {"news": pytest.approx(0.25 * 0.10)}
     assert [o.opinion_id for o in out["A"].opinions] == ["o"]
+    assert [[a.tokens for a in out[s].abstentions] for s in "ABC"] == [[], [7], []]
     assert book.open_routes == 0
 
 
