@@ -38,6 +38,7 @@ from agents.messages import (
     Regime,
     Reward,
     Route,
+    SessionReturns,
     Verdict,
     VerdictLine,
 )
@@ -68,11 +69,16 @@ def sample_run(run_id: str = "sample") -> RunInfo:
 
 
 def sample_records(decisions: int, instruments: int = 4, seed: int = 0) -> Iterator[Record]:
-    """Yield the records of made-up decisions: case, decision, verdict, order, fill, outcomes."""
+    """Yield made-up sessions: returns, case, decision, verdict, order, fill, outcomes."""
     rng = np.random.default_rng(seed)
     for i in range(decisions):
         case = _case(rng, _START + i * DAY_NS, instruments)
         decision = _decision(rng, case)
+        yield SessionReturns(
+            ts_event=case.ts_event,
+            symbols=tuple(state.symbol for state in case.instruments),
+            returns=tuple((rng.standard_normal(instruments) * 0.01).tolist()),
+        )
         yield case
         yield decision
         yield from _aftermath(rng, decision)
@@ -330,6 +336,6 @@ def _patterns(instruments: int) -> list[tuple[str, Batch]]:
     for record in sample_records(_PATTERNS, instruments, seed=2):
         if isinstance(record, Decision):
             patterns.append((record.decision_id, defaultdict(list)))
-        if not isinstance(record, Case):
+        if not isinstance(record, Case | SessionReturns):
             append("bulk", record, patterns[-1][1])
     return patterns

@@ -1,7 +1,7 @@
 """
 The library's tables, as SQLAlchemy Core metadata for SQLite and PostgreSQL alike.
 
-Every row belongs to a run and, but for the run itself and its models, to one decision:
+Every row belongs to a run and, but for runs, their models and their returns, to one decision:
 (run_id, decision_id) leads each primary key, and whatever else makes a row unique follows. A
 primary key is also what makes adding twice add once. A decision is kept whole, as its JSON, in
 `decisions.body`; the rows beside it (routes, opinions, proposals, allocations) hold only what is
@@ -29,8 +29,8 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables, and every one that this code can start from.
-SCHEMA = "0001"
-KNOWN_SCHEMAS = ("0001",)
+SCHEMA = "0002"
+KNOWN_SCHEMAS = ("0001", "0002")
 
 metadata = MetaData(
     naming_convention={
@@ -111,6 +111,14 @@ models = Table(
     _int("window_start", null=True),
     _int("window_end", null=True),
     sqlite_with_rowid=False,
+)
+
+session_returns = Table(
+    "session_returns",
+    metadata,
+    _run(),
+    Column("ts_event", BigInteger, primary_key=True, autoincrement=False),
+    _text("body"),
 )
 
 cases = _of_run(

@@ -24,6 +24,7 @@ from agents.messages import (
     OrderRecord,
     Outcome,
     Reward,
+    SessionReturns,
     Verdict,
 )
 from config.errors import DataError
@@ -34,6 +35,7 @@ type Batch = defaultdict[str, list[Row]]
 _ENCODER = msgspec.json.Encoder()
 _DECISION = msgspec.json.Decoder(Decision)
 _CASE = msgspec.json.Decoder(Case)
+_RETURNS = msgspec.json.Decoder(SessionReturns)
 _SHARES = msgspec.json.Decoder(dict[str, float])
 _ZLIB_LEVEL = 1
 
@@ -60,6 +62,12 @@ class Experience(Message, frozen=True, kw_only=True):
     decision: Decision
     outcomes: tuple[Outcome, ...]
     reward: float
+
+
+def returns_rows(run_id: str, returns: SessionReturns, batch: Batch) -> None:
+    """Append one session's returns."""
+    body = _ENCODER.encode(returns).decode()
+    batch["session_returns"].append((run_id, returns.ts_event, body))
 
 
 def case_rows(run_id: str, case: Case, batch: Batch) -> None:
@@ -241,6 +249,7 @@ def judge_rows(run_id: str, s: JudgeScore, batch: Batch) -> None:
 
 
 _APPEND: dict[type, Callable[[str, Any, Batch], None]] = {
+    SessionReturns: returns_rows,
     Case: case_rows,
     Decision: decision_rows,
     Verdict: verdict_rows,
@@ -272,6 +281,11 @@ def row_count(record: object) -> int:
 def read_decision(body: str | bytes) -> Decision:
     """Return the decision kept as this JSON."""
     return _DECISION.decode(body)
+
+
+def read_returns(body: str | bytes) -> SessionReturns:
+    """Return the session's returns kept as this JSON."""
+    return _RETURNS.decode(body)
 
 
 def unpack_case(body: bytes) -> bytes:

@@ -86,7 +86,7 @@ def content(path: Path) -> dict[str, list[tuple[object, ...]]]:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         return {
-            name: connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3, 4, 5").fetchall()
+            name: sorted(connection.execute(f"SELECT * FROM {name}").fetchall(), key=repr)
             for name in metadata.tables
         }
     finally:

@@ -13,7 +13,15 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from agents.messages import Case, Decision, Outcome, Reward, Verdict, VerdictLine
+from agents.messages import (
+    Case,
+    Decision,
+    Outcome,
+    Reward,
+    SessionReturns,
+    Verdict,
+    VerdictLine,
+)
 from config.errors import ConfigError, DataError
 from learning.experience import writer as writer_module
 from learning.experience.bench import sample_records, sample_run
@@ -272,7 +280,7 @@ def test_judges_scores_are_kept(where):
 
 def test_what_is_no_record_is_refused(where):
     with open_library(where) as library, pytest.raises(DataError, match="expected a record"):
-        write(library, [next(sample_records(1)).macro])
+        write(library, [r.macro for r in sample_records(1) if isinstance(r, Case)])
 
 
 def test_the_migration_makes_exactly_the_models_tables(where):
@@ -308,3 +316,19 @@ def test_completed_runs_on_the_same_data_are_the_trials_of_a_new_one(where):
         assert library.trial_sharpes("", besides="c") == (0.1,)
         assert library.trial_sharpes("", besides="new") == (0.1, 0.2)
         assert library.trial_sharpes("other data", besides="new") == ()
+
+
+def test_a_library_of_the_first_schema_gets_the_table_of_returns_and_keeps_its_rows(tmp_path):
+    from learning.experience.store import writing
+
+    path = tmp_path / "old.db"
+    with open_library(path) as library:
+        write(library, [r for r in sample_records(2) if not isinstance(r, SessionReturns)])
+        before = library.counts("sample")
+        with writing(library.engine).begin() as connection:
+            connection.exec_driver_sql("DROP TABLE session_returns")
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    with open_library(path, create=False) as library:
+        assert library.counts("sample") == before
+        write(library, sample_records(2))
+        assert library.counts("sample") == before | {"session_returns": 2}
