@@ -1,0 +1,167 @@
+"""
+How the system works and how it did: a run's settings and its record in words.
+
+Settings are those that the run was stored with, not today's. What the library does not hold of
+them is said to be missing. It knows no question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agents.explain.cited import Cite, Sentence, line, listed
+from agents.explain.cited import run as cited_run
+from agents.explain.facts import Record, RunFacts
+from agents.explain.question import Topic
+from agents.explain.steps import LIMITS, allocation, of
+from agents.messages import HORIZON_SESSIONS, JUNIORS, ROUTES
+from config.settings import Settings
+
+TOPIC = "Strategy"
+
+
+def strategy(topic: Topic, run: RunFacts, record: Record) -> list[Sentence]:
+    """Return what a run's record says on one topic, in the light of one decision."""
+    return _TOPICS[topic](run, record)
+
+
+def allocator(run: RunFacts, record: Record) -> list[Sentence]:
+    """Return how capital is placed, and how it was in one decision."""
+    sentences = _settings(
+        run,
+        record,
+        lambda s: (
+            "The allocator has two tiers: a top policy shares capital among groups, a bottom "
+            "policy places each group's share with the proposals as views; it looks back "
+            f"{s.allocator.lookback} sessions, takes views at an information coefficient of "
+            f"{s.allocator.information_coefficient:g} and may use "
+            f"{s.allocator.gross:.0%} of equity"
+        ),
+    )
+    latest = [line(TOPIC, f"On {record.day}: {s.text}", s.cites) for s in allocation(record)]
+    return [*sentences, *latest]
+
+
+def limits(run: RunFacts, record: Record) -> list[Sentence]:
+    """Return the gate's limits, and which of them cut the decision."""
+    sentences = _settings(
+        run,
+        record,
+        lambda s: (
+            f"The gate's limits: {s.limits.max_position:.0%} of equity a position, "
+            f"{s.limits.max_group:.0%} a group, {s.limits.max_gross:.0%} gross, "
+            f"{s.limits.max_var:.0%} one-day 99% value at risk, {s.limits.max_correlation:g} "
+            f"correlation exposure, a stop loss at {s.limits.stop_loss:.0%} with "
+            f"{s.limits.stop_cooldown_sessions} sessions of cooldown, a breaker at a drawdown of "
+            f"{s.limits.max_drawdown:.0%}; decisions are cut to {s.limits.headroom:.0%} of a limit"
+        ),
+    )
+    cut = sorted({i.limit for v in record.verdicts for i in v.lines if i.limit})
+    by = listed(f"{LIMITS.get(name, name)} ({name})" for name in cut)
+    text = f"On {record.day} weights were cut by {by}" if cut else f"On {record.day} none cut"
+    return [*sentences, line(TOPIC, text, (of(record),))]
+
+
+def performance(run: RunFacts, record: Record) -> list[Sentence]:
+    """Return what the run earned, as far as its library says."""
+    cites = _both(run, record)
+    text = (
+        f"The run {run.name} ({run.status}) holds {run.decisions} decisions, {run.orders} "
+        f"orders and {run.fills} fills, which cost {run.commission:.2f} in commission"
+    )
+    sentences = [line(TOPIC, text, cites)]
+    if run.first_equity is not None and run.last_equity is not None:
+        text = (
+            f"Equity went from {run.first_equity:.2f} at the first case to "
+            f"{run.last_equity:.2f} at the newest "
+            f"({run.last_equity / run.first_equity - 1.0:+.2%})"
+        )
+        if run.last_drawdown is not None:
+            text += f", then {run.last_drawdown:.2%} below its peak"
+        sentences.append(line(TOPIC, text, cites))
+    if run.sharpe is not None:
+        yearly = run.sharpe * 252**0.5
+        text = f"Its Sharpe ratio was {run.sharpe:+.4f} a session ({yearly:+.2f} a year)"
+        sentences.append(line(TOPIC, text, cites))
+    if run.acted and run.realised is not None:
+        text = (
+            f"Of {run.acted} closed proposals with a conviction {run.hits} gained net of costs "
+            f"({run.hits / run.acted:.0%}), {run.realised:+.3%} on average"
+        )
+        sentences.append(line(TOPIC, text, cites))
+    if run.reward is not None:
+        sentences.append(line(TOPIC, f"The mean reward of a decision was {run.reward:.4f}", cites))
+    return sentences
+
+
+def supervisor(run: RunFacts, record: Record) -> list[Sentence]:
+    """Return how routes are chosen, and which were taken with what reward."""
+    cites = _both(run, record)
+    text = (
+        "The supervisor chooses which juniors to ask about each instrument by the highest upper "
+        f"confidence bound of the reward of the {len(ROUTES)} routes, and learns from each closed "
+        "outcome"
+    )
+    sentences = [line(TOPIC, text, cites)]
+    said = [
+        f"{listed(ROUTES[arm])} {count} times"
+        + (f" (mean reward {run.arm_reward[arm]:+.4f})" if arm in run.arm_reward else "")
+        for arm, count in sorted(run.by_arm.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    if said:
+        sentences.append(line(TOPIC, f"Routes taken: {'; '.join(said)}", cites))
+    return sentences
+
+
+def juniors(run: RunFacts, record: Record) -> list[Sentence]:
+    """Return how often each junior spoke and how often it was right."""
+    cites = _both(run, record)
+    said = [
+        f"{name} spoke {run.spoke.get(name, 0)} times and abstained {run.silent.get(name, 0)}"
+        for name in JUNIORS
+    ]
+    sentences = [line(TOPIC, f"In this run {'; '.join(said)}", cites)]
+    track = () if record.case is None else record.case.track
+    known = [f"{t.junior} {t.hits} of {t.calls}" for t in track if t.calls]
+    text = f"By {record.day} the right sign had been called by {listed(known)}"
+    if not known:
+        text = f"By {record.day} no opinion had closed: there was no track record"
+    return [*sentences, line(TOPIC, text, (of(record),))]
+
+
+def costs(run: RunFacts, record: Record) -> list[Sentence]:
+    """Return what trading costs in the run, and how often it decides."""
+    return _settings(
+        run,
+        record,
+        lambda s: (
+            f"A fill costs {s.market.cost_frac:.2%} of notional unless the instrument has its "
+            f"own cost, with a spread of {s.market.spread_bps:g} basis points; the desk decides "
+            f"every {s.desk.decide_every_sessions} sessions over "
+            f"{HORIZON_SESSIONS[s.desk.horizon]} sessions ({s.desk.horizon}), acts "
+            f"{s.desk.latency_ms:g} ms later and leaves changes below "
+            f"{s.desk.no_trade_band:.0%} of equity alone"
+        ),
+    )
+
+
+_TOPICS: dict[Topic, Callable[[RunFacts, Record], list[Sentence]]] = {
+    "allocator": allocator,
+    "limits": limits,
+    "performance": performance,
+    "juniors": juniors,
+    "supervisor": supervisor,
+    "costs": costs,
+}
+
+
+def _settings(run: RunFacts, record: Record, words: Callable[[Settings], str]) -> list[Sentence]:
+    """Return a sentence on the run's settings, or that this version cannot read them."""
+    if run.settings is None:
+        text = "The library does not hold this run's settings in a form that this version reads"
+        return [line(TOPIC, text, (cited_run(run.run_id),))]
+    return [line(TOPIC, words(run.settings), _both(run, record))]
+
+
+def _both(run: RunFacts, record: Record) -> tuple[Cite, ...]:
+    return (cited_run(run.run_id), of(record))
