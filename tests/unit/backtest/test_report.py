@@ -6,15 +6,20 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
 
+from agents.messages import ROUTES
+from agents.supervisor.reward import route_reward
 from backtest import tallies
 from backtest.charts import charts
 from backtest.report import verdict, write_report
+from backtest.routes import mean_interval, regret_words, route_log
 from backtest.statistics import summarise
 from backtest.table import print_table
+from config.settings import SupervisorSettings
 
 _spec = importlib.util.spec_from_file_location(
     "synthetic_run", Path(__file__).with_name("synthetic_run.py")
@@ -73,7 +78,7 @@ def test_every_plot_has_its_own_element_and_a_sentence_on_how_to_read_it(run, su
     for plot in charts(run):
         assert page.count(f'id="plot-{plot.name}"') == 1
         assert len(plot.caption) > 40
-    assert page.count("<figcaption>") == len(charts(run)) == 7
+    assert page.count("<figcaption>") == len(charts(run)) == 8
 
 
 def test_plot_specifications_hold_no_nan_and_stay_inside_their_script(run, summary, tmp_path):
@@ -195,3 +200,74 @@ def test_decisions_that_mattered_are_sorted_by_effect(run):
     assert min(effects) > 0.0
     assert [c.effect for c in hurt] == sorted(c.effect for c in hurt)
     assert max(c.effect for c in hurt) < 0.0
+
+
+def test_the_routes_section_says_what_each_route_earned_and_cost(run, summary, tmp_path):
+    page = body_of(written(run, summary, tmp_path))
+    section = page[page.index("<h2>Routes</h2>") :]
+    section = section[: section.index("</section>")]
+    for names in ROUTES:
+        assert f">{' + '.join(names)}</th>" in section
+    assert section.count("<tr") == 1 + len(ROUTES) + 1
+    assert "Regret cannot be measured in one run" in section
+    assert "quarterdeck bench supervisor" in section
+
+
+def test_routes_are_paid_as_the_supervisor_was_and_cost_what_they_used(run):
+    first = run.decisions[0]
+    symbol = first.opinions[0].symbol
+    arm = next(r.arm for r in first.routes if r.symbol == symbol)
+    slow = [
+        msgspec.structs.replace(o, tokens=500, latency_ns=2_000_000_000)
+        if o.symbol == symbol
+        else o
+        for o in first.opinions
+    ]
+    spent = replace(
+        run,
+        decisions=(msgspec.structs.replace(first, opinions=tuple(slow)), *run.decisions[1:]),
+    )
+    before, after = route_log(run), route_log(spent)
+    assert len(before.arm) == len(run.outcomes)
+    assert after.earned.tolist() == before.earned.tolist()
+    asked = sum(o.symbol == symbol for o in first.opinions)
+    changed = after.cost - before.cost
+    assert np.count_nonzero(changed) == 1
+    assert changed.max() == pytest.approx(0.002 * asked * 0.5 + 0.001 * 2.0)
+    assert after.tokens.max() == 500 * asked
+    key = (first.decision_id, symbol)
+    outcome = next(o for o in run.outcomes if (o.decision_id, o.symbol) == key)
+    assert outcome.arm == arm
+    prices = SupervisorSettings()
+    assert route_reward(outcome, 0, 0.0, prices) in before.reward.tolist()
+
+
+def test_the_bound_of_regret_is_what_the_learner_hoped_for_less_what_it_got(run):
+    def hoping(score):
+        return replace(
+            run,
+            decisions=tuple(
+                msgspec.structs.replace(
+                    d,
+                    routes=tuple(
+                        msgspec.structs.replace(r, scores=(0.0,) * 6 + (score,)) for r in d.routes
+                    ),
+                )
+                for d in run.decisions
+            ),
+        )
+
+    log = route_log(hoping(5.0))
+    gap = 5.0 * len(run.outcomes) - float(log.reward.sum())
+    assert f"lost at most {gap:,.1f} reward units" in regret_words(log)
+    assert "bound nothing" in regret_words(route_log(hoping(0.001)))
+    nothing = replace(hoping(5.0), outcomes=())
+    assert "lost at most" not in regret_words(route_log(nothing))
+
+
+def test_a_mean_over_few_sessions_has_no_interval_and_others_hold_their_mean():
+    ts, values = np.repeat(np.arange(60), 3), np.random.default_rng(0).normal(1.0, 1.0, 180)
+    assert mean_interval(ts[:30], values[:30]) is None
+    low, high = mean_interval(ts, values)
+    assert low < values.mean() < high
+    assert high - low < 1.0
