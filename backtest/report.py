@@ -19,7 +19,10 @@ from typing import Any
 from agents.messages import ROUTES, Decision
 from backtest import tallies
 from backtest.charts import Chart, charts, dates
+from backtest.paired import masking_section
+from backtest.report_calls import calls_section
 from backtest.results import RunResult
+from backtest.routes import routes_section
 from backtest.table import LABELS, MISSING, cells, interval, label, luck, number, percent
 
 TOP = 8  # decisions on each side of the table of those that mattered
@@ -45,8 +48,11 @@ def write_report(result: RunResult, summary: dict[str, Any], path: Path) -> None
         _cards(summary),
         _figures(summary),
         *(_figure(plot) for plot in plots),
+        routes_section(result),
         _decisions(result),
         _costs(result, summary),
+        calls_section(summary["language_models"]),
+        masking_section(summary["masking"]) if "masking" in summary else "",
         _counts(summary),
     ]
     half = path.with_name(f"{path.name}.part")

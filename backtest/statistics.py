@@ -74,7 +74,7 @@ def summarise(
         "last_ns": int(result.book.ts[-1]),
         "books": rows,
         "differences": [
-            {"baseline": b.name, "gated": b.gated} | _difference(excess[0], x, seed)
+            {"baseline": b.name, "gated": b.gated} | paired_difference(excess[0], x, seed)
             for b, x in zip(books[1:], excess[1:], strict=True)
         ],
         "trials": {
@@ -86,6 +86,7 @@ def summarise(
             f"({', '.join(PASSIVE)}), gated and ungated, plus earlier trials on the same data",
         },
         "counts": tallies.counts(result),
+        "language_models": result.calls,
     }
 
 
@@ -231,7 +232,7 @@ def _matched(
     return _split(dict(zip(keys, values, strict=True)))
 
 
-def _difference(
+def paired_difference(
     hierarchy: FloatArray | None, baseline: FloatArray | None, seed: int
 ) -> dict[str, Any]:
     """

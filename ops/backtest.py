@@ -1,54 +1,46 @@
 """
 The backtest command: source, minds, library, run and report, joined.
-
-The experience library holds each session as it ends; a run that is interrupted leaves whole
-sessions there, under a status that says so, and the same run again adds what is missing.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    track,
-)
+from rich.progress import track
 
+from agents.protocols import ExperienceWriter
 from backtest.market import MarketData
-from backtest.output import check_place, write_run
+from backtest.output import check_place
+from backtest.paired import verdict
+from backtest.results import RunResult
 from backtest.run import RunPlan, plan_run, run_backtest
 from backtest.sessions import DAY_NS, parse_day
 from backtest.sources import open_source
-from backtest.statistics import ROOT_YEAR, summarise
 from backtest.table import print_table
 from backtest.walk import WalkForwardMind, fit, windows_of
 from config.settings import Settings
-from learning.experience.library import Library, RunInfo, open_library
-from learning.experience.scoring import ScoringWriter
-from ops.minds import build_mind
+from learning.experience.library import open_library
+from ops.minds import Models, build_mind, open_models
+from ops.recorded import run_recorded
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asked for."""
+    """What the command line asked for; `both` runs unmasked and masked, and compares."""
 
     settings: Settings
     library: str
     state: Path | None
     out: Path | None
     walk_forward: bool
+    completions: Path | None = None
+    both: bool = False
 
 
 def run(request: Request, *, as_json: bool) -> None:
@@ -62,19 +54,48 @@ def run(request: Request, *, as_json: bool) -> None:
         symbols=settings.data.symbols,
         seed=settings.seed,
     )
-    plan = _plan(request, market, console)
-    out = request.out or Path("runs") / plan.run_id
-    check_place(out)
-    with open_library(request.library) as library:
-        summary = _run_recorded(plan, library, out, console)
+    unmasked = None
+    if request.both:
+        named = request.out and request.out.with_name(f"{request.out.name}-unmasked")
+        plain = replace(request, out=named, settings=_masked(settings, False))
+        unmasked, _, _ = _run(plain, market, console, None)
+        request = replace(request, settings=_masked(settings, True))
+    _, summary, out = _run(request, market, console, unmasked)
     if as_json:
         print(json.dumps(summary))
-    else:
-        print_table(summary, console)
-        console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+        return
+    print_table(summary, console)
+    if "masking" in summary:
+        console.print(verdict(summary["masking"]))
+    console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 
-def _plan(request: Request, market: MarketData, console: Console) -> RunPlan:
+def _run(
+    request: Request, market: MarketData, console: Console, unmasked: RunResult | None
+) -> tuple[RunResult, dict[str, Any], Path]:
+    with open_models(request.settings, request.completions) as models:
+        plan = _plan(request, market, models, console)
+        out = request.out or Path("runs") / plan.run_id
+        check_place(out)
+        with open_library(request.library) as library:
+            result, summary = run_recorded(plan, _execute, library, out, console, models, unmasked)
+    return result, summary, out
+
+
+def _execute(
+    plan: RunPlan, writer: ExperienceWriter, on_session: Callable[[str, int], None]
+) -> RunResult:
+    return run_backtest(plan, writer=writer, on_session=on_session)
+
+
+def _masked(settings: Settings, masking: bool) -> Settings:
+    minds = msgspec.structs.replace(settings.minds, masking=masking)
+    return msgspec.structs.replace(settings, minds=minds)
+
+
+def _plan(
+    request: Request, market: MarketData, models: Models | None, console: Console
+) -> RunPlan:
     """Return the plan; for a walk-forward, after each window's mind has learned."""
     settings = request.settings
     start = settings.data.start
@@ -84,12 +105,16 @@ def _plan(request: Request, market: MarketData, console: Console) -> RunPlan:
         if request.state is None
         else "/".join(request.state.resolve().parts[-2:])  # the run's folder, wherever it lies
     )
+    backend = None if models is None else models.backend
+
+    def make_mind() -> Any:
+        return build_mind(settings, request.state, backend=backend, symbols=market.symbols)
+
     if not request.walk_forward:
-        mind = build_mind(settings, request.state)
-        return plan_run(market, settings, mind, state_name, start_ns)
+        return plan_run(market, settings, make_mind(), state_name, start_ns)
     windows = windows_of(market, settings, start_ns)
     minds = [
-        fit(market, settings, split, lambda: build_mind(settings, request.state))
+        fit(market, settings, split, make_mind)
         for split in track(
             windows, "learning windows", console=console, disable=not console.is_terminal
         )
@@ -97,58 +122,4 @@ def _plan(request: Request, market: MarketData, console: Console) -> RunPlan:
     walker = WalkForwardMind(windows, minds)
     return plan_run(
         market, settings, walker, f"walk-forward from {state_name}", windows[0].test_start_ns
-    )
-
-
-@contextmanager
-def _progress(plan: RunPlan, console: Console) -> Iterator[Callable[[str, int], None]]:
-    """Show how far the run's books have come; yields what to call at each session."""
-    with Progress(
-        TextColumn("{task.description:<16}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task("", total=plan.books * plan.sessions)
-
-        def on_session(book: str, _: int) -> None:
-            progress.update(task, description=book, advance=1)
-
-        yield on_session
-
-
-def _run_recorded(plan: RunPlan, library: Library, out: Path, console: Console) -> dict[str, Any]:
-    """Run a plan with every record of its book in the library; write its files."""
-    writer = ScoringWriter(library.writer(_run_info(plan), created_at=time.time_ns()))
-    try:
-        with _progress(plan, console) as on_session:
-            result = run_backtest(plan, writer=writer, on_session=on_session)
-        earlier = library.trial_sharpes(plan.manifest["data_digest"], besides=plan.run_id)
-        summary = summarise(result, seed=plan.settings.seed, prior_trial_sharpes=earlier)
-        write_run(result, summary, out, plan.mind.save)
-    except KeyboardInterrupt:
-        library.finish_run(plan.run_id, "interrupted")
-        raise
-    except Exception:
-        library.finish_run(plan.run_id, "failed")
-        raise
-    yearly = summary["books"][0]["figures"]["sharpe"]
-    library.finish_run(plan.run_id, "completed", None if yearly is None else yearly / ROOT_YEAR)
-    return summary
-
-
-def _run_info(plan: RunPlan) -> RunInfo:
-    manifest = plan.manifest
-    return RunInfo(
-        run_id=plan.run_id,
-        name=plan.market.name,
-        config=msgspec.json.encode(plan.settings).decode(),
-        data_digest=manifest["data_digest"],
-        code_version=manifest["code"],
-        seed=plan.settings.seed,
-        start_state=manifest["start_state_digest"],
-        manifest=msgspec.json.encode(manifest).decode(),
     )

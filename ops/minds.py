@@ -1,32 +1,194 @@
-"""The minds of a run, put together from settings: the composition that `agents` leaves open."""
+"""
+The minds of a run, put together from settings: the composition that `agents` leaves open.
+
+A language model's answer goes, from the engine outwards, through its circuit breaker (a server
+only), the completions that were kept, the budgets and the meter. Budgets lie outside what is
+kept, so that a replay is cut where its recording was.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from agents.allocator import build_baseline
 from agents.hierarchy import Hierarchy
 from agents.juniors import RuleFundamentalJunior, RuleNewsJunior, RuleTechnicalJunior
-from agents.juniors.round import JuniorRound
+from agents.juniors.round import JuniorRound, ModelJunior
+from agents.llm.chat import ROLES, ChatBackend, Role
+from agents.messages import JuniorName
+from agents.protocols import Junior, Strategist
 from agents.strategist import RuleStrategist
 from agents.supervisor.neural_ucb import NeuralUCB
-from config.settings import Settings
+from config.paths import data_home
+from config.secrets import read_secret
+from config.settings import MindKind, MindSettings, Settings
+
+if TYPE_CHECKING:
+    from agents.llm.completions import ReplayBackend
+    from agents.llm.meter import MeteredBackend
 
 
-def build_mind(settings: Settings, state: Path | None = None) -> Hierarchy:
-    """Return the rule-backed hierarchy, on the fresh prior or on a snapshot's state."""
+@dataclass(frozen=True)
+class Models:
+    """The language models of a run: who is asked, who counts, and what was kept of each engine."""
+
+    backend: MeteredBackend
+    replays: tuple[ReplayBackend, ...]
+
+    def calls(self) -> dict[str, Any]:
+        """Return what was asked, answered and spent, by role; the same when it is replayed."""
+        return self.backend.summary()
+
+    @property
+    def digest(self) -> str:
+        """The hash of all completions that were used, in their order; "" where none is kept."""
+        return "+".join(replay.digest for replay in self.replays)
+
+
+@contextmanager
+def open_models(settings: Settings, completions: Path | None = None) -> Iterator[Models | None]:
+    """
+    Open the language models that the settings' roles name; None where all are rule-backed.
+
+    `completions` is the file that keeps answers, by default one for all runs. The explainer is
+    opened with the rest, and loads nothing until it is asked.
+    """
+    minds = settings.minds
+    kinds: dict[Role, MindKind] = {role: minds.of(role) for role in ROLES}
+    wanted = {kind for role, kind in kinds.items() if kind != "rules"}
+    if not wanted:
+        yield None
+        return
+    from agents.llm.budget import BudgetedBackend
+    from agents.llm.by_role import ByRole
+    from agents.llm.completion_store import CompletionStore
+    from agents.llm.completions import ReplayBackend
+    from agents.llm.meter import MeteredBackend
+
+    store = None
+    if minds.completions != "live":
+        store = CompletionStore(completions or data_home() / "completions.sqlite")
+    engines: dict[MindKind, ChatBackend] = {}
+    replays = []
+    for kind in sorted(wanted):
+        engine = _engine(settings, kind)
+        if store is not None and minds.completions != "live":
+            engine = ReplayBackend(
+                engine, store, minds.completions, kind, _configured(minds, kind)
+            )
+            replays.append(engine)
+        engines[kind] = engine
+    chosen = {role: engines[kind] for role, kind in kinds.items() if kind != "rules"}
+    one = next(iter(engines.values())) if len(engines) == 1 else ByRole(chosen)
+    metered = MeteredBackend(BudgetedBackend(one, minds.budgets))
+    try:
+        yield Models(metered, tuple(replays))
+    finally:
+        metered.close()
+        if store is not None:
+            store.close()
+
+
+def _engine(settings: Settings, kind: MindKind) -> ChatBackend:
+    if kind == "embedded":
+        from agents.llm.embedded import EmbeddedBackend
+
+        embedded: ChatBackend = EmbeddedBackend(settings.minds.embedded, data_home())
+        return embedded
+    from agents.llm.circuit import CircuitBreaker
+    from agents.llm.openai_compatible import OpenAICompatibleBackend
+
+    key = read_secret("VLLM_API_KEY")
+    server = OpenAICompatibleBackend(
+        settings.minds.vllm,
+        api_key=key.reveal() if key else "none",
+        seconds_per_round=settings.minds.budgets.seconds_per_round,
+        seed=settings.seed,
+    )
+    return CircuitBreaker(server, settings.minds.vllm)
+
+
+def _configured(minds: MindSettings, kind: MindKind) -> str:
+    """Return what an engine is set to serve, as one line."""
+    if kind == "embedded":
+        return repr((minds.embedded.path, sorted(minds.embedded.adapters.items())))
+    return repr((minds.vllm.model, sorted(minds.vllm.adapters.items())))
+
+
+def build_mind(
+    settings: Settings,
+    state: Path | None = None,
+    *,
+    backend: ChatBackend | None = None,
+    symbols: Sequence[str] = (),
+) -> Hierarchy:
+    """
+    Return the hierarchy, on the fresh prior or on a snapshot's state.
+
+    `backend` answers for the roles that are not rule-backed; `symbols` are what masking hides.
+    """
+    rules: dict[JuniorName, Junior] = {
+        "news": RuleNewsJunior(),
+        "technical": RuleTechnicalJunior(),
+        "fundamental": RuleFundamentalJunior(),
+    }
+    speakers: dict[JuniorName, ModelJunior] = {}
+    strategist: Strategist = RuleStrategist()
+    if backend is not None:
+        speakers, strategist = _speaking(settings, backend, symbols, strategist)
     mind = Hierarchy(
         supervisor=NeuralUCB.fresh(settings.supervisor, settings.seed),
-        juniors=JuniorRound(
-            {
-                "news": RuleNewsJunior(),
-                "technical": RuleTechnicalJunior(),
-                "fundamental": RuleFundamentalJunior(),
-            }
-        ),
-        strategist=RuleStrategist(),
+        juniors=JuniorRound(rules, speakers, backend),
+        strategist=strategist,
         allocator=build_baseline(settings.allocator),
+        name=mind_name(settings),
     )
     if state is not None:
         mind.load(state)
     return mind
+
+
+def _speaking(
+    settings: Settings, backend: ChatBackend, symbols: Sequence[str], fallback: Strategist
+) -> tuple[dict[JuniorName, ModelJunior], Strategist]:
+    """Return the juniors and the strategist that speak through a language model."""
+    from agents.juniors.model import ModelFundamentalJunior, ModelNewsJunior, ModelTechnicalJunior
+    from agents.llm.company_names import COMPANY_NAMES
+    from agents.llm.masking import Mask
+    from agents.strategist.model import ModelStrategist
+
+    minds, seed = settings.minds, settings.seed
+    timed = minds.latency == "recorded"
+    mask = Mask(symbols, COMPANY_NAMES, minds.people, salt=str(seed)) if minds.masking else None
+    speakers: dict[JuniorName, ModelJunior] = {}
+    if minds.of("news") != "rules":
+        speakers["news"] = ModelNewsJunior(
+            backend.identity("news"), seed=seed, mask=mask, timed=timed, shown=minds.news_shown
+        )
+    if minds.of("technical") != "rules":
+        speakers["technical"] = ModelTechnicalJunior(
+            backend.identity("technical"), seed=seed, mask=mask, timed=timed
+        )
+    if minds.of("fundamental") != "rules":
+        speakers["fundamental"] = ModelFundamentalJunior(
+            backend.identity("fundamental"), seed=seed, mask=mask, timed=timed
+        )
+    if minds.of("strategist") == "rules":
+        return speakers, fallback
+    loo = minds.leave_one_out
+    return speakers, ModelStrategist(
+        backend, fallback, seed=seed, mask=mask, timed=timed, leave_one_out=loo
+    )
+
+
+def mind_name(settings: Settings) -> str:
+    """Return the kind of minds, or of each role that differs: "rules", "rules, news: vllm"."""
+    minds = settings.minds
+    others = [
+        f"{role}: {kind}" for role, kind in sorted(minds.roles.items()) if kind != minds.kind
+    ]
+    return ", ".join([minds.kind, *others])

@@ -1,0 +1,219 @@
+"""
+Quarterdeck from Python: an analyst or the whole hierarchy on the newest stored data.
+
+    from ops.api import Coordinator, NewsJunior
+
+    print(Coordinator().analyze("AAPL").recommendation)
+    print(NewsJunior().analyze("AAPL", lookback_days=7))
+
+The case is the desk's own, made by the engine at the newest session of the data; the account is
+new and holds nothing. `as_of` is the newest stamp that is stored, never the wall clock. It works
+offline; it learns nothing and writes nothing but completions that a language model gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from agents.baselines import BuyAndHold
+from agents.hierarchy import Hierarchy
+from agents.llm.chat import ChatBackend
+from agents.messages import (
+    Abstention,
+    Case,
+    Decision,
+    Message,
+    Opinion,
+    Proposal,
+    TrackRecord,
+    Verdict,
+)
+from agents.protocols import Lesson, Mind, Panel
+from agents.supervisor.baselines import AlwaysAll
+from backtest.catalog import list_catalogs
+from backtest.engine import run_book
+from backtest.feed import make_feed
+from backtest.market import MarketData, window
+from backtest.run import warmup_sessions
+from backtest.sessions import DAY_NS
+from backtest.sources import open_source
+from backtest.sources.opening import PACKAGED
+from config.errors import ConfigError
+from config.settings import Settings, load_settings
+from ops.minds import build_mind, open_models
+
+
+class Analysis(Message, frozen=True, kw_only=True):
+    """
+    What the hierarchy says of one instrument at `as_of`, UTC nanoseconds.
+
+    `confidence` is the mean confidence of the opinions that the proposal cites, 0 without any;
+    `target_weight` is what the allocator asks for, `allowed_weight` what the gate leaves of it in
+    an account that holds nothing, both fractions of equity. `recommendation` is "ABSTAIN" where
+    no junior had an opinion or the strategist cites none.
+    """
+
+    symbol: str
+    as_of: int
+    source: str
+    minds: str
+    recommendation: str
+    conviction: float
+    confidence: float
+    opinions: tuple[Opinion, ...]
+    abstentions: tuple[Abstention, ...]
+    proposal: Proposal | None
+    target_weight: float
+    allowed_weight: float
+    limit: str
+
+
+class Coordinator:
+    """The whole hierarchy: all three juniors, the strategist, the allocator and the gate."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        source: str | None = None,
+        state: Path | None = None,
+        completions: Path | None = None,
+    ) -> None:
+        self._settings = settings or load_settings("backtest")
+        self._source = source
+        self._state = state
+        self._completions = completions
+
+    def analyze(self, symbol: str, *, lookback_days: int = 7) -> Analysis:
+        """
+        Return the analysis of a symbol on the newest stored data that hold it.
+
+        News counts where it is at most `lookback_days` old. Raises ConfigError where no stored
+        data hold the symbol.
+        """
+        source, market = newest_data(symbol, self._settings, self._source)
+        with open_models(self._settings, self._completions) as models:
+            backend = None if models is None else models.backend
+            mind = build_mind(self._settings, self._state, backend=backend, symbols=market.symbols)
+            mind.router = AlwaysAll()
+            case, decision, verdict = decide_newest(market, self._settings, mind, lookback_days)
+        return _analysis(symbol, source, case, decision, verdict)
+
+
+class NewsJunior:
+    """The news junior on its own."""
+
+    def __init__(self, settings: Settings | None = None, *, source: str | None = None) -> None:
+        self._settings = settings or load_settings("backtest")
+        self._source = source
+
+    def analyze(self, symbol: str, *, lookback_days: int = 7) -> Opinion | Abstention:
+        """Return its opinion on the newest stored news of a symbol, or its abstention."""
+        _, market = newest_data(symbol, self._settings, self._source)
+        case, _, _ = decide_newest(market, self._settings, BuyAndHold(), lookback_days)
+        with open_models(self._settings) as models:
+            backend: ChatBackend | None = None if models is None else models.backend
+            mind: Hierarchy = build_mind(self._settings, backend=backend, symbols=market.symbols)
+            return mind.juniors.opine(case, {"news": [symbol]})[0]
+
+
+class _Newest:
+    """A mind that sees only recent news, and keeps the case that it was given."""
+
+    needs_features = True
+
+    def __init__(self, inner: Mind, lookback_days: int) -> None:
+        self.name = inner.name
+        self.case: Case | None = None
+        self._inner = inner
+        self._lookback_ns = lookback_days * DAY_NS
+
+    def track(self) -> tuple[TrackRecord, ...]:
+        return self._inner.track()
+
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+        oldest = case.ts_init - self._lookback_ns
+        recent = tuple(item for item in case.news if item.ts_init >= oldest)
+        self.case = msgspec.structs.replace(case, news=recent)
+        return self._inner.decide(self.case, panel, latency_ns=latency_ns, expiry_ns=expiry_ns)
+
+    def observe(self, lessons: Sequence[Lesson]) -> None:
+        self._inner.observe(lessons)
+
+    def learn(self, lessons: Sequence[Lesson]) -> None:
+        self._inner.learn(lessons)
+
+
+def newest_data(symbol: str, settings: Settings, source: str | None) -> tuple[str, MarketData]:
+    """
+    Return the source that holds the newest session of a symbol, and its market.
+
+    With `source` only that one is looked at. Raises ConfigError where none holds it.
+    """
+    if source is not None:
+        names = [source]
+    else:
+        names = [c.name for c in list_catalogs() if symbol in c.symbols]
+        names += PACKAGED
+    found: list[tuple[int, str, MarketData]] = []
+    known: set[str] = set()
+    for name in names:
+        market = open_source(name, seed=settings.seed)
+        known |= set(market.symbols)
+        traded = market.bars.loc[market.bars["symbol"] == symbol, "ts_close"]
+        if len(traded):
+            found.append((int(traded.iloc[-1]), name, market))
+    if not found:
+        some = ", ".join(sorted(known)[:12])
+        raise ConfigError(f"expected a symbol of the stored data ({some}), was {symbol!r}")
+    _, name, market = max(found, key=lambda f: (f[0], f[1]))
+    return name, market
+
+
+def decide_newest(
+    market: MarketData, settings: Settings, mind: Mind, lookback_days: int
+) -> tuple[Case, Decision, Verdict]:
+    """Return the case of a market's newest session, a mind's decision and the gate's verdict."""
+    kept, decide_from = window(market, market.session_closes[-1], warmup_sessions(settings))
+    newest = _Newest(mind, lookback_days)
+    book = run_book(
+        kept,
+        make_feed(kept, settings.market, decide_from),
+        settings,
+        newest,
+        name=mind.name,
+        limits=settings.limits,
+        gated=True,
+        decide_from=decide_from,
+    )
+    (decision,) = book.records.of(Decision)
+    verdict = next(v for v in book.records.of(Verdict) if v.stage == "delivery")
+    assert newest.case is not None  # it decided
+    return newest.case, decision, verdict
+
+
+def _analysis(
+    symbol: str, source: str, case: Case, decision: Decision, verdict: Verdict
+) -> Analysis:
+    proposal = next((p for p in decision.proposals if p.symbol == symbol), None)
+    opinions = tuple(o for o in decision.opinions if o.symbol == symbol)
+    cited = [] if proposal is None else [o for o in opinions if o.opinion_id in proposal.cites]
+    line = next((line for line in verdict.lines if line.symbol == symbol), None)
+    return Analysis(
+        symbol=symbol,
+        as_of=case.ts_init,
+        source=source,
+        minds=decision.minds,
+        recommendation="ABSTAIN" if proposal is None or not cited else proposal.action,
+        conviction=0.0 if proposal is None else proposal.conviction,
+        confidence=sum(o.confidence for o in cited) / len(cited) if cited else 0.0,
+        opinions=opinions,
+        abstentions=tuple(a for a in decision.abstentions if a.symbol == symbol),
+        proposal=proposal,
+        target_weight=decision.allocation.weights.get(symbol, 0.0),
+        allowed_weight=0.0 if line is None else line.allowed,
+        limit="" if line is None else line.limit,
+    )

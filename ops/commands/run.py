@@ -1,0 +1,158 @@
+"""`backtest`, `paper`, `analyze`: what decides."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from config.paths import data_home
+from ops.commands.options import (
+    Completions,
+    CompletionsFile,
+    End,
+    Json,
+    LibraryPath,
+    Minds,
+    Out,
+    Profile,
+    Seed,
+    Start,
+    State,
+    Symbols,
+    profile_of,
+)
+
+
+class Masking(StrEnum):
+    """Whether prompts hide who and when."""
+
+    ON = "on"
+    OFF = "off"
+    BOTH = "both"
+
+
+def backtest(
+    profile: Profile = None,
+    source: Annotated[str | None, typer.Option(help="What to trade; see `data list`.")] = None,
+    start: Start = None,
+    end: End = None,
+    symbols: Symbols = None,
+    minds: Minds = None,
+    completions: Completions = None,
+    completions_file: CompletionsFile = None,
+    masking: Annotated[
+        Masking | None,
+        typer.Option(help="Hide names and dates from language models; both: run twice, compare."),
+    ] = None,
+    seed: Seed = None,
+    state: State = None,
+    out: Out = None,
+    library: LibraryPath = None,
+    walk_forward: Annotated[
+        bool, typer.Option(help="Learn on purged, embargoed windows, trade the next one.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the whole hierarchy over a market and write a report."""
+    from config.settings import load_settings
+    from ops.backtest import Request, run
+
+    both = masking is Masking.BOTH
+    settings = load_settings(
+        profile_of(profile, minds),
+        {
+            "data.source": source,
+            "data.start": start,
+            "data.end": end,
+            "data.symbols": symbols.split(",") if symbols else None,
+            "minds.kind": minds,
+            "minds.completions": completions,
+            "minds.masking": None if masking is None or both else masking is Masking.ON,
+            "seed": seed,
+        },
+    )
+    request = Request(
+        settings=settings,
+        library=library or str(data_home() / "experience.sqlite"),
+        state=state,
+        out=out,
+        walk_forward=walk_forward,
+        completions=completions_file,
+        both=both,
+    )
+    run(request, as_json=as_json)
+
+
+def paper(
+    replay: Annotated[str, typer.Option(help="The source that is replayed; see `data list`.")],
+    speed: Annotated[
+        str, typer.Option(help="max, or how many times faster than the data's own time.")
+    ] = "max",
+    profile: Profile = None,
+    start: Start = None,
+    end: End = None,
+    symbols: Symbols = None,
+    minds: Minds = None,
+    completions: Completions = None,
+    completions_file: CompletionsFile = None,
+    seed: Seed = None,
+    out: Out = None,
+    library: LibraryPath = None,
+    as_json: Json = False,
+) -> None:
+    """Replay stored data to the desk in a live trading node, with simulated fills."""
+    from config.settings import load_settings
+    from ops.paper import PaperRequest, parse_speed, run
+
+    settings = load_settings(
+        profile_of(profile, minds),
+        {
+            "data.source": replay,
+            "data.start": start,
+            "data.end": end,
+            "data.symbols": symbols.split(",") if symbols else None,
+            "minds.kind": minds,
+            "minds.completions": completions,
+            "seed": seed,
+        },
+    )
+    request = PaperRequest(
+        settings=settings,
+        library=library or str(data_home() / "experience.sqlite"),
+        out=out,
+        speed=parse_speed(speed),
+        completions=completions_file,
+    )
+    run(request, as_json=as_json)
+
+
+def analyze(
+    symbol: Annotated[str, typer.Argument(help="What to analyze.")],
+    profile: Profile = None,
+    source: Annotated[
+        str | None, typer.Option(help="Where to look; the newest stored data by default.")
+    ] = None,
+    minds: Minds = None,
+    lookback_days: Annotated[int, typer.Option(min=1, help="How old news may be.")] = 7,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Say what the hierarchy makes of one instrument on the newest stored data."""
+    import msgspec
+
+    from config.settings import load_settings
+    from ops.api import Coordinator
+
+    settings = load_settings(profile_of(profile, minds), {"minds.kind": minds})
+    coordinator = Coordinator(settings, source=source, state=state)
+    analysis = coordinator.analyze(symbol, lookback_days=lookback_days)
+    if as_json:
+        print(msgspec.json.encode(analysis).decode())
+        return
+    from rich.console import Console
+
+    from ops.analyze import print_analysis
+
+    print_analysis(analysis, Console())
