@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from backtest.run import warmup_sessions
 from backtest.sources import open_source
 from config.errors import ConfigError
 from config.paths import data_home
-from config.settings import Settings
+from config.settings import BudgetSettings, Settings
 from ops.hostile import FooledBackend, RecordingBackend
 from ops.minds import build_mind, open_models
 
@@ -71,7 +72,8 @@ def bench_minds(settings: Settings, *, prompts: int, decisions: int) -> dict[str
     `prompts` questions are asked for validity and speed; `decisions` whole ones are made for the
     hierarchy's overhead: the time of `decide` over that of the backend's calls within it, less 1.
     """
-    minds = msgspec.structs.replace(settings.minds, completions="live")
+    unbound = BudgetSettings(seconds_per_round=600.0)  # a budget would refuse what is measured
+    minds = msgspec.structs.replace(settings.minds, completions="live", budgets=unbound)
     settings = msgspec.structs.replace(settings, minds=minds)
     console = Console(stderr=True)
     questions = collect_questions(settings, prompts)
@@ -96,9 +98,10 @@ def bench_minds(settings: Settings, *, prompts: int, decisions: int) -> dict[str
 
         engine = EmbeddedBackend(minds.embedded, data_home())
         own = bench_embedded(engine, questions[:BATCH], batch=BATCH)
-        figures |= {name: round(value, 3) for name, value in own.items() if name != "requests"}
+        figures |= {f"engine_{name}": round(value, 3) for name, value in own.items()}
     with tempfile.TemporaryDirectory() as folder:
-        return figures | bench_replay(Path(folder) / "completions.sqlite")
+        cache = bench_replay(Path(folder) / "completions.sqlite")
+    return figures | {f"cache_{name}": value for name, value in cache.items()}
 
 
 def collect_questions(settings: Settings, count: int) -> list[ChatRequest]:
@@ -123,7 +126,8 @@ def collect_questions(settings: Settings, count: int) -> list[ChatRequest]:
 def _answers(
     backend: ChatBackend, questions: Sequence[ChatRequest], console: Console
 ) -> dict[str, Any]:
-    valid, tokens, failures = 0, 0, 0
+    valid, tokens = 0, 0
+    failures: Counter[str] = Counter()
     began = time.perf_counter()
     batches = [questions[k : k + BATCH] for k in range(0, len(questions), BATCH)]
     for batch in track(
@@ -135,12 +139,12 @@ def _answers(
                 valid += violation(schema, answer.text) is None
                 tokens += answer.completion_tokens
             else:
-                failures += 1
+                failures[answer.kind] += 1
     seconds = time.perf_counter() - began
     return {
         "prompts": len(questions),
         "valid": valid,
-        "failures": failures,
+        "failures": dict(sorted(failures.items())),
         "questions_per_minute": round(60 * len(questions) / seconds, 1),
         "answer_tokens_per_second": round(tokens / seconds, 1),
     }
