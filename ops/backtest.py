@@ -20,14 +20,13 @@ from backtest.output import check_place
 from backtest.paired import verdict
 from backtest.results import RunResult
 from backtest.run import RunPlan, plan_run, run_backtest
-from backtest.sessions import DAY_NS, parse_day
-from backtest.sources import open_source
 from backtest.table import print_table
 from backtest.walk import WalkForwardMind, fit, windows_of
 from config.settings import Settings
 from learning.experience.library import open_library
 from ops.minds import Models, build_mind, open_models
 from ops.recorded import run_recorded
+from ops.source import open_market
 
 
 @dataclass(frozen=True)
@@ -47,20 +46,14 @@ def run(request: Request, *, as_json: bool) -> None:
     """Run a backtest as asked and show its results."""
     console = Console(stderr=as_json)
     settings = request.settings
-    market = open_source(
-        settings.data.source,
-        start=settings.data.start,
-        end=settings.data.end,
-        symbols=settings.data.symbols,
-        seed=settings.seed,
-    )
+    market, start_ns = open_market(settings)
     unmasked = None
     if request.both:
         named = request.out and request.out.with_name(f"{request.out.name}-unmasked")
         plain = replace(request, out=named, settings=_masked(settings, False))
-        unmasked, _, _ = _run(plain, market, console, None)
+        unmasked, _, _ = _run(plain, market, start_ns, console, None)
         request = replace(request, settings=_masked(settings, True))
-    _, summary, out = _run(request, market, console, unmasked)
+    _, summary, out = _run(request, market, start_ns, console, unmasked)
     if as_json:
         print(json.dumps(summary))
         return
@@ -71,10 +64,14 @@ def run(request: Request, *, as_json: bool) -> None:
 
 
 def _run(
-    request: Request, market: MarketData, console: Console, unmasked: RunResult | None
+    request: Request,
+    market: MarketData,
+    start_ns: int | None,
+    console: Console,
+    unmasked: RunResult | None,
 ) -> tuple[RunResult, dict[str, Any], Path]:
     with open_models(request.settings, request.completions) as models:
-        plan = _plan(request, market, models, console)
+        plan = _plan(request, market, start_ns, models, console)
         out = request.out or Path("runs") / plan.run_id
         check_place(out)
         with open_library(request.library) as library:
@@ -94,12 +91,14 @@ def _masked(settings: Settings, masking: bool) -> Settings:
 
 
 def _plan(
-    request: Request, market: MarketData, models: Models | None, console: Console
+    request: Request,
+    market: MarketData,
+    start_ns: int | None,
+    models: Models | None,
+    console: Console,
 ) -> RunPlan:
     """Return the plan; for a walk-forward, after each window's mind has learned."""
     settings = request.settings
-    start = settings.data.start
-    start_ns = None if start is None else parse_day(start, "start") * DAY_NS
     state_name = (
         "fresh"
         if request.state is None

@@ -20,8 +20,6 @@ from agents.protocols import ExperienceWriter
 from backtest.output import check_place
 from backtest.results import RunResult
 from backtest.run import RunPlan, plan_run, run_backtest
-from backtest.sessions import DAY_NS, parse_day
-from backtest.sources import open_source
 from backtest.table import print_table
 from config.errors import ConfigError
 from config.settings import Settings
@@ -29,6 +27,7 @@ from learning.experience.library import open_library
 from live.node import run_paper_book
 from ops.minds import build_mind, open_models
 from ops.recorded import run_recorded
+from ops.source import open_market
 
 
 @dataclass(frozen=True)
@@ -63,14 +62,7 @@ def run(request: PaperRequest, *, as_json: bool) -> None:
     """Run a paper session as asked and show its results."""
     console = Console(stderr=as_json)
     settings = request.settings
-    start = settings.data.start
-    market = open_source(
-        settings.data.source,
-        start=start,
-        end=settings.data.end,
-        symbols=settings.data.symbols,
-        seed=settings.seed,
-    )
+    market, start_ns = open_market(settings)
     with (
         open_library(request.library) as library,
         open_models(settings, request.completions) as models,
@@ -80,7 +72,6 @@ def run(request: PaperRequest, *, as_json: bool) -> None:
             backend=None if models is None else models.backend,
             symbols=market.symbols,
         )
-        start_ns = None if start is None else parse_day(start, "start") * DAY_NS
         plan = plan_run(market, settings, mind, "fresh", start_ns, mode="paper")
         out = request.out or Path("runs") / plan.run_id
         check_place(out)

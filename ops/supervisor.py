@@ -20,11 +20,11 @@ from rich.table import Table
 
 from agents.messages import JUNIORS
 from backtest.run import code_version
-from backtest.sessions import DAY_NS, parse_day, stamp_text
-from backtest.sources import open_source
+from backtest.sessions import stamp_text
 from config.errors import ConfigError
 from config.settings import Settings
 from ops.minds import build_mind, open_models
+from ops.source import open_market
 
 REPORT, PLOT = "report.json", "validation.png"
 COLOURS = ("#1f77b4", "#ff7f0e", "#2a9d6f", "#d62728", "#7f7f7f")
@@ -36,11 +36,7 @@ def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
     from learning.supervisor.table import read_meta, write_routes
 
     console = Console(stderr=as_json)
-    data = settings.data
-    market = open_source(
-        data.source, start=data.start, end=data.end, symbols=data.symbols, seed=settings.seed
-    )
-    start = None if data.start is None else parse_day(data.start, "start") * DAY_NS
+    market, start = open_market(settings)
     plan = plan_collect(market, settings, num, start)
     if out.exists() and not out.is_file():
         raise ConfigError(f"expected a file to write routes to, was the folder {out}")
