@@ -245,18 +245,7 @@ def load_settings(
     command line; None values are ignored) override both.
     Raises ConfigError naming the path of the wrong field.
     """
-    path = Path(profile)
-    if path.suffix not in (".yaml", ".yml"):
-        path = PROFILES / f"{profile}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in PROFILES.glob("*.yaml")))
-        raise ConfigError(f"expected a profile ({names}) or a YAML file, was {str(profile)!r}")
-    try:
-        tree = _parse(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"expected YAML in {path.name}, was unreadable: {_one_line(e)}") from e
-    if not isinstance(tree, dict):
-        raise ConfigError(f"expected a mapping in {path.name}, was {type(tree).__name__}")
+    tree, label = _read(profile, PROFILES)
     for name, text in sorted((os.environ if environ is None else environ).items()):
         if name.startswith(ENV_PREFIX) and "__" in name:
             keys = name.removeprefix(ENV_PREFIX).lower().split("__")
@@ -265,13 +254,49 @@ def load_settings(
             except yaml.YAMLError as e:
                 raise ConfigError(f"expected YAML in {name}, was {text!r}") from e
             _set(tree, keys, value, name)
+    return _convert(tree, overrides, Settings, label)
+
+
+def load_struct[S: _Settings](
+    kind: type[S], name: str | Path, folder: Path, overrides: Mapping[str, Any] | None = None
+) -> S:
+    """
+    Return settings of any kind from a YAML file, a path or the name of one in `folder`.
+
+    `overrides` are as in `load_settings`; the environment is not read.
+    Raises ConfigError naming the path of the wrong field.
+    """
+    tree, label = _read(name, folder)
+    return _convert(tree, overrides, kind, label)
+
+
+def _read(name: str | Path, folder: Path) -> tuple[dict[str, Any], str]:
+    """Return the tree of a YAML file, by its path or its name in a folder, and its file name."""
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = folder / f"{name}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise ConfigError(f"expected a profile ({names}) or a YAML file, was {str(name)!r}")
+    try:
+        tree = _parse(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"expected YAML in {path.name}, was unreadable: {_one_line(e)}") from e
+    if not isinstance(tree, dict):
+        raise ConfigError(f"expected a mapping in {path.name}, was {type(tree).__name__}")
+    return tree, path.name
+
+
+def _convert[S: _Settings](
+    tree: dict[str, Any], overrides: Mapping[str, Any] | None, kind: type[S], label: str
+) -> S:
     for dotted, value in (overrides or {}).items():
         if value is not None:
             _set(tree, dotted.split("."), value, dotted)
     try:
-        return msgspec.convert(tree, Settings, strict=True)
+        return msgspec.convert(tree, kind, strict=True)
     except msgspec.ValidationError as e:
-        raise ConfigError(f"{path.name}: {_with_path(e, tree)}") from e
+        raise ConfigError(f"{label}: {_with_path(e, tree)}") from e
 
 
 def _parse(text: str) -> Any:

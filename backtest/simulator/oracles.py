@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import cvxpy as cp
 import numpy as np
+from numpy.typing import NDArray
 
 from backtest.simulator.filter import Belief, Reading, beliefs
 from backtest.simulator.market import SimulatedMarket, simulate
@@ -27,6 +28,8 @@ from backtest.simulator.structure import (
 )
 from config.settings import LimitSettings
 from config.simulator import SimulatorSettings
+
+type BoolArray = NDArray[np.bool_]
 
 MOVES = (1, 2, 3, 4, 10)  # sessions between a plan's rebalancings
 DEFAULT_COST = 0.003
@@ -88,10 +91,16 @@ class Plan:
     """
 
     def __init__(
-        self, market: SimulatedMarket, cost_frac: float, limits: LimitSettings, aversion: float
+        self,
+        market: SimulatedMarket,
+        cost_frac: float,
+        limits: LimitSettings,
+        aversion: float,
+        tradable: BoolArray | None = None,
     ) -> None:
         st = market.structure
         n = len(st.symbols)
+        most = limits.max_position * (np.ones(n) if tradable is None else tradable)
         self._overnight = st.overnight_mean
         self._held = cp.Parameter(n)
         self._mean = cp.Parameter((len(MOVES), n))
@@ -105,7 +114,7 @@ class Plan:
         self._problem = cp.Problem(
             cp.Maximize(gain - cost_frac * BPS * cp.sum(moved)),
             [
-                w <= limits.max_position,
+                w <= most[None, :],
                 cp.sum(w, axis=1) <= limits.max_gross,
                 w @ groups <= limits.max_group,
             ],
@@ -167,8 +176,13 @@ def state_oracle(
     cost_frac: float = DEFAULT_COST,
     limits: LimitSettings | None = None,
     aversion: float = 5.0,
+    tradable: BoolArray | None = None,
 ) -> OracleRun:
-    """Return the run of one who knows the present hidden state, but no future shock."""
+    """
+    Return the run of one who knows the present hidden state, but no future shock.
+
+    `tradable` (N,) are the instruments that may be held, all by default; the rest still inform.
+    """
     st = market.structure
     pure = np.eye(len(st.drift))
 
@@ -182,7 +196,7 @@ def state_oracle(
             covariance=st.volatility[z] ** 2 * st.covariance,
         )
 
-    return _run(market, view, cost_frac, limits or LimitSettings(), aversion)
+    return _run(market, view, cost_frac, limits or LimitSettings(), aversion, tradable)
 
 
 def filter_oracle(
@@ -190,16 +204,17 @@ def filter_oracle(
     cost_frac: float = DEFAULT_COST,
     limits: LimitSettings | None = None,
     aversion: float = 5.0,
+    tradable: BoolArray | None = None,
     reading: Reading | None = None,
 ) -> OracleRun:
-    """Return the run of one who holds the Bayes filter's beliefs."""
+    """Return the run of one who holds the Bayes filter's beliefs; `tradable` as above."""
     held: list[Belief] = beliefs(market, reading)
 
     def view(t: int) -> View:
         b = held[t]
         return View(b.probability, b.news_drift, b.value_gap, b.momentum, b.covariance)
 
-    return _run(market, view, cost_frac, limits or LimitSettings(), aversion)
+    return _run(market, view, cost_frac, limits or LimitSettings(), aversion, tradable)
 
 
 def _run(
@@ -208,9 +223,11 @@ def _run(
     cost_frac: float,
     limits: LimitSettings,
     aversion: float,
+    tradable: BoolArray | None,
 ) -> OracleRun:
     cost = own_cost(market, cost_frac)
-    plan, ahead, free = Plan(market, cost, limits, aversion), sum(MOVES) + 1, riskless(market)
+    plan = Plan(market, cost, limits, aversion, tradable)
+    ahead, free = sum(MOVES) + 1, riskless(market)
 
     def target(t: int, held: FloatArray) -> FloatArray:
         now = view(t)

@@ -1,0 +1,1 @@
+"""The allocator's training: books, phases and what came of them."""

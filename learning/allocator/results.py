@@ -1,0 +1,68 @@
+"""
+What a training phase leaves behind, the same for every phase.
+
+A phase owns a folder: its checkpoints, its curve, its exported policies and this summary. It
+knows no algorithm.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+RESULT_FILE = "result.json"
+CURVE_FILE = "curve.csv"
+
+
+class PhaseResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    A finished phase.
+
+    `policies` are the exported policy folders by name ("top", "bottom-<group>", "bottom"),
+    relative to `folder`; `seconds` the wall time by part ("environment", "rollout", "update",
+    ...); `measures` the phase's own figures, by name; `curve` the CSV of its learning curve.
+    """
+
+    phase: str
+    folder: str
+    steps: int
+    seconds: dict[str, float]
+    measures: dict[str, float]
+    policies: dict[str, str] = {}
+    curve: str = CURVE_FILE
+    notes: tuple[str, ...] = ()
+
+
+def write_result(result: PhaseResult) -> None:
+    """Write a phase's summary into its folder, whole or not at all."""
+    path = Path(result.folder) / RESULT_FILE
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    partial.rename(path)
+
+
+def read_result(folder: Path) -> PhaseResult | None:
+    """Return the summary of a finished phase, None where the phase has not ended."""
+    path = folder / RESULT_FILE
+    if not path.is_file():
+        return None
+    return msgspec.json.decode(path.read_bytes(), type=PhaseResult)
+
+
+def write_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write a learning curve, a row an update; the columns are the first row's names."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.rename(path)
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """Return a learning curve as it was written."""
+    with path.open(newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]

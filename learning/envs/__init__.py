@@ -1,0 +1,1 @@
+"""Environments: the market's rules as arrays, certified against the engine."""
