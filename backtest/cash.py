@@ -17,11 +17,11 @@ from nautilus_trader.backtest.modules import SimulationModule, SimulationModuleC
 from nautilus_trader.model.objects import Currency, Money
 from numpy.typing import NDArray
 
+from backtest.rules import YEAR_NS, interest
 from strategies.ledger import Ledger
 
 type FloatArray = NDArray[np.float64]
 
-YEAR_NS = 365 * 86_400_000_000_000
 NEVER = 2**63 - 1
 
 
@@ -59,6 +59,7 @@ class CashFlows(SimulationModule):
         self._next_dividend = self._next_rate = self._next_close = 0
         self._due = self._next_due()
         self.credited = {"dividends": 0.0, "interest": 0.0, "financing": 0.0}
+        self.riskless = 0.0  # what cash has earned so far, summed as fractions
 
     def pre_process(self, data: object) -> None:
         """Credit what is due at this event's stamp, before anything trades on it."""
@@ -99,12 +100,13 @@ class CashFlows(SimulationModule):
             self._next_rate += 1
         years = (ts - self._accrued_until) / YEAR_NS
         self._accrued_until = ts
+        self.riskless += self._rate / 100 * years
         notional = self._ledger.notional()
         balance = float(self.exchange.get_account().balance_total(self._currency).as_double())
         tied = float(
             (self._ledger.quantity * self._ledger.average * self._ledger.rate)[self._funded].sum()
         )
-        self._adjust("interest", max(0.0, balance - tied) * self._rate / 100 * years)
+        self._adjust("interest", float(interest(balance, tied, self._rate, years)))
         unfunded = float(np.abs(notional[~self._funded]).sum())
         self._adjust("financing", -unfunded * self._financing * years)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from nautilus_trader.common.component import Clock
 from nautilus_trader.model.instruments import Instrument as NautilusInstrument
 
@@ -19,8 +18,8 @@ from agents.juniors.lexicon import sentiment
 from agents.protocols import ExperienceWriter, Mind
 from backtest.cash import CashFlows
 from backtest.desk_result import Records
-from backtest.feed import split_factors
 from backtest.market import MarketData
+from backtest.rules import dividends_paid, fee_fracs, funded, rate_source, riskless_rates
 from config.errors import DataError
 from config.settings import LimitSettings, Settings
 from strategies.desk import Desk, MakePort, Universe
@@ -29,18 +28,15 @@ from strategies.recorder import SESSION_TOPIC, TOPIC, Recorder
 from strategies.risk import Gate
 from strategies.timekeeper import EngineTime, Timekeeper
 
-MS = 1_000_000
-SESSION_NS = 86_400_000_000_000
-
 
 def latency_ns(settings: Settings) -> int:
     """Return how long after its case a decision is delivered."""
-    return int(settings.desk.latency_ms * MS)
+    return settings.desk.latency_ns
 
 
 def expiry_ns(settings: Settings) -> int:
     """Return how long after its delivery a decision may be acted on."""
-    return settings.desk.expiry_sessions * SESSION_NS
+    return settings.desk.expiry_ns
 
 
 def make_desk(
@@ -99,49 +95,21 @@ def _universe(market: MarketData, settings: Settings) -> Universe:
         instruments=market.instruments,
         ids=tuple(native.id for native in natives),
         bar_types=tuple(bar_type(i, market.step_ns) for i in market.instruments),
-        cost_frac=np.array(
-            [
-                settings.market.cost_frac if i.cost_bps is None else i.cost_bps / 1e4
-                for i in market.instruments
-            ]
-        ),
+        cost_frac=fee_fracs(market, settings.market),
         rate_sources=tuple(
-            _rate_source(market, i.currency, settings.market.currency) for i in market.instruments
+            rate_source(market, i.currency, settings.market.currency) for i in market.instruments
         ),
         session_closes=market.session_closes,
     )
 
 
-def _rate_source(market: MarketData, quote: str, account: str) -> tuple[int, bool] | None:
-    """Return where to read the value of `quote` in `account`: a pair's index, inverted or not."""
-    if quote == account:
-        return None
-    for i, symbol in enumerate(market.symbols):
-        if symbol in (quote + account, account + quote):
-            return i, symbol == account + quote
-    raise DataError(
-        f"expected {quote}{account} or {account}{quote} among the instruments, so that {quote} "
-        f"has a rate, was {', '.join(market.symbols)}"
-    )
-
-
 def _cash_flows(market: MarketData, settings: Settings, desk: Desk, accrue_from: int) -> CashFlows:
-    index = {symbol: i for i, symbol in enumerate(market.symbols)}
-    splits = split_factors(market)
-    dividends = []
-    columns = (market.actions[c].tolist() for c in ("ts", "symbol", "dividend"))
-    for ts, symbol, dividend in zip(*columns, strict=True):
-        if dividend > 0:
-            stamps, cumulative = splits.get(symbol, (np.zeros(0, np.int64), np.ones(0)))
-            before = int(np.searchsorted(stamps, ts, side="left"))
-            factor = float(cumulative[before - 1]) if before else 1.0
-            dividends.append((ts, index[symbol], dividend * factor))
     return CashFlows(
         desk.ledger,
         settings.market.currency,
-        dividends=dividends,
-        rates=[(m.ts_init, m.value) for m in market.macro if m.series == "risk_free"],
-        funded=np.array([i.asset_class == "equity" for i in market.instruments]),
+        dividends=dividends_paid(market),
+        rates=riskless_rates(market),
+        funded=funded(market),
         financing_frac=settings.market.financing_bps_per_year / 1e4,
         session_closes=market.session_closes,
         accrue_from=accrue_from,

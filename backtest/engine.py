@@ -83,7 +83,7 @@ def run_book(
 
     desk, cash = make_desk(market, settings, mind, limits, make_port, decide_from=decide_from)
     log = EngineLog()
-    engine = _engine(market, settings, cash, log.config)
+    engine = make_engine(market, settings, cash, log.config)
     try:
         if feed.custom:
             engine.add_data(feed.custom, client_id=CLIENT, sort=False)
@@ -110,9 +110,10 @@ def run_end(market: MarketData, settings: Settings) -> int:
     return market.session_closes[-1] + latency_ns(settings)
 
 
-def _engine(
+def make_engine(
     market: MarketData, settings: Settings, cash: CashFlows, logging: LoggingConfig
 ) -> BacktestEngine:
+    """Return an engine with the market's venue and instruments, and no data yet."""
     engine = BacktestEngine(
         BacktestEngineConfig(
             trader_id=TRADER,

@@ -2,11 +2,12 @@
 MarketData -> what the Nautilus engine eats, with the rules of the market built in.
 
 A bar's opening is an event of its own: a quote around the open, stamped at the opening, its size
-a share of the trailing mean volume, so that nothing of the bar itself is known then. Splits
+a share of the trailing mean volume, so that nothing of the bar itself is known then. No bar may
+close at the stamp at which one opens: the venue would fill on what the bar left behind. Splits
 never move a quantity: prices are scaled by the splits since the run began (engine prices), and
 sizes by their inverse; a bar's volume is left as on the tape, since nothing fills on it. An
 instrument in another currency also gets a quote at each close, so that its exchange rate is
-never missing.
+never missing; it has no size, for a close offers nothing to trade.
 """
 
 from __future__ import annotations
@@ -23,26 +24,15 @@ from numpy.typing import NDArray
 from agents.features import MACRO_SERIES
 from agents.messages import Instrument
 from backtest.market import MarketData
+from backtest.rules import engine_bars, quote_around, split_factors
+from backtest.sessions import stamp_text
+from config.errors import DataError
 from config.settings import MarketSettings
 from strategies.data import from_action, from_fundamentals, from_macro, from_news
 from strategies.instruments import bar_type, to_nautilus
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
-
-VOLUME_BARS = 20
-OTC_TOUCH_SIZE = 10_000_000.0  # FX and CFD volumes count ticks, not size
-
-
-def split_factors(market: MarketData) -> dict[str, tuple[IntArray, FloatArray]]:
-    """Return for each symbol the stamps and the cumulative factors of its splits."""
-    factors = {}
-    for symbol, rows in market.actions[market.actions["split"] != 1.0].groupby("symbol"):
-        factors[str(symbol)] = (
-            rows["ts"].to_numpy(np.int64),
-            np.cumprod(rows["split"].to_numpy(np.float64)),
-        )
-    return factors
 
 
 @dataclass(frozen=True)
@@ -59,7 +49,17 @@ class Feed:
 
 
 def make_feed(market: MarketData, settings: MarketSettings, trade_from: int) -> Feed:
-    """Return everything that a run is fed; before `trade_from` bars only, for nothing trades."""
+    """
+    Return everything that a run is fed; before `trade_from` bars only, for nothing trades.
+
+    Raises DataError where a bar closes at the stamp at which one opens.
+    """
+    both = np.intersect1d(market.bars["ts_open"], market.bars["ts_close"])
+    if both.size:
+        raise DataError(
+            f"expected {market.name} to have no bar that closes as another opens, "
+            f"was one at {stamp_text(int(both[0]))}"
+        )
     return Feed(_custom_events(market), _price_events(market, settings, trade_from))
 
 
@@ -101,21 +101,13 @@ def _instrument_events(
 ) -> list[Data]:
     native = to_nautilus(instrument, cost_frac=settings.cost_frac)
     kind = bar_type(instrument, step_ns)
-    stamps, cumulative = factors.get(instrument.symbol, (np.zeros(0, np.int64), np.ones(0)))
-    ts_open, ts_close = (bars[c].to_numpy(np.int64) for c in ("ts_open", "ts_close"))
-    factor = np.concatenate([[1.0], cumulative])[np.searchsorted(stamps, ts_open, side="right")]
-    precision, tick = native.price_precision, native.price_increment.as_double()
-    prices = {
-        c: np.round(bars[c].to_numpy(np.float64) * factor, precision)
-        for c in ("open", "high", "low", "close")
-    }
-    volume = bars["volume"].to_numpy(np.float64)
-    sizes = _touch_sizes(instrument, volume / factor, settings.open_liquidity_frac)
-    half = settings.spread_bps / 2e4
+    precision = native.price_precision
+    rows = engine_bars(instrument, bars, factors, settings)
 
-    def quotes(mid: FloatArray, ts: IntArray, which: NDArray[np.bool_]) -> list[Data]:
-        bid = np.maximum(np.floor(mid * (1 - half) / tick + 1e-9) * tick, tick)
-        ask = np.ceil(mid * (1 + half) / tick - 1e-9) * tick
+    def quotes(
+        mid: FloatArray, ts: IntArray, sizes: FloatArray, which: NDArray[np.bool_]
+    ) -> list[Data]:
+        bid, ask = quote_around(mid, instrument, settings)
         return [
             QuoteTick(
                 native.id,
@@ -135,10 +127,9 @@ def _instrument_events(
             )
         ]
 
-    traded = volume > 0
-    events = quotes(prices["open"], ts_open, traded & (ts_open >= trade_from))
+    events = quotes(rows.open, rows.ts_open, rows.size, rows.traded & (rows.ts_open >= trade_from))
     if instrument.currency != settings.currency:
-        events += quotes(prices["close"], ts_close, traded)
+        events += quotes(rows.close, rows.ts_close, np.zeros(len(bars)), rows.traded)
     events += [
         Bar(
             kind,
@@ -151,19 +142,10 @@ def _instrument_events(
             t,
         )
         for o, h, low, c, v, t in zip(
-            *(prices[c].tolist() for c in ("open", "high", "low", "close")),
-            np.maximum(np.round(volume, native.size_precision), 1.0).tolist(),
-            ts_close.tolist(),
+            *(prices.tolist() for prices in (rows.open, rows.high, rows.low, rows.close)),
+            np.maximum(np.round(rows.volume, native.size_precision), 1.0).tolist(),
+            rows.ts_close.tolist(),
             strict=True,
         )
     ]
     return events
-
-
-def _touch_sizes(instrument: Instrument, volume: FloatArray, share: float) -> FloatArray:
-    """Return the size at each opening's touch: a share of the mean volume of the bars before."""
-    if instrument.asset_class != "equity":
-        return np.full(len(volume), OTC_TOUCH_SIZE)
-    before = pd.Series(volume).rolling(VOLUME_BARS, min_periods=1).mean().shift(1)
-    sizes = np.floor(before.fillna(0.0).to_numpy() * share)
-    return np.maximum(sizes, instrument.lot_size)

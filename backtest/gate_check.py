@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.limits import RiskModel, estimate_risk, measure
+from agents.book_measures import measure
 from agents.messages import OrderRecord, Verdict
+from agents.risk_model import RiskModel, estimate_risk
 from backtest.market import MarketData
 from backtest.results import Book
 from config.settings import LimitSettings, Settings
@@ -47,12 +48,12 @@ def beyond_the_gate(
         strange = [line.symbol for line in verdict.lines if line.symbol not in place]
         found += [f"verdict on {symbol}, which is not traded" for symbol in strange]
         known = closes.loc[: verdict.ts_event, list(market.symbols)].to_numpy()
-        returns = (known[1:] / known[:-1] - 1.0)[-settings.desk.panel_sessions :]
+        returns = known[1:] / known[:-1] - 1.0
         held, allowed = np.zeros(len(place)), np.zeros(len(place))
         for line in verdict.lines:
             held[place[line.symbol]] = line.held
             allowed[place[line.symbol]] = line.allowed
-        model = _model(market, returns, settings.limits)
+        model = _model(market, returns, settings)
         found += [
             f"{name} at {verdict.ts_event} beyond its limit"
             for name in _breaches(held, allowed, model, settings.limits)
@@ -78,13 +79,14 @@ def beyond_the_gate(
     return found
 
 
-def _model(market: MarketData, returns: FloatArray, limits: LimitSettings) -> RiskModel:
+def _model(market: MarketData, returns: FloatArray, settings: Settings) -> RiskModel:
     names = sorted({i.group for i in market.instruments})
     return estimate_risk(
         returns,
         np.array([names.index(i.group) for i in market.instruments], dtype=np.int64),
         np.array([i.shortable for i in market.instruments], dtype=bool),
-        limits.min_history,
+        settings.limits.min_history,
+        settings.desk.panel_sessions,
     )
 
 

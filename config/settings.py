@@ -118,7 +118,7 @@ class SupervisorSettings(_Settings, frozen=True, kw_only=True):
 
 
 class AllocatorSettings(_Settings, frozen=True, kw_only=True):
-    """The baseline allocator's numbers."""
+    """The baseline allocator's numbers, and the trained policies that take its place."""
 
     lookback: Count = 252
     information_coefficient: Frac = 0.05
@@ -126,6 +126,7 @@ class AllocatorSettings(_Settings, frozen=True, kw_only=True):
     tau: Positive = 0.05
     gross: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.0
     exit_conviction: Frac = 0.5  # from which a SELL exits; a weaker one is a view like any other
+    policies: str = ""  # a folder of `top` and `bottom` or `bottom-<group>`; "": the baselines
 
 
 class DeskSettings(_Settings, frozen=True, kw_only=True):
@@ -138,6 +139,16 @@ class DeskSettings(_Settings, frozen=True, kw_only=True):
     no_trade_band: Frac = 0.01
     news_per_symbol: Count = 50
     panel_sessions: Count = 504
+
+    @property
+    def latency_ns(self) -> int:
+        """How long after its case a decision is delivered."""
+        return int(self.latency_ms * 1_000_000)
+
+    @property
+    def expiry_ns(self) -> int:
+        """How long after its delivery a decision may be acted on; a session counts as a day."""
+        return self.expiry_sessions * 86_400_000_000_000
 
 
 type MindKind = Literal["rules", "embedded", "vllm"]

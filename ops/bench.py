@@ -81,7 +81,7 @@ def minute_market(sessions: int, seed: int) -> MarketData:
                 {
                     "symbol": instrument.symbol,
                     "ts_open": opens,
-                    "ts_close": opens + MINUTE_NS,
+                    "ts_close": opens + MINUTE_NS - 1,
                     "open": open_.round(2),
                     "high": (np.maximum(open_, close) + spread[:, 0]).round(2),
                     "low": (np.minimum(open_, close) - spread[:, 1]).round(2),

@@ -34,8 +34,9 @@ from nautilus_trader.model.identifiers import ClientId, InstrumentId
 from nautilus_trader.trading.strategy import Strategy
 from numpy.typing import NDArray
 
+from agents.book_measures import measure
 from agents.features import FeatureEngine
-from agents.limits import measure
+from agents.gate_rules import QUANTITY_DECIMALS, Holding
 from agents.messages import (
     Case,
     Decision,
@@ -58,7 +59,7 @@ from strategies.orders import Basket, Pending
 from strategies.outcomes import OutcomeBook
 from strategies.ports import Port
 from strategies.recorder import SESSION_TOPIC, TOPIC
-from strategies.risk import Gate, Holding, Judgement
+from strategies.risk import Gate, Judgement
 from strategies.timekeeper import EngineTime, Timekeeper
 
 type FloatArray = NDArray[np.float64]
@@ -203,8 +204,12 @@ class Desk(Strategy):
             self._stop_out(i, bar.ts_init)
 
     def on_quote_tick(self, quote: QuoteTick) -> None:
-        """Wake the dispatch, once a stamp and after all its quotes, when something is pending."""
-        if not self._basket.waiting:
+        """
+        Wake the dispatch, once a stamp and after all its quotes, when something is pending.
+
+        A quote without size is an exchange rate and offers nothing to trade.
+        """
+        if not self._basket.waiting or quote.ask_size.raw == 0:
             return
         ts = quote.ts_init
         if self._dispatch_at != ts and self._basket.wants(self._index[quote.instrument_id], ts):
@@ -390,7 +395,7 @@ class Desk(Strategy):
         held = holding.weights()
         asked = pending.targets(held, self.settings.desk.no_trade_band)
         judged = self.gate.judge(asked, holding, pending.movable, pending.forced)
-        change = judged.quantity - holding.quantity
+        change = np.round(judged.quantity - holding.quantity, QUANTITY_DECIMALS)
         if not change.any() and not judged.cause.any():
             return
         stage = "risk" if pending.by_gate() else "dispatch"

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.gate_rules import QUANTITY_DECIMALS
+
 type FloatArray = NDArray[np.float64]
 
 
@@ -53,18 +55,19 @@ class Ledger:
         if held * quantity >= 0:
             if held == 0:
                 self._opened[i], self._profit[i] = ts, 0.0
-            total = held + quantity
-            self.average[i] = (held * self.average[i] + quantity * price) / total
+            total = np.round(held + quantity, QUANTITY_DECIMALS)
+            cost = held * self.average[i] + quantity * price
+            self.average[i] = cost / total if held != 0 else price  # to the last bit
             self.quantity[i] = total
             self._profit[i] -= commission
             return
         closed = np.sign(quantity) * min(abs(quantity), abs(held))
         share = closed / quantity
         self._profit[i] += -closed * (price - self.average[i]) * self.rate[i] - commission * share
-        self.quantity[i] = held + closed
+        self.quantity[i] = np.round(held + closed, QUANTITY_DECIMALS)
         if self.quantity[i] == 0:
             self.trips.append(RoundTrip(i, int(self._opened[i]), ts, float(self._profit[i])))
-            rest = quantity - closed
+            rest = np.round(quantity - closed, QUANTITY_DECIMALS)
             self.average[i] = 0.0
             if rest != 0:
                 self._opened[i], self._profit[i] = ts, -commission * (1 - share)

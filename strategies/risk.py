@@ -16,46 +16,23 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.limits import (
-    LIMIT_CODES,
-    LIMIT_NAMES,
-    TOLERANCE,
-    Measures,
-    RiskModel,
-    estimate_risk,
-    measure,
-    project,
-    restrain,
+from agents.book_measures import value_at_risk
+from agents.gate_rules import (
+    Holding,
+    blocked_codes,
+    delivery_targets,
+    drifted,
+    judge,
+    tightened,
 )
+from agents.limits import LIMIT_NAMES
 from agents.messages import Instrument, Verdict, VerdictLine
+from agents.risk_model import RiskModel, RunningVolatility, window_risk
 from config.settings import LimitSettings
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
 type BoolArray = NDArray[np.bool_]
-
-ROUNDING_STEPS = np.linspace(1.0, 0.0, 11)
-
-
-@dataclass(frozen=True)
-class Holding:
-    """
-    The book at one instant, at one set of prices.
-
-    Shapes: quantity, price, rate, lot (N,). `price` in the quote currency, NaN where none is
-    known; `rate` turns the quote currency into the account's.
-    """
-
-    quantity: FloatArray
-    price: FloatArray
-    rate: FloatArray
-    lot: FloatArray
-    equity: float
-
-    def weights(self, quantity: FloatArray | None = None) -> FloatArray:
-        """Return the weights of `quantity` (by default the held one) at these prices."""
-        q = self.quantity if quantity is None else quantity
-        return np.where(q != 0, q * self.price * self.rate / self.equity, 0.0)
 
 
 @dataclass(frozen=True)
@@ -76,15 +53,7 @@ class Gate:
     def __init__(self, instruments: Sequence[Instrument], limits: LimitSettings) -> None:
         self.instruments = tuple(instruments)
         self.limits = limits
-        share = limits.headroom
-        self.tight = msgspec.structs.replace(
-            limits,
-            max_position=limits.max_position * share,
-            max_group=limits.max_group * share,
-            max_gross=limits.max_gross * share,
-            max_var=limits.max_var * share,
-            max_correlation=limits.max_correlation * share,
-        )
+        self.tight = tightened(limits)
         names = sorted({i.group for i in instruments})
         self._groups = np.array([names.index(i.group) for i in instruments], dtype=np.int64)
         self._shortable = np.array([i.shortable for i in instruments], dtype=bool)
@@ -93,18 +62,26 @@ class Gate:
         self._last_close = np.full(n, np.nan)
         self._age = np.zeros(n, dtype=np.int64)
         self._peak = 0.0
-        self._orders = 0
+        self._orders = np.zeros((), dtype=np.int64)
         self._halted = limits.kill_switch
         self.drawdown = 0.0
         self._returns: FloatArray = np.zeros((0, n))
+        self._running = RunningVolatility((n,))
+        self._has_history = False
+        self._residuals: FloatArray = np.zeros((0, n))
         self._model: RiskModel | None = None
 
     @property
     def model(self) -> RiskModel:
         """The risk model of the last close, estimated when it is first asked for."""
         if self._model is None:
-            self._model = estimate_risk(
-                self._returns, self._groups, self._shortable, self.limits.min_history
+            self._model = window_risk(
+                self._returns,
+                self._residuals,
+                self._running.volatility,
+                self._groups,
+                self._shortable,
+                self.limits.min_history,
             )
         return self._model
 
@@ -112,15 +89,21 @@ class Gate:
         """
         Take in a session's end: closes (N,), NaN where none; past returns (T, N); equity.
 
-        Renews what the risk model is made of and the peak, and ages stops and prices.
+        Renews what the risk model is made of and the peak, and ages stops and prices. The first
+        returns given are the history; from then on each session's newest row is, as no row
+        changes later, and the model is that of as many sessions as are given.
         """
         traded = np.isfinite(closes)
         self._last_close = np.where(traded, closes, self._last_close)
         self._age = np.where(traded, 0, self._age + 1)
         self._cooldown = np.maximum(0, self._cooldown - 1)
-        self._orders = 0
+        self._orders = np.zeros((), dtype=np.int64)
         self._peak = max(self._peak, equity)
         self.drawdown = max(0.0, 1.0 - equity / self._peak)
+        new = returns[-1:] if self._has_history else returns
+        self._has_history = True
+        residuals = [self._running.add(row)[None] for row in new]
+        self._residuals = np.concatenate([self._residuals, *residuals])[-len(returns) or None :]
         self._returns, self._model = returns, None
 
     def halt(self) -> None:
@@ -134,16 +117,11 @@ class Gate:
     def targets(self, asked: FloatArray, held: FloatArray) -> tuple[FloatArray, IntArray]:
         """Return a decision's targets, cut with headroom, and which limit cut each."""
         blocked = self._blocked(self._last_close)
-        grown = (np.abs(asked) > np.abs(held)) | (asked * held < 0)
-        kept = np.where(asked * held > 0, held, 0.0)
-        open_to = np.where((blocked > 0) & grown, kept, asked)
-        allowed, cause = project(open_to, self.model, self.tight)
-        return allowed, np.where(open_to != asked, blocked, cause)
+        return delivery_targets(asked, held, blocked, self.model, self.tight)
 
     def drifted(self, held: FloatArray) -> BoolArray:
         """Return where a book that drifted beyond a limit must be reduced."""
-        inside, _ = project(held, self.model, self.limits)
-        return np.abs(inside - held) > TOLERANCE
+        return drifted(held, self.model, self.limits)
 
     def judge(
         self, asked: FloatArray, holding: Holding, movable: BoolArray, forced: BoolArray
@@ -153,22 +131,19 @@ class Gate:
 
         `asked` (N,) are target weights, used where `movable`; `forced` are exited.
         """
-        held = holding.weights()
-        weights, cause = restrain(
+        quantity, cause, self._orders = judge(
             asked,
-            held,
+            holding,
+            movable,
+            forced,
+            self._blocked(holding.price),
+            self._orders,
             self.model,
             self.limits,
-            movable=movable,
-            blocked=self._blocked(holding.price),
-            forced=forced,
         )
-        quantity = self._whole_lots(weights, held, holding, forced & movable)
-        quantity, over = self._within_order_rate(quantity, holding.quantity)
-        cause = np.where(over, LIMIT_CODES["order_rate"], cause)
         allowed = holding.weights(quantity)
-        var = float(measure(allowed, self.model).var)
-        return Judgement(held, asked, allowed, quantity, cause, var)
+        var = float(value_at_risk(allowed, self.model))
+        return Judgement(holding.weights(), asked, allowed, quantity, cause, var)
 
     def verdict(self, decision_id: str, ts: int, stage: str, judged: Judgement) -> Verdict:
         """Return the judgement as a message; lines only where something is held or asked."""
@@ -196,61 +171,13 @@ class Gate:
 
     def _blocked(self, price: FloatArray) -> IntArray:
         """Return the code of what forbids an instrument to grow, 0 where nothing does."""
-        with np.errstate(invalid="ignore"):
-            far = np.abs(price / self._last_close - 1.0) > self.limits.price_collar
-        codes = np.where(far, LIMIT_CODES["collar"], 0)
-        codes = np.where(self._age > self.limits.stale_sessions, LIMIT_CODES["stale"], codes)
-        codes = np.where(~np.isfinite(price), LIMIT_CODES["stale"], codes)
-        codes = np.where(~self.model.known, LIMIT_CODES["history"], codes)
-        codes = np.where(self._cooldown > 0, LIMIT_CODES["stop_loss"], codes)
-        if self.drawdown > self.limits.max_drawdown:
-            codes = np.full_like(codes, LIMIT_CODES["drawdown"])
-        if self._halted:
-            codes = np.full_like(codes, LIMIT_CODES["kill_switch"])
-        return codes.astype(np.int64)
-
-    def _whole_lots(
-        self, weights: FloatArray, held: FloatArray, holding: Holding, exits: BoolArray
-    ) -> FloatArray:
-        """
-        Return whole lots, rounded toward zero, that keep the promise.
-
-        Rounding can raise VaR where it trims a hedge: then the change is shortened until the
-        measures fit, at worst to the forced exits alone.
-        """
-        before = measure(held, self.model)
-        unit = np.where(np.isfinite(holding.price), holding.price * holding.rate, np.inf)
-        for share in ROUNDING_STEPS:
-            goal = held + share * (weights - held)
-            changed = np.abs(goal - held) > 1e-12
-            lots = np.trunc(goal * holding.equity / (unit * holding.lot) + np.sign(goal) * 1e-9)
-            quantity = np.where(changed, lots * holding.lot, holding.quantity)
-            quantity = np.where(exits, 0.0, quantity)
-            if self._promise_kept(measure(holding.weights(quantity), self.model), before):
-                return quantity
-        return quantity
-
-    def _promise_kept(self, after: Measures, before: Measures) -> bool:
-        limits = self.limits
-        pairs = (
-            (after.position, before.position, limits.max_position),
-            (after.group, before.group, limits.max_group),
-            (after.gross, before.gross, limits.max_gross),
-            (after.correlation, before.correlation, limits.max_correlation),
-            (after.var, before.var, limits.max_var),
+        return blocked_codes(
+            price,
+            self._last_close,
+            self._age,
+            self._cooldown,
+            self.drawdown,
+            self.model.known,
+            self.limits,
+            halted=self._halted,
         )
-        return all(
-            bool(np.all(a <= np.maximum(limit, b) * (1 + 1e-7) + 1e-12)) for a, b, limit in pairs
-        )
-
-    def _within_order_rate(
-        self, quantity: FloatArray, held: FloatArray
-    ) -> tuple[FloatArray, BoolArray]:
-        """Refuse growing orders beyond the session's order count; reductions always go."""
-        change = quantity != held
-        grows = change & (np.abs(quantity) > np.abs(held))
-        self._orders += int(np.sum(change & ~grows))
-        room = max(0, self.limits.max_orders_per_session - self._orders)
-        over = grows & (np.cumsum(grows) > room)
-        self._orders += int(np.sum(grows & ~over))
-        return np.where(over, held, quantity), over

@@ -157,14 +157,15 @@ def stamp_bars(
     Return the bars with `ts_open` and `ts_close`.
 
     A dated bar opens and closes with its session; an intraday stamp is the bar's opening, and
-    the bar closes a step later, or with its session. Bars outside every session are refused
-    with their count, or dropped and noted when `drop`.
+    the bar closes a nanosecond before a step later, or with its session: no bar closes at the
+    stamp at which the next one opens, so that what fills on the opening cannot see both. Bars
+    outside every session are refused with their count, or dropped and noted when `drop`.
     """
     table, ns = raw.frame, raw.frame["ns"].to_numpy()
     free = calendar.name == AROUND_THE_CLOCK
     if free:
         opens = ns
-        closes = ns + (raw.step_ns or DAY_NS)
+        closes = ns + (raw.step_ns or DAY_NS) - 1
         outside = np.zeros(len(ns), dtype=bool)
     else:
         at = calendar.find(ns // DAY_NS) if raw.date_only else calendar.containing(ns)
@@ -172,7 +173,7 @@ def stamp_bars(
         opens = calendar.opens[at] if raw.date_only else ns
         closes = calendar.closes[at]
         if not raw.date_only:
-            closes = np.minimum(closes, ns + raw.step_ns)
+            closes = np.minimum(closes, ns + raw.step_ns - 1)
     if outside.any():
         first = table[outside].sort_values("row").iloc[0]
         when = day_text(first["ns"] // DAY_NS) if raw.date_only else stamp_text(first["ns"])

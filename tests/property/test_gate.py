@@ -5,10 +5,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.limits import measure
+from agents.book_measures import measure
+from agents.gate_rules import Holding
 from agents.messages import Instrument
 from config.settings import LimitSettings
-from strategies.risk import Gate, Holding
+from strategies.risk import Gate
 
 LIMITS = LimitSettings()
 

@@ -63,9 +63,9 @@ def calm(make_market):
 
 
 def round_the_clock(market: MarketData) -> MarketData:
-    """Return a market whose sessions open at the stamp of the close before."""
+    """Return a market whose sessions open a nanosecond after the close before."""
     bars = market.bars.copy()
-    bars["ts_open"] = bars["ts_close"] - DAY_NS
+    bars["ts_open"] = bars["ts_close"] - DAY_NS + 1
     return replace(market, bars=bars)
 
 

@@ -16,10 +16,10 @@ from agents.messages import (
     OrderRecord,
     Verdict,
 )
-from backtest.cash import YEAR_NS
 from backtest.engine import BookRun, run_book
 from backtest.feed import make_feed
 from backtest.market import MarketData, canonical
+from backtest.rules import YEAR_NS
 from config.errors import DataError
 from config.settings import DeskSettings, LimitSettings, MarketSettings, Settings
 from ops.minds import build_mind

@@ -285,7 +285,8 @@ def test_intraday_stamp_is_the_opening_and_the_last_bar_closes_with_the_session(
     )
     market = open_source(str(tmp_path))
     assert market.step_ns == 3_600_000_000_000
-    assert stamp_text(market.bars["ts_close"].iloc[0]) == "2015-01-02T15:30:00Z"
+    assert market.bars["ts_close"].iloc[0] == market.bars["ts_open"].iloc[1] - 1
+    assert stamp_text(market.bars["ts_close"].iloc[0]) == "2015-01-02T15:29:59Z"
     assert stamp_text(market.bars["ts_close"].iloc[-1]) == "2015-01-02T21:00:00Z"
 
 
@@ -300,7 +301,7 @@ def test_fx_sessions_are_utc_days_closed_by_their_last_bar(tmp_path):
     assert instrument.shortable
     assert instrument.price_precision == 3
     closes = [stamp_text(c) for c in market.session_closes]
-    assert closes == ["2015-01-06T00:00:00Z", "2015-01-06T04:00:00Z"]
+    assert closes == ["2015-01-05T23:59:59Z", "2015-01-06T03:59:59Z"]
 
 
 def test_bars_of_different_length_are_refused_by_name(tmp_path):

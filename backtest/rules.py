@@ -1,0 +1,161 @@
+"""
+The rules of the market that the engine and the training twin both follow, without an engine.
+
+How a bar becomes an opening quote and prices that no split moves, what a dividend pays, what idle
+cash earns and what borrowed notional costs, where an exchange rate comes from. `backtest.feed`
+and `backtest.cash` give these to Nautilus, `learning.envs` to arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from agents.messages import Instrument
+from backtest.market import MarketData
+from config.errors import DataError
+from config.settings import MarketSettings
+
+type FloatArray = NDArray[np.float64]
+type IntArray = NDArray[np.int64]
+type BoolArray = NDArray[np.bool_]
+
+YEAR_NS = 365 * 86_400_000_000_000
+VOLUME_BARS = 20
+OTC_TOUCH_SIZE = 10_000_000.0  # FX and CFD volumes count ticks, not size
+
+
+@dataclass(frozen=True)
+class EngineBars:
+    """
+    One instrument's bars in engine prices, rounded as it is quoted. Shapes: all (R,).
+
+    `size` is the opening touch's; without `traded` volume a bar has no quotes.
+    """
+
+    ts_open: IntArray
+    ts_close: IntArray
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    volume: FloatArray
+    size: FloatArray
+    traded: BoolArray
+
+
+def split_factors(market: MarketData) -> dict[str, tuple[IntArray, FloatArray]]:
+    """Return for each symbol the stamps and the cumulative factors of its splits."""
+    factors = {}
+    for symbol, rows in market.actions[market.actions["split"] != 1.0].groupby("symbol"):
+        factors[str(symbol)] = (
+            rows["ts"].to_numpy(np.int64),
+            np.cumprod(rows["split"].to_numpy(np.float64)),
+        )
+    return factors
+
+
+def engine_bars(
+    instrument: Instrument,
+    bars: pd.DataFrame,
+    factors: dict[str, tuple[IntArray, FloatArray]],
+    settings: MarketSettings,
+) -> EngineBars:
+    """Return an instrument's rows of `MarketData.bars` as the engine is to see them."""
+    stamps, cumulative = factors.get(instrument.symbol, (np.zeros(0, np.int64), np.ones(0)))
+    ts_open = bars["ts_open"].to_numpy(np.int64)
+    factor = np.concatenate([[1.0], cumulative])[np.searchsorted(stamps, ts_open, side="right")]
+    prices = {
+        c: np.round(bars[c].to_numpy(np.float64) * factor, instrument.price_precision)
+        for c in ("open", "high", "low", "close")
+    }
+    volume = bars["volume"].to_numpy(np.float64)
+    return EngineBars(
+        ts_open=ts_open,
+        ts_close=bars["ts_close"].to_numpy(np.int64),
+        **prices,
+        volume=volume,
+        size=_touch_sizes(instrument, volume / factor, settings.open_liquidity_frac),
+        traded=volume > 0,
+    )
+
+
+def quote_around(
+    mid: FloatArray, instrument: Instrument, settings: MarketSettings
+) -> tuple[FloatArray, FloatArray]:
+    """Return bid and ask around a price, at least the spread apart and on ticks."""
+    half = settings.spread_bps / 2e4
+    tick = 1.0 / 10.0**instrument.price_precision
+    bid = np.maximum(np.floor(mid * (1 - half) / tick + 1e-9) * tick, tick)
+    ask = np.ceil(mid * (1 + half) / tick - 1e-9) * tick
+    return bid, ask
+
+
+def dividends_paid(market: MarketData) -> list[tuple[int, int, float]]:
+    """Return (stamp, instrument's index, cash per engine unit) of each dividend, in order."""
+    index = {symbol: i for i, symbol in enumerate(market.symbols)}
+    splits = split_factors(market)
+    paid = []
+    columns = (market.actions[c].tolist() for c in ("ts", "symbol", "dividend"))
+    for ts, symbol, dividend in zip(*columns, strict=True):
+        if dividend > 0:
+            stamps, cumulative = splits.get(symbol, (np.zeros(0, np.int64), np.ones(0)))
+            before = int(np.searchsorted(stamps, ts, side="left"))
+            factor = float(cumulative[before - 1]) if before else 1.0
+            paid.append((ts, index[symbol], dividend * factor))
+    return paid
+
+
+def riskless_rates(market: MarketData) -> list[tuple[int, float]]:
+    """Return (stamp from which it is known, percent a year) of the risk-free rate, in order."""
+    return [(m.ts_init, m.value) for m in market.macro if m.series == "risk_free"]
+
+
+def interest(
+    balance: FloatArray | float,
+    tied: FloatArray | float,
+    rate: FloatArray | float,
+    years: FloatArray | float,
+) -> FloatArray:
+    """Return what the cash that no funded position ties earns; `rate` in percent a year."""
+    return np.maximum(0.0, np.asarray(balance) - tied) * rate / 100 * years
+
+
+def fee_fracs(market: MarketData, settings: MarketSettings) -> FloatArray:
+    """Return each instrument's commission, a fraction of a fill's notional; shape (N,)."""
+    return np.array(
+        [
+            settings.cost_frac if i.cost_bps is None else i.cost_bps / 1e4
+            for i in market.instruments
+        ]
+    )
+
+
+def funded(market: MarketData) -> BoolArray:
+    """Tell for which instruments holding needs cash; shape (N,)."""
+    return np.array([i.asset_class == "equity" for i in market.instruments])
+
+
+def rate_source(market: MarketData, quote: str, account: str) -> tuple[int, bool] | None:
+    """Return where to read the value of `quote` in `account`: a pair's index, inverted or not."""
+    if quote == account:
+        return None
+    for i, symbol in enumerate(market.symbols):
+        if symbol in (quote + account, account + quote):
+            return i, symbol == account + quote
+    raise DataError(
+        f"expected {quote}{account} or {account}{quote} among the instruments, so that {quote} "
+        f"has a rate, was {', '.join(market.symbols)}"
+    )
+
+
+def _touch_sizes(instrument: Instrument, volume: FloatArray, share: float) -> FloatArray:
+    """Return the size at each opening's touch: a share of the mean volume of the bars before."""
+    if instrument.asset_class != "equity":
+        return np.full(len(volume), OTC_TOUCH_SIZE)
+    before = pd.Series(volume).rolling(VOLUME_BARS, min_periods=1).mean().shift(1)
+    sizes = np.floor(before.fillna(0.0).to_numpy() * share)
+    return np.maximum(sizes, instrument.lot_size)
