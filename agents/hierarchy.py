@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from agents.allocator.policy_file import PolicyCard
 from agents.features import routing_context
 from agents.messages import (
     JUNIORS,
@@ -148,7 +149,13 @@ class Hierarchy:
             **self.juniors.models,
             "strategist": self.strategist.described,
             "supervisor": "neural-ucb-1",
+            **self.allocator.models,
         }
+
+    @property
+    def policies(self) -> tuple[PolicyCard, ...]:
+        """The cards of the allocator's trained policies."""
+        return self.allocator.policies
 
     @property
     def digest(self) -> str:

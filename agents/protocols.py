@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from agents.messages import (
     TrackRecord,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from agents.allocator.policy_file import PolicyCard
 
 type FloatArray = NDArray[np.float64]
 
@@ -98,6 +101,16 @@ class Supervisor(Protocol):
 class Allocator(Protocol):
     """Places capital: a top policy over groups, a bottom policy within each."""
 
+    @property
+    def models(self) -> dict[str, str]:
+        """The policy of each tier."""
+        ...
+
+    @property
+    def policies(self) -> tuple[PolicyCard, ...]:
+        """The cards of the policies that were trained."""
+        ...
+
     def allocate(self, case: Case, panel: Panel, proposals: Sequence[Proposal]) -> Allocation:
         """Return target weights for the case's instruments."""
         ...
@@ -142,6 +155,11 @@ class LearningMind(Mind, Protocol):
     @property
     def models(self) -> dict[str, str]:
         """The model of each role."""
+        ...
+
+    @property
+    def policies(self) -> tuple[PolicyCard, ...]:
+        """The cards of the allocator's trained policies."""
         ...
 
     @property

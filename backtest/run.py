@@ -24,12 +24,13 @@ import numpy as np
 from agents.baselines import BASELINES
 from agents.messages import JUNIORS, Decision, FillRecord, OrderRecord, Outcome, Verdict
 from agents.protocols import ExperienceWriter, LearningMind, Mind
-from backtest.cash import YEAR_NS
 from backtest.desk_result import BookRun
 from backtest.engine import run_book
 from backtest.feed import Feed, make_feed
 from backtest.market import MarketData, window
+from backtest.policies import allocator_notes, check_policies, overlaps, policy_facts
 from backtest.results import FloatArray, IntArray, RunResult
+from backtest.rules import YEAR_NS
 from backtest.sessions import stamp_text
 from config.settings import UNLIMITED, LimitSettings, Settings
 
@@ -94,9 +95,11 @@ def plan_run(
     Return the plan of a run that decides from `start_ns` on.
 
     `start_state` names the state that `mind` was built on, `mode` who runs the book. The
-    identity does not depend on where the data lie: they count by their content.
+    identity does not depend on where data and policies lie: they count by their content.
+    Raises ConfigError where the mind's policies were not trained on the market's groups.
     """
     kept, decide_from = window(market, start_ns, warmup_sessions(settings))
+    check_policies(mind.policies, kept)
     identity = {
         "mode": mode,
         "data_digest": kept.digest,
@@ -113,6 +116,7 @@ def plan_run(
         **identity,
         "start_state": start_state,
         "learned_until": mind.learned_until,
+        "policies": policy_facts(mind.policies),
         "data": {
             "name": market.name,
             "digest": kept.digest,
@@ -184,11 +188,12 @@ def run_backtest(
 
 
 def _placeless(settings: Settings) -> Settings:
-    """Return settings without what changes no result: where data, servers and answers lie."""
+    """Return settings without where data, policies, servers and answers lie."""
     minds = settings.minds
     return msgspec.structs.replace(
         settings,
         data=msgspec.structs.replace(settings.data, source=""),
+        allocator=msgspec.structs.replace(settings.allocator, policies=""),
         minds=msgspec.structs.replace(
             minds,
             completions="replay-or-live",
@@ -234,8 +239,9 @@ def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
             f"OVERLAP: the start state learned until {until}, this run decides from {first} on: "
             "its results are no evidence"
         )
+    notes += overlaps(plan.mind.policies, market, plan.decide_from)
     notes += market.notes
-    notes.append("allocator: baseline, untrained (hierarchical risk parity, Black-Litterman)")
+    notes += allocator_notes(plan.mind.policies, market)
     notes.append(_minds_note(plan.mind))
     if not any(m.series == "risk_free" for m in market.macro):
         notes.append("no risk-free rate in the data: idle cash earns nothing, excess is over zero")
@@ -270,7 +276,7 @@ def _minds_note(mind: LearningMind) -> str:
             f"minds: {mind.name}; UNTRAINED language models ({', '.join(untrained)}): no adapter, "
             "so their opinions bind to the schema and mean nothing yet"
         )
-    spoken = any("+" in model for model in mind.models.values())
+    spoken = any("+" in mind.models[role] for role in ("strategist", *JUNIORS))
     return f"minds: {mind.name}, " + ("trained" if spoken else "rule-backed; no trained model")
 
 

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from agents.allocator.policy_file import PolicyCard
 from agents.messages import HORIZON_SESSIONS, Case, Decision, TrackRecord
 from agents.protocols import LearningMind, Lesson, Panel
 from backtest.engine import run_book
@@ -78,6 +79,11 @@ class WalkForwardMind:
     def models(self) -> dict[str, str]:
         """The model of each role; the same in every window."""
         return self.current.models
+
+    @property
+    def policies(self) -> tuple[PolicyCard, ...]:
+        """The cards of the allocator's trained policies; the same in every window."""
+        return self.current.policies
 
     @property
     def learned_until(self) -> int:

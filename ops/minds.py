@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.allocator import build_baseline
+from agents.allocator import build_allocator
 from agents.hierarchy import Hierarchy
 from agents.juniors import RuleFundamentalJunior, RuleNewsJunior, RuleTechnicalJunior
 from agents.juniors.round import JuniorRound, ModelJunior
@@ -129,6 +129,7 @@ def build_mind(
     """
     Return the hierarchy, on the fresh prior or on a snapshot's state.
 
+    Raises ConfigError where the settings name policies, or a snapshot, that cannot be used.
     `backend` answers for the roles that are not rule-backed; `symbols` are what masking hides.
     """
     rules: dict[JuniorName, Junior] = {
@@ -140,11 +141,14 @@ def build_mind(
     strategist: Strategist = RuleStrategist()
     if backend is not None:
         speakers, strategist = _speaking(settings, backend, symbols, strategist)
+    folder = settings.allocator.policies
     mind = Hierarchy(
         supervisor=NeuralUCB.fresh(settings.supervisor, settings.seed),
         juniors=JuniorRound(rules, speakers, backend),
         strategist=strategist,
-        allocator=build_baseline(settings.allocator),
+        allocator=build_allocator(
+            settings.allocator, Path(folder).expanduser() if folder else None
+        ),
         name=mind_name(settings),
     )
     if state is not None:

@@ -2,21 +2,39 @@
 The allocator: a top policy shares capital among groups, bottom policies place each share.
 
 `tiers` is the shape and the message between the tiers, `hrp` the top baseline, `views` the
-bottom baseline, `estimates` what both are told of past returns.
+bottom baseline, `estimates` what both are told of past returns. `trained` are the policies that
+take the baselines' places, `policy_file` how they are kept, `networks` and `observation` what
+they are and what they see.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from agents.allocator.hrp import HierarchicalParityTop
 from agents.allocator.tiers import GroupBudgets, TieredAllocator
 from agents.allocator.views import BlackLittermanBottom
-from agents.protocols import Allocator
 from config.settings import AllocatorSettings
 
-__all__ = ["GroupBudgets", "TieredAllocator", "build_baseline"]
+__all__ = ["GroupBudgets", "TieredAllocator", "build_allocator", "build_baseline"]
 
 
-def build_baseline(settings: AllocatorSettings) -> Allocator:
+def build_allocator(settings: AllocatorSettings, folder: Path | None = None) -> TieredAllocator:
+    """
+    Return the allocator of a folder of trained policies: `top`, `bottom`, `bottom-<group>`.
+
+    What is not there is the baseline's to do; without a folder all is, and torch is not loaded.
+    Raises ConfigError, one line, for a folder that holds no policy, or one that cannot be used.
+    """
+    baseline = build_baseline(settings)
+    if folder is None:
+        return baseline
+    from agents.allocator.trained import with_policies
+
+    return with_policies(baseline, folder, settings.gross)
+
+
+def build_baseline(settings: AllocatorSettings) -> TieredAllocator:
     """
     Return the untrained allocator: risk parity over groups, Black-Litterman within them.
 

@@ -25,12 +25,14 @@ class Estimates:
     The instruments that may be given capital, sorted by symbol, and their past.
 
     `returns[symbol]` (T,) are simple returns per session, oldest first, NaN where the instrument
-    did not trade; `volatility[symbol]` is their standard deviation per session.
+    did not trade; `volatility[symbol]` is their standard deviation per session. `panel` holds the
+    sessions that they were made from, of every instrument.
     """
 
     symbols: tuple[str, ...]
     returns: Mapping[str, FloatArray]
     volatility: Mapping[str, float]
+    panel: Panel
 
 
 def estimate(panel: Panel, lookback: int) -> Estimates:
@@ -62,4 +64,4 @@ def estimate(panel: Panel, lookback: int) -> Estimates:
             continue
         returns[symbol] = np.where(finite, column, np.nan)
         volatility[symbol] = sigma
-    return Estimates(symbols=tuple(returns), returns=returns, volatility=volatility)
+    return Estimates(tuple(returns), returns, volatility, Panel(panel.symbols, window))

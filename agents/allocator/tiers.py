@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agents.allocator.estimates import MIN_SESSIONS, Estimates, estimate
+from agents.allocator.policy_file import PolicyCard
 from agents.messages import Allocation, Case, InstrumentState, Message, Proposal, Regime
 from agents.protocols import Panel
 from config.errors import ConfigError
@@ -90,12 +91,14 @@ class TieredAllocator:
     """
     An `agents.protocols.Allocator` of one top and one bottom policy.
 
+    `policies` are the cards of those that were trained.
     Raises ConfigError if `lookback` is shorter than the history that an instrument needs.
     """
 
     top: TopPolicy
     bottom: BottomPolicy
     lookback: int
+    policies: tuple[PolicyCard, ...] = ()
 
     def __post_init__(self) -> None:
         if self.lookback < MIN_SESSIONS:
@@ -103,6 +106,15 @@ class TieredAllocator:
                 f"allocator.lookback: expected at least {MIN_SESSIONS} sessions, "
                 f"was {self.lookback}"
             )
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The policy of each tier, and every trained one beside its digest."""
+        return {
+            "allocator-top": self.top.name,
+            "allocator-bottom": self.bottom.name,
+            **{f"allocator-{card.slot}": f"{card.name} {card.digest}" for card in self.policies},
+        }
 
     def allocate(self, case: Case, panel: Panel, proposals: Sequence[Proposal]) -> Allocation:
         """

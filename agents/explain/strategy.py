@@ -32,6 +32,11 @@ def allocator(run: RunFacts, record: Record) -> list[Sentence]:
         record,
         lambda s: (
             "The allocator has two tiers: a top policy shares capital among groups, a bottom "
+            "policy places each group's share; trained policies take the baselines' places, "
+            "see what juniors found as features, and may use "
+            f"{s.allocator.gross:.0%} of equity"
+            if s.allocator.policies
+            else "The allocator has two tiers: a top policy shares capital among groups, a bottom "
             "policy places each group's share with the proposals as views; it looks back "
             f"{s.allocator.lookback} sessions, takes views at an information coefficient of "
             f"{s.allocator.information_coefficient:g} and may use "

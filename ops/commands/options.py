@@ -43,6 +43,10 @@ CompletionsFile = Annotated[
 Start = Annotated[str | None, typer.Option(help="First day that decides.")]
 End = Annotated[str | None, typer.Option(help="Last day.")]
 Symbols = Annotated[str | None, typer.Option(help="Comma-separated; all by default.")]
+Policies = Annotated[
+    Path | None,
+    typer.Option("--allocator", help="Folder of trained policies: top, bottom, bottom-<group>."),
+]
 State = Annotated[Path | None, typer.Option(help="A run's state folder to start on.")]
 Out = Annotated[Path | None, typer.Option(help="Run folder; runs/<run_id> by default.")]
 

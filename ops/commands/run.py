@@ -16,6 +16,7 @@ from ops.commands.options import (
     LibraryPath,
     Minds,
     Out,
+    Policies,
     Profile,
     Seed,
     Start,
@@ -40,6 +41,7 @@ def backtest(
     end: End = None,
     symbols: Symbols = None,
     minds: Minds = None,
+    allocator: Policies = None,
     completions: Completions = None,
     completions_file: CompletionsFile = None,
     masking: Annotated[
@@ -68,6 +70,7 @@ def backtest(
             "data.end": end,
             "data.symbols": symbols.split(",") if symbols else None,
             "minds.kind": minds,
+            "allocator.policies": None if allocator is None else str(allocator),
             "minds.completions": completions,
             "minds.masking": None if masking is None or both else masking is Masking.ON,
             "seed": seed,
@@ -95,6 +98,7 @@ def paper(
     end: End = None,
     symbols: Symbols = None,
     minds: Minds = None,
+    allocator: Policies = None,
     completions: Completions = None,
     completions_file: CompletionsFile = None,
     seed: Seed = None,
@@ -114,6 +118,7 @@ def paper(
             "data.end": end,
             "data.symbols": symbols.split(",") if symbols else None,
             "minds.kind": minds,
+            "allocator.policies": None if allocator is None else str(allocator),
             "minds.completions": completions,
             "seed": seed,
         },
@@ -135,6 +140,7 @@ def analyze(
         str | None, typer.Option(help="Where to look; the newest stored data by default.")
     ] = None,
     minds: Minds = None,
+    allocator: Policies = None,
     lookback_days: Annotated[int, typer.Option(min=1, help="How old news may be.")] = 7,
     state: State = None,
     as_json: Json = False,
@@ -145,7 +151,13 @@ def analyze(
     from config.settings import load_settings
     from ops.api import Coordinator
 
-    settings = load_settings(profile_of(profile, minds), {"minds.kind": minds})
+    settings = load_settings(
+        profile_of(profile, minds),
+        {
+            "minds.kind": minds,
+            "allocator.policies": None if allocator is None else str(allocator),
+        },
+    )
     coordinator = Coordinator(settings, source=source, state=state)
     analysis = coordinator.analyze(symbol, lookback_days=lookback_days)
     if as_json:

@@ -1,0 +1,97 @@
+"""
+What a run says of its trained policies: which, trained on what, and whether that was this market.
+
+It reads cards and stamps alone, and knows neither networks nor books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from agents.allocator.policy_file import ANY_GROUP, PolicyCard
+from backtest.market import MarketData
+from backtest.sessions import stamp_text
+from config.errors import ConfigError
+
+SIMULATED = "simulator"  # how the name of a simulated market begins
+BASELINES = {"top": "hierarchical risk parity", "bottom": "Black-Litterman"}
+
+
+def check_policies(cards: Sequence[PolicyCard], market: MarketData) -> None:
+    """Raise ConfigError where a policy is to place groups of a market that it never saw."""
+    for card in cards:
+        if card.group in ("", ANY_GROUP):
+            unknown = sorted(_groups(market) - set(card.groups))
+            if unknown:
+                raise ConfigError(
+                    f"expected a market of the groups of {card.name!r} "
+                    f"({', '.join(card.groups)}), was {market.name} with {', '.join(unknown)}"
+                )
+
+
+def policy_facts(cards: Sequence[PolicyCard]) -> dict[str, dict[str, Any]]:
+    """Return what a manifest says of each policy, by its place."""
+    return {
+        card.slot: {
+            "name": card.name,
+            "digest": card.digest,
+            "book": card.book,
+            "groups": list(card.groups),
+            "trained": msgspec.to_builtins(card.trained),
+        }
+        for card in cards
+    }
+
+
+def overlaps(cards: Sequence[PolicyCard], market: MarketData, decide_from: int) -> list[str]:
+    """
+    Return a line for each policy that was trained on what this run trades.
+
+    Real data overlap where training ended after the first decision, whatever the instruments:
+    markets move together. Simulated markets overlap where their seeds are the same.
+    """
+    lines = []
+    for card in cards:
+        record = card.trained
+        if record.seeds:
+            if not any(market.name == f"{SIMULATED}-{seed}" for seed in record.seeds):
+                continue
+            what = f"was trained on {market.name}, which this run trades"
+        elif market.name.startswith(SIMULATED) or record.last_ts < decide_from:
+            continue
+        else:
+            what = (
+                f"was trained until {stamp_text(record.last_ts)}, this run decides from "
+                f"{stamp_text(decide_from)} on"
+            )
+        lines.append(f"OVERLAP: policy {card.name} {what}: its results are no evidence")
+    return lines
+
+
+def allocator_notes(cards: Sequence[PolicyCard], market: MarketData) -> list[str]:
+    """Return who places capital: each policy and its training, and which tier is a baseline."""
+    if not cards:
+        return [f"allocator: baseline, untrained ({', '.join(BASELINES.values())})"]
+    lines = [f"allocator, {card.slot}: {card.name}, {_trained(card)}" for card in cards]
+    if all(card.kind != "top" for card in cards):
+        lines.append(f"allocator, top: baseline, untrained ({BASELINES['top']})")
+    placed = {card.group for card in cards if card.kind == "bottom"}
+    left = sorted(_groups(market) - placed)
+    if left and ANY_GROUP not in placed:
+        named = f" of {', '.join(left)}" if placed else ""
+        lines.append(f"allocator, bottom{named}: baseline, untrained ({BASELINES['bottom']})")
+    return lines
+
+
+def _trained(card: PolicyCard) -> str:
+    record = card.trained
+    first, last = stamp_text(record.first_ts), stamp_text(record.last_ts)
+    seeds = f", {len(record.seeds)} simulated markets" if record.seeds else ""
+    return f"trained on {record.source}{seeds}, {first} to {last}, {record.steps:,} steps"
+
+
+def _groups(market: MarketData) -> set[str]:
+    return {instrument.group for instrument in market.instruments}
