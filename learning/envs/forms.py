@@ -9,24 +9,22 @@ in lockstep, and a finished one starts again inside the batch. They differ in wh
     joint        both act: the bottoms' actions for all N instruments, then the top's for G groups
 
 A step is a session as the desk lives it (see `twin`). An episode is truncated after the
-sampler's number of sessions and terminated when half of its starting equity is gone (`RUIN`). A
-bottom policy sees its own group's gross and the book's drawdown; a top policy sees each group's
-mean inputs with budget 0, as it does when it trades.
+sampler's number of sessions and terminated when half of its starting equity is gone (`RUIN`).
+Policies see here what `agents.allocator.trained` shows them: the market's row holds the whole
+book's gross and drawdown, and a top policy sees each group's mean inputs with budget 0.
 
 It knows no learner; how targets become fills is the twin's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from agents.allocator.networks import BottomNet
 from agents.allocator.observation import (
     BUDGET_UNIT,
     INSTRUMENT_INPUTS,
@@ -46,15 +44,18 @@ from config.settings import Settings
 from learning.allocator.book import Book
 from learning.allocator.rewards import Reward, reference_volatility
 from learning.allocator.windows import EpisodeSampler, Window
-from learning.envs.twin import Step, Twin
+from learning.envs.bottoms import Bottoms
+from learning.envs.twin import Twin
 
 type IntArray = NDArray[np.int64]
 type BoolArray = NDArray[np.bool_]
+type Actions = NDArray[np.floating[Any]]
 type Info = dict[str, NDArray[Any]]
 type FormStep = tuple[Float32Array, FloatArray, BoolArray, BoolArray, Info]
 
 RUIN = 0.5  # of the starting equity: an episode that has less is over
 BUDGET_INPUT = INSTRUMENT_INPUTS.index("budget")
+GROSS_INPUT = MARKET_INPUTS.index("gross")
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,17 @@ class Arena:
     """
     What episodes are drawn from and judged by.
 
-    `windows` are those that episodes start in; `norm` and the reward's reference volatility come
-    from training windows alone.
+    Episodes start in `windows`; the normaliser is fitted on training windows alone, and
+    `reference` are those windows: the reward's volatility is measured there.
     """
 
     book: Book
     windows: tuple[Window, ...]
+    reference: tuple[Window, ...]
     norm: Normaliser
     settings: Settings
     reward: RewardSettings
     episode: EpisodeSettings
-    reference: tuple[Window, ...]  # training windows, for the reference volatility
 
 
 class Form(Protocol):
@@ -81,21 +82,24 @@ class Form(Protocol):
 
     Shapes: observations (B, observation_size) float32, actions (B, action_size) in [-1, 1].
     `info` holds arrays (B, ...): growth, riskless, fees, turnover, limited, breached_var,
-    episode_return and episode_sessions (of the rows that ended), terminal_observation (B, D; the
-    last observation of the rows that ended, 0 elsewhere).
+    episode_return and episode_sessions (so far, the ended ones' in full), and
+    terminal_observation (B, D), the last one of each row that ended, 0 elsewhere.
     """
 
     batch: int
-    observation_size: int
     action_size: int
-    twin: Twin
     rng: np.random.Generator
+
+    @property
+    def observation_size(self) -> int:
+        """How many numbers an observation has."""
+        ...
 
     def reset(self, where: BoolArray | None = None) -> Float32Array:
         """Start episodes anew, all or `where`; return all observations."""
         ...
 
-    def step(self, actions: NDArray[np.floating[Any]]) -> FormStep:
+    def step(self, actions: Actions) -> FormStep:
         """Live one session; return observations, rewards, terminated, truncated, info."""
         ...
 
@@ -108,41 +112,172 @@ class Form(Protocol):
         ...
 
 
-class Bottoms:
-    """
-    Bottom policies of all groups, frozen: what a book's members are given of their budgets.
+class _BookForm:
+    """What the forms share: episodes over a twin, and what is known at the present session."""
 
-    Raises ValueError where a group has no policy.
-    """
+    action_size: int
 
-    def __init__(self, book: Book, nets: Mapping[str, BottomNet]) -> None:
+    def __init__(self, arena: Arena, batch: int, seed: int) -> None:
+        book, limits = arena.book, arena.settings.limits
+        self.arena, self.batch = arena, batch
+        self.rng = np.random.default_rng(seed)
+        self.gross = limits.max_gross * limits.headroom
+        self.twin = Twin(book.tape, arena.settings, batch)
+        self._features = arena.norm.features(book.features)
+        self._macro = arena.norm.macro(book.macro)
+        self._sampler = EpisodeSampler(arena.windows, arena.episode)
+        self._reward = Reward(arena.reward, reference_volatility(book.returns, arena.reference))
+        self._even = np.nan_to_num(book.returns).mean(axis=-1)
+        self._ruin = RUIN * arena.settings.market.starting_cash
+        self._stop = np.zeros(batch, dtype=np.int64)  # the session at whose close a row ends
+        self._return = np.zeros(batch)
+        self._sessions = np.zeros(batch, dtype=np.int64)
+        self._budget = np.full(batch, self.gross)  # what the reward's risk is measured against
+
+    @property
+    def observation_size(self) -> int:
+        """How many numbers an observation has."""
+        return len(self.arena.book.symbols) * len(INSTRUMENT_INPUTS) + len(MARKET_INPUTS)
+
+    def reset(self, where: BoolArray | None = None) -> Float32Array:
+        """Start episodes anew, all or `where`; return all observations."""
+        self._start(np.ones(self.batch, dtype=bool) if where is None else where)
+        return self._observe()
+
+    def step(self, actions: Actions) -> FormStep:
+        """Live one session; return observations, rewards, terminated, truncated, info."""
+        twin = self.twin
+        before = twin.drawdown.copy()
+        lived = twin.step(self._targets(np.asarray(actions, dtype=np.float64)))
+        reward = self._reward(
+            lived.growth,
+            lived.riskless,
+            twin.weights,
+            self._budget,
+            twin.drawdown,
+            before,
+            self._even[twin.market, twin.t],
+        )
+        self._return += reward
+        self._sessions += 1
+        terminated = twin.equity < self._ruin
+        truncated = ~terminated & (twin.t >= self._stop)
+        observation = self._observe()
+        info: Info = {
+            "growth": lived.growth,
+            "riskless": lived.riskless,
+            "fees": lived.fees,
+            "turnover": lived.turnover,
+            "limited": lived.limited,
+            "breached_var": lived.breached_var,
+            "episode_return": self._return.copy(),
+            "episode_sessions": self._sessions.copy(),
+        }
+        over = terminated | truncated
+        info["terminal_observation"] = np.where(over[:, None], observation, np.float32(0.0))
+        if over.any():
+            self._start(over)
+            observation = self._observe()
+        return observation, reward, terminated, truncated, info
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on, for a checkpoint."""
+        return {
+            "twin": dict(self.twin.state()),
+            "generator": self.rng.bit_generator.state,
+            "stop": self._stop.copy(),
+            "return": self._return.copy(),
+            "sessions": self._sessions.copy(),
+            "budget": self._budget.copy(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state, bit for bit."""
+        self.twin.restore(state["twin"])
+        self.rng.bit_generator.state = state["generator"]
+        self._stop = state["stop"].copy()
+        self._return = state["return"].copy()
+        self._sessions = state["sessions"].copy()
+        self._budget = state["budget"].copy()
+
+    def _start(self, where: BoolArray) -> None:
+        count = int(where.sum())
+        market, session = self.twin.market.copy(), self.twin.t.copy()
+        market[where], session[where] = self._sampler.draw(count, self.rng)
+        seed = int(self.rng.integers(2**31))
+        # slips restart from the seed only where all books do
+        self.twin.reset(market, session, seed, where=None if where.all() else where)
+        self._stop[where] = session[where] + self._sampler.sessions
+        self._return[where], self._sessions[where] = 0.0, 0
+
+    def _now(self) -> tuple[Float32Array, Float32Array]:
+        """Return the present sessions' normalised features (B, N, 22) and macro (B, 18)."""
+        at = self.twin.market, self.twin.t
+        return self._features[at], self._macro[at]
+
+    def _seen(self, budgets: FloatArray) -> Observation:
+        """Return what all instruments look like, budgets (B, N) of their groups."""
+        features, macro = self._now()
+        twin = self.twin
+        return assemble(
+            features, macro, twin.weights, self.arena.book.shortable, budgets, twin.drawdown
+        )
+
+    def _observe(self) -> Float32Array:
         raise NotImplementedError
 
-    def place(
-        self, features: Float32Array, macro: Float32Array, weights: FloatArray,
-        drawdown: FloatArray, budgets: FloatArray,
-    ) -> FloatArray:
-        """
-        Return target weights. Normalised features (B, N, 22), macro (B, 18), weights (B, N),
-        drawdown (B,), budgets (B, G) -> (B, N).
-        """
+    def _targets(self, actions: FloatArray) -> FloatArray:
         raise NotImplementedError
 
 
-class SpecialistForm:
+class SpecialistForm(_BookForm):
     """
-    One group's instruments; observation n * I + C, action n. `arena.book` holds that group alone
-    (`only_group`). An episode's budget is drawn from `budget` (least, most), fractions of equity.
+    One group's instruments: observation n * I + C, action n.
+
+    `arena.book` holds that group alone (`only_group`). Each episode draws its budget evenly from
+    `budget` (least, most), fractions of equity, and how much of the remaining gross the rest of a
+    book would hold: the policy learns to use the first and that the second tells it nothing.
     """
 
     def __init__(
         self, arena: Arena, batch: int, seed: int, *, budget: tuple[float, float]
     ) -> None:
-        raise NotImplementedError
+        super().__init__(arena, batch, seed)
+        self.action_size = len(arena.book.symbols)
+        self._range = budget
+        self._elsewhere = np.zeros(batch)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on, for a checkpoint."""
+        return super().state() | {"elsewhere": self._elsewhere.copy()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state, bit for bit."""
+        super().restore(state)
+        self._elsewhere = state["elsewhere"].copy()
+
+    def _start(self, where: BoolArray) -> None:
+        super()._start(where)
+        count = int(where.sum())
+        self._budget[where] = self.rng.uniform(*self._range, count)
+        rest = self.gross - self._budget[where]
+        self._elsewhere[where] = self.rng.uniform(0.0, 1.0, count) * np.maximum(rest, 0.0)
+
+    def _observe(self) -> Float32Array:
+        seen = self._seen(np.broadcast_to(self._budget[:, None], self.twin.weights.shape))
+        seen.market[:, GROSS_INPUT] += self._elsewhere
+        return flatten(seen)
+
+    def _targets(self, actions: FloatArray) -> FloatArray:
+        return self._budget[:, None] * bottom_shares(actions, self.arena.book.shortable)
 
 
-class PortfolioForm:
-    """The top's form; observation G * D + C of group means (D = I + embedding), action G."""
+class PortfolioForm(_BookForm):
+    """
+    The top's form: observation G * D + C of group means, action G.
+
+    `embeddings` (M, T, G, E), where there are any, stand after each group's inputs: D = I + E.
+    """
 
     def __init__(
         self,
@@ -151,43 +286,66 @@ class PortfolioForm:
         seed: int,
         *,
         bottoms: Bottoms,
-        embeddings: Float32Array | None = None,  # (M, T, G, E)
+        embeddings: Float32Array | None = None,
     ) -> None:
-        raise NotImplementedError
+        super().__init__(arena, batch, seed)
+        self.action_size = len(arena.book.groups)
+        self._bottoms, self._embeddings = bottoms, embeddings
+
+    @property
+    def observation_size(self) -> int:
+        """How many numbers an observation has."""
+        extra = 0 if self._embeddings is None else self._embeddings.shape[-1]
+        return self.action_size * (len(INSTRUMENT_INPUTS) + extra) + len(MARKET_INPUTS)
+
+    def _observe(self) -> Float32Array:
+        seen = self._seen(np.zeros_like(self.twin.weights))
+        groups = group_means(seen.instruments, self.arena.book.group.tolist(), self.action_size)
+        if self._embeddings is not None:
+            now = self._embeddings[self.twin.market, self.twin.t]
+            groups = np.concatenate([groups, now], axis=-1)
+        return flatten(Observation(groups, seen.market))
+
+    def _targets(self, actions: FloatArray) -> FloatArray:
+        budgets = top_budgets(actions, self.gross)
+        features, macro = self._now()
+        return self._bottoms.place(features, macro, self.twin.weights, self.twin.drawdown, budgets)
 
 
-class JointForm:
+class JointForm(_BookForm):
     """
-    Both tiers' form; observation N * I + C with budget 0, action N + G (bottoms, then top).
+    Both tiers' form: observation N * I + C with budgets 0, action N + G (bottoms, then the top).
 
-    `observation` gives the present one unflattened. A policy lets the top act first and puts its
-    budgets in with `with_budgets` before the bottoms act. `labels` (B,) are the regimes of the
-    present sessions, targets only.
+    A policy lets the top act first, on the groups' means, and puts its budgets into the rows with
+    `with_budgets` before the bottoms act. `gross` is what `top_budgets` shares.
     """
 
-    groups: IntArray  # (N,)
-    gross: float  # what `top_budgets` shares: arena.settings.limits.max_gross * headroom
-    embeddings: Float32Array | None
-
-    def __init__(
-        self, arena: Arena, batch: int, seed: int, *, embeddings: Float32Array | None = None
-    ) -> None:
-        raise NotImplementedError
-
-    def observation(self) -> Observation:
-        """Return what all instruments and the market look like now, budgets 0."""
-        raise NotImplementedError
+    def __init__(self, arena: Arena, batch: int, seed: int) -> None:
+        super().__init__(arena, batch, seed)
+        book = arena.book
+        self._n = len(book.symbols)
+        self.action_size = self._n + len(book.groups)
+        self._members = [np.flatnonzero(book.group == g) for g in range(len(book.groups))]
 
     def labels(self) -> IntArray:
         """Return the present sessions' regimes with hindsight, -1 where unknown: (B,)."""
-        raise NotImplementedError
+        return self.arena.book.label[self.twin.market, self.twin.t]
 
+    def _observe(self) -> Float32Array:
+        return flatten(self._seen(np.zeros_like(self.twin.weights)))
 
-def only_group(book: Book, group: str) -> Book:
-    """Return the book of one group's instruments: what its specialist trades."""
-    raise NotImplementedError
+    def _targets(self, actions: FloatArray) -> FloatArray:
+        budgets = top_budgets(actions[:, self._n :], self.gross)
+        weights = np.zeros((self.batch, self._n))
+        shortable = self.arena.book.shortable
+        for g, members in enumerate(self._members):
+            shares = bottom_shares(actions[:, members], shortable[members])
+            weights[:, members] = budgets[:, g : g + 1] * shares
+        return weights
 
 
 def with_budgets(instruments: Float32Array, budgets: FloatArray, group: IntArray) -> Float32Array:
     """Return instrument rows with their groups' budgets in. (B, N, I), (B, G) -> (B, N, I)."""
-    raise NotImplementedError
+    rows = instruments.copy()
+    rows[..., BUDGET_INPUT] = budgets[..., group] / BUDGET_UNIT
+    return rows

@@ -99,3 +99,24 @@ def bench_hostile(
 
     if any(row.harms for row in run_hostile(minds, decisions=decisions, as_json=as_json)):
         raise typer.Exit(1)
+
+
+@bench_app.command("parity")
+def bench_parity(
+    schedules: Annotated[int, typer.Option(min=1, help="Random schedules, kinds in turn.")] = 48,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Run random schedules through the engine and the training twin; exit 1 on a difference."""
+    from ops.bench_envs import run_parity
+
+    if run_parity(schedules, seed or 0, as_json):
+        raise typer.Exit(1)
+
+
+@bench_app.command("envs")
+def bench_envs(seed: Seed = 0, as_json: Json = False) -> None:
+    """Measure steps/s of the engine and of the training twin, holding and with orders."""
+    from ops.bench_envs import run_envs
+
+    run_envs(seed or 0, as_json)

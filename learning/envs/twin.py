@@ -1,0 +1,490 @@
+"""
+The twin: many books in lockstep, each living a session a step as the desk lives it.
+
+One step goes from a session's close, where weights are decided, to the next close. In between,
+event by event as in the engine: the decision is delivered a latency later and cut by the gate;
+at an opening interest, financing and dividends are booked, then what waits is judged in whole
+lots and filled; stops are tested on every bar's close. At the session's close the gate takes the
+session in and asks for the reduction of what drifted. A decision that arrives after an opening
+waits for the next one.
+
+It is `strategies.desk` with a decision every session and a constant latency, over arrays: the gate
+is `agents.gate_rules`, the venue `learning.envs.venue`. A step loops over a session's bar slots
+and never over books or instruments. It makes no observation and no reward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.gate_rules import (
+    QUANTITY_DECIMALS,
+    Holding,
+    blocked_codes,
+    delivery_targets,
+    drifted,
+    judge,
+    tightened,
+)
+from agents.risk_model import RiskModel
+from backtest.rules import YEAR_NS, interest
+from config.errors import ConfigError
+from config.settings import Settings
+from learning.envs.baskets import NEVER, Baskets, Rows
+from learning.envs.exchange import ExchangeRates
+from learning.envs.risk_tape import RiskReader
+from learning.envs.tape import Tape
+from learning.envs.venue import (
+    Fills,
+    SlipStream,
+    fill_orders,
+    fixed,
+    make_terms,
+    money,
+    send_ranks,
+)
+
+type FloatArray = NDArray[np.float64]
+type IntArray = NDArray[np.int64]
+type BoolArray = NDArray[np.bool_]
+
+SLIP_SHIFTS = 1 << 16  # where in the stream a book's slips begin
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """
+    What was filled at one opening.
+
+    Shapes: book, ts (R,), the books that sent orders and the stamp; rank (R, N), an order's place
+    among those of its book; fills (R, N, 2).
+    """
+
+    book: IntArray
+    ts: IntArray
+    rank: IntArray
+    fills: Fills
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    What a session did to each book.
+
+    `growth` is the equity's ratio less one, `riskless` what cash would have earned, `fees` in the
+    account's currency, `turnover` the traded notional over equity, `limited` where a limit cut
+    anything and `cause` which one, the decision's first; `breached_var` where the loss was larger
+    than the limit of the VaR. `dispatches` is kept where the twin records.
+
+    Shapes: cause (B, N), all others (B,).
+    """
+
+    growth: FloatArray
+    riskless: FloatArray
+    fees: FloatArray
+    turnover: FloatArray
+    limited: BoolArray
+    cause: IntArray
+    breached_var: BoolArray
+    dispatches: tuple[Dispatch, ...] = ()
+
+
+class Twin:
+    """
+    B books over a tape. Shapes: market, t, equity, drawdown (B,); weights, quantity (B, N).
+
+    `weights` are those at the last marks. With `record` every dispatch is kept and each book
+    reads the stream of slips from its start, as an engine does.
+
+    Raises ConfigError for a desk that does not decide every session, or whose decisions take
+    longer than a session.
+    """
+
+    def __init__(
+        self, tape: Tape, settings: Settings, batch: int, *, record: bool = False
+    ) -> None:
+        if settings.desk.decide_every_sessions != 1:
+            raise ConfigError(
+                "desk.decide_every_sessions: expected 1 where policies are trained, "
+                f"was {settings.desk.decide_every_sessions}"
+            )
+        latency = settings.desk.latency_ns
+        if latency >= np.diff(tape.ts_close, axis=1).min():
+            raise ConfigError(
+                "desk.latency_ms: expected less than a session where policies are trained, "
+                f"was {settings.desk.latency_ms:g}"
+            )
+        n = len(tape.instruments)
+        self.tape, self.settings, self.batch, self.record = tape, settings, batch, record
+        self._limits, self._tight = settings.limits, tightened(settings.limits)
+        self._latency, self._expiry = latency, settings.desk.expiry_ns
+        self._financing = settings.market.financing_bps_per_year / 1e4
+        self._terms = make_terms(
+            tape.instruments, tape.fee_frac, tape.rate_sources, settings.market.currency
+        )
+        self._risk = RiskReader(tape.risk, tape.group, tape.shortable)
+        self._exchange = ExchangeRates(tape)
+        rows = tape.markets * tape.sessions
+        self._flat = {
+            name: np.ascontiguousarray(getattr(tape, name)).reshape(rows, *shape[2:])
+            for name in _PER_SESSION
+            for shape in [getattr(tape, name).shape]
+        }
+        self._pays = self._flat["dividends"].any(axis=1)
+        self._funded = tape.funded.astype(np.float64)
+        self.market: IntArray = np.zeros(batch, np.int64)
+        self.t: IntArray = np.zeros(batch, np.int64)
+        self.quantity: FloatArray = np.zeros((batch, n))
+        self.weights: FloatArray = np.zeros((batch, n))
+        self.equity: FloatArray = np.zeros(batch)
+        self.drawdown: FloatArray = np.zeros(batch)
+        self._average: FloatArray = np.zeros((batch, n))
+        self._mark: FloatArray = np.full((batch, n), np.nan)
+        self._rate: FloatArray = np.ones((batch, n))
+        self._balance: FloatArray = np.zeros(batch)  # in the currency's last digit
+        self._peak: FloatArray = np.zeros(batch)
+        self._accrued_until: IntArray = np.zeros(batch, np.int64)
+        self._cooldown: IntArray = np.zeros((batch, n), np.int64)
+        self._orders: IntArray = np.zeros(batch, np.int64)
+        self._stop_below: FloatArray = np.full((batch, n), -np.inf)
+        self._stop_above: FloatArray = np.full((batch, n), np.inf)
+        self._baskets = Baskets(batch, n)
+        self._seed = 0
+        self._slips = self._slip_stream()
+        self._model: RiskModel | None = None
+
+    # --- episodes ----------------------------------------------------------------------------
+
+    def reset(
+        self,
+        market: IntArray,
+        session: IntArray,
+        seed: int,
+        *,
+        where: BoolArray | None = None,
+    ) -> None:
+        """
+        Start books at the close of `session`, each with a fresh account.
+
+        `seed` is that of the slips; where only some books start, they go on in their streams.
+        Shapes: all (B,). Raises ValueError for a market or session that the tape lacks, or a
+        session that none follows.
+        """
+        which = np.ones(self.batch, bool) if where is None else where
+        if where is None:
+            self._seed = seed
+            self._slips = self._slip_stream()
+        self.market = np.where(which, market, self.market)
+        self.t = np.where(which, session, self.t)
+        last = self.tape.sessions - 2
+        beyond = (self.market < 0) | (self.market >= self.tape.markets) | (self.t < 0)
+        beyond |= which & (self.t > last)
+        if beyond.any():
+            raise ValueError(
+                f"expected markets in 0..{self.tape.markets - 1} and sessions in 0..{last}, "
+                f"was market {self.market[beyond][0]} and session {self.t[beyond][0]}"
+            )
+        cash = self.settings.market.starting_cash
+        row = self._row(0)
+        self.quantity[which] = self._average[which] = self.weights[which] = 0.0
+        self._mark[which] = self._flat["last_close"][row[which]]
+        self._rate[which] = self._exchange.rates(
+            np.ones_like(self._rate[which]), self._mark[which]
+        )
+        self._balance[which] = money(np.array(cash), self._terms.account_scale)
+        self.equity[which] = self._peak[which] = cash
+        self.drawdown[which] = 0.0
+        self._accrued_until[which] = self._flat["ts_close"][row[which]]
+        self._cooldown[which] = 0
+        self._orders[which] = 0
+        self._stop_below[which], self._stop_above[which] = -np.inf, np.inf
+        self._baskets.clear(which)
+        self._model = None
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return everything that a bit-equal continuation needs."""
+        own = {name: getattr(self, name).copy() for name in _STATE}
+        waiting = {f"waiting_{k}": v.copy() for k, v in vars(self._baskets).items()}
+        slips = {"slips": self._slips.count.copy(), "seed": np.array(self._seed)}
+        return own | waiting | slips
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from a state. Raises ValueError for that of a twin of another size."""
+        if state["quantity"].shape != self.quantity.shape:
+            raise ValueError(
+                f"expected the state of {self.quantity.shape} books and instruments, "
+                f"was {state['quantity'].shape}"
+            )
+        for name in _STATE:
+            setattr(self, name, state[name].copy())
+        for name in vars(self._baskets):
+            setattr(self._baskets, name, state[f"waiting_{name}"].copy())
+        self._seed = int(state["seed"])
+        self._slips = self._slip_stream()
+        self._slips.count = state["slips"].copy()
+        self._model = None
+
+    @property
+    def balance(self) -> FloatArray:
+        """The accounts' balances, without what open positions have gained; (B,)."""
+        return fixed(self._balance, self._terms.account_scale)
+
+    # --- a session ---------------------------------------------------------------------------
+
+    def step(self, targets: FloatArray) -> Step:
+        """
+        Go to the next close with the weights (B, N) decided at the present one.
+
+        Raises ValueError for targets of another shape or not finite, or where a book has no next
+        session.
+        """
+        asked = np.asarray(targets, dtype=np.float64)
+        if asked.shape != self.quantity.shape or not np.isfinite(asked).all():
+            raise ValueError(
+                f"expected finite weights of shape {self.quantity.shape}, "
+                f"was {asked.shape} with {int((~np.isfinite(asked)).sum())} not finite"
+            )
+        if np.any(self.t + 1 >= self.tape.sessions):
+            raise ValueError(f"expected a session after {self.tape.sessions - 1}, was none")
+        before = self.equity.copy()
+        now, self._next = self._row(0), self._row(1)
+        self._now = now
+        self._asked = asked
+        if self._model is None:
+            self._model = self._risk.at(self.market, self.t)
+        self._arrives = self._flat["ts_close"][now] + self._latency
+        self._left = np.ones(self.batch, bool)  # decisions on their way
+        self._unmoved = True  # whether books are still as they closed
+        self._due = self._flat["ts_accrue"][self._next]
+        self._cause = np.zeros(asked.shape, np.int64)
+        self._traded, self._fees = np.zeros(self.batch), np.zeros(self.batch)
+        self._riskless = np.zeros(self.batch)
+        self._dispatches: list[Dispatch] = []
+        for k in range(self.tape.ts_bar.shape[2]):
+            self._open_slot(k)
+            self._close_slot(k)
+        self._deliver(self._left)
+        self._close_session()
+        growth = self.equity / before - 1.0
+        return Step(
+            growth=growth,
+            riskless=self._riskless,
+            fees=self._fees,
+            turnover=self._traded / self.equity,
+            limited=(self._cause != 0).any(axis=1),
+            cause=self._cause,
+            breached_var=-growth > self._limits.max_var,
+            dispatches=tuple(self._dispatches),
+        )
+
+    def _open_slot(self, k: int) -> None:
+        """Take the opening quotes of a slot: book cash flows, send what waits."""
+        ts = self._flat["ts_bar"][self._next, k]
+        self._deliver(self._left & (self._arrives < ts))
+        self._unmoved = False
+        self._accrue(self._due <= ts)
+        waits = self._baskets.held_since < ts[:, None]
+        if not waits.any():
+            return
+        waits &= np.isfinite(self._flat["bid"][self._next, k])
+        wanted = waits.any(axis=1)
+        if wanted.any():
+            rows = self._rows(wanted)
+            self._dispatch(rows, k, ts[rows])
+
+    def _close_slot(self, k: int) -> None:
+        """Take the bars of a slot, and test the stops on their closes."""
+        ts = self._flat["ts_end"][self._next, k]
+        self._deliver(self._left & (self._arrives < ts))
+        self._accrue(self._due <= ts)
+        close = self._flat["close"][self._next, k]
+        hit = (close <= self._stop_below) | (close >= self._stop_above)
+        stopped = hit.any(axis=1)
+        if stopped.any():
+            rows = np.flatnonzero(stopped)
+            self._stop_below[hit], self._stop_above[hit] = -np.inf, np.inf
+            self._cooldown[hit] = self._limits.stop_cooldown_sessions
+            self._baskets.force(rows, hit[rows], ts[rows])
+
+    def _deliver(self, which: BoolArray) -> None:
+        """Cut the decisions that arrive, at the marks of now, and let them wait."""
+        if not which.any():
+            return
+        rows, self._left = self._rows(which), self._left & ~which
+        model = self._model_of(rows)
+        held = self.weights[rows] if self._unmoved else self._holding(rows).weights()
+        asked = self._asked[rows]
+        blocked = self._blocked(rows, self._now, self._flat["last_close"][self._now[rows]], model)
+        allowed, cause = delivery_targets(asked, held, blocked, model, self._tight)
+        arrives = self._arrives[rows]
+        self._baskets.decide(rows, allowed, arrives, arrives + self._expiry)
+        self._cause[rows] = cause
+
+    def _dispatch(self, rows: Rows, k: int, ts: IntArray) -> None:
+        """Judge what waits at the prices of an opening, and fill the orders."""
+        at = self._next[rows]
+        bid, ask = self._flat["bid"][at, k], self._flat["ask"][at, k]
+        fresh = np.isfinite(bid)
+        self._mark[rows] = np.where(fresh, (bid + ask) / 2, self._mark[rows])
+        self._rate[rows] = self._exchange.rates(self._rate[rows], self._mark[rows])
+        holding = self._holding(rows)
+        model = self._model_of(rows)
+        pending = self._baskets.take(rows, ts, fresh)
+        wanted = pending.targets(holding.weights(), self.settings.desk.no_trade_band)
+        blocked = self._blocked(rows, self._now, holding.price, model)
+        quantity, cause, self._orders[rows] = judge(
+            wanted,
+            holding,
+            pending.movable,
+            pending.forced,
+            blocked,
+            self._orders[rows],
+            model,
+            self._limits,
+        )
+        cause = np.where(pending.movable.any(axis=1, keepdims=True), cause, 0)
+        self._cause[rows] = np.where(self._cause[rows] == 0, cause, self._cause[rows])
+        order = np.round(quantity - holding.quantity, QUANTITY_DECIMALS)
+        sends = order.any(axis=1)
+        if sends.all():
+            self._fill(rows, k, ts, order)
+        elif sends.any():
+            self._fill(np.arange(self.batch)[rows][sends], k, ts[sends], order[sends])
+
+    def _fill(self, rows: Rows, k: int, ts: IntArray, order: FloatArray) -> None:
+        """Send orders (R, N) to the venue, and set the stops of what was filled."""
+        at = self._next[rows]
+        held = self.quantity[rows]
+        rank = send_ranks(order, held)
+        rate_bid, rate_ask = self._exchange.quotes(at, k)
+        done = fill_orders(
+            self._terms,
+            self._slips,
+            order,
+            rank,
+            held,
+            self._average[rows],
+            bid=self._flat["bid"][at, k],
+            ask=self._flat["ask"][at, k],
+            size=self._flat["size"][at, k],
+            rate=self._rate[rows],
+            rate_bid=rate_bid,
+            rate_ask=rate_ask,
+            rows=rows,
+        )
+        self.quantity[rows], self._average[rows] = done.quantity, done.average
+        self._balance[rows] += done.balance
+        self._traded[rows] += done.traded
+        self._fees[rows] += done.fees
+        loss, sent = self._limits.stop_loss, order != 0
+        below = np.where(done.quantity > 0, done.average * (1 - loss), -np.inf)
+        above = np.where(done.quantity < 0, done.average * (1 + loss), np.inf)
+        self._stop_below[rows] = np.where(sent, below, self._stop_below[rows])
+        self._stop_above[rows] = np.where(sent, above, self._stop_above[rows])
+        if self.record:
+            books = np.arange(self.batch)[rows]
+            self._dispatches.append(Dispatch(books, ts, rank, done.fills))
+
+    def _accrue(self, which: BoolArray) -> None:
+        """Book interest, financing and dividends at a session's first event."""
+        which = which & (self._due != NEVER)
+        if not which.any():
+            return
+        ts, self._due = self._due, np.where(which, NEVER, self._due)
+        scale = self._terms.account_scale
+        years = np.where(which, ts - self._accrued_until, 0) / YEAR_NS
+        self._accrued_until = np.where(which, ts, self._accrued_until)
+        rate = self._flat["riskless"][self._next]
+        self._riskless = np.where(which, rate / 100 * years, self._riskless)
+        tied = (self.quantity * self._average * self._rate) @ self._funded
+        earned = interest(fixed(self._balance, scale), tied, rate, years)
+        self._balance = self._balance + money(earned, scale)
+        if not self._funded.all():
+            held = self.quantity != 0
+            value = np.where(held, np.abs(self.quantity) * self._mark * self._rate, 0.0)
+            owed = (value @ (1.0 - self._funded)) * self._financing * years
+            self._balance = self._balance + money(-owed, scale)
+        if self._pays[self._next].any():
+            paid = money(self.quantity * self._flat["dividends"][self._next], scale).sum(axis=1)
+            self._balance = self._balance + np.where(which, paid, 0.0)
+
+    def _close_session(self) -> None:
+        """Mark the book, take the session in, and ask for the reduction of what drifted."""
+        self.t = self.t + 1
+        row = self._next
+        self._mark = self._flat["last_close"][row]
+        self._rate = self._exchange.rates(self._rate, self._mark)
+        holding = self._holding(slice(None))
+        self.equity = np.asarray(holding.equity)
+        self._cooldown = np.maximum(0, self._cooldown - 1)
+        self._orders = np.zeros_like(self._orders)
+        self._peak = np.maximum(self._peak, self.equity)
+        self.drawdown = np.maximum(0.0, 1.0 - self.equity / self._peak)
+        self._model = self._risk.at(self.market, self.t)
+        self.weights = holding.weights()
+        beyond = drifted(self.weights, self._model, self._limits)
+        some = beyond.any(axis=1)
+        if some.any():
+            rows = self._rows(some)
+            held, model = self.weights[rows], self._model_of(rows)
+            blocked = self._blocked(rows, row, self._mark[rows], model)
+            targets, _ = delivery_targets(held, held, blocked, model, self._tight)
+            self._baskets.reduce(rows, beyond[rows], targets, self._flat["ts_close"][row[rows]])
+
+    # --- what a book is ----------------------------------------------------------------------
+
+    def _row(self, ahead: int) -> IntArray:
+        """Return where the present session, or one ahead, lies in the flat tape."""
+        return self.market * self.tape.sessions + self.t + ahead
+
+    def _rows(self, which: BoolArray) -> Rows:
+        """Return an index of some books: all of them without a copy."""
+        return slice(None) if which.all() else np.flatnonzero(which)
+
+    def _model_of(self, rows: Rows) -> RiskModel:
+        assert self._model is not None
+        return self._model if isinstance(rows, slice) else self._model.take(rows)
+
+    def _blocked(
+        self, rows: Rows, session: IntArray, price: FloatArray, model: RiskModel
+    ) -> IntArray:
+        at = session[rows]
+        return blocked_codes(
+            price,
+            self._flat["last_close"][at],
+            self._flat["age"][at],
+            self._cooldown[rows],
+            self.drawdown[rows],
+            model.known,
+            self._limits,
+            halted=self._limits.kill_switch,
+        )
+
+    def _holding(self, rows: Rows) -> Holding:
+        """Return the books at their marks, equity and all."""
+        quantity, mark, rate = self.quantity[rows], self._mark[rows], self._rate[rows]
+        held = quantity != 0
+        gain = np.where(held, quantity * (mark - self._average[rows]) * rate, 0.0).sum(axis=1)
+        equity = fixed(self._balance[rows], self._terms.account_scale) + gain
+        return Holding(quantity, mark, rate, self.tape.lot, equity)
+
+    def _slip_stream(self) -> SlipStream:
+        shift = np.zeros(self.batch, np.int64)
+        if not self.record:
+            shift = np.random.default_rng(self._seed).integers(0, SLIP_SHIFTS, self.batch)
+        probability = self.settings.market.slippage_probability
+        return SlipStream(probability, self._seed, self.batch, shift=shift)
+
+
+_PER_SESSION = (
+    *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "close", "last_close"),
+    *("age", "dividends", "riskless"),
+)
+_STATE = (
+    *("market", "t", "quantity", "weights", "equity", "drawdown", "_average", "_mark", "_rate"),
+    *("_balance", "_peak", "_accrued_until", "_cooldown", "_orders", "_stop_below", "_stop_above"),
+)

@@ -1,0 +1,79 @@
+"""The twin and the engine, side by side on random schedules."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from learning.envs import parity
+from learning.envs.parity import by_kind, compare, run_schedules
+from learning.envs.schedules import KINDS, make_schedule, schedules
+
+SEED = 11
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fills_fees_and_equity_agree_to_the_cent_at_every_step(kind):
+    result = compare(make_schedule(kind, SEED + KINDS.index(kind)))
+    assert result.difference == ""
+    assert result.steps > 0
+    assert result.money < 1e-6
+
+
+@pytest.mark.slow
+def test_two_hundred_schedules_agree_to_the_cent():
+    results = run_schedules(schedules(200, 7))
+    assert [r.difference for r in results if r.difference] == []
+    assert sum(row.fills for row in by_kind(results)) > 5_000
+    assert sum(row.stops for row in by_kind(results)) > 100
+
+
+def test_a_schedule_is_made_again_by_its_kind_and_seed():
+    first, again, other = (make_schedule("gaps", seed) for seed in (3, 3, 4))
+    assert first.market.digest == again.market.digest != other.market.digest
+    assert first.settings == again.settings
+    np.testing.assert_array_equal(first.targets, again.targets)
+
+
+def test_schedules_go_where_the_two_worlds_could_differ():
+    made = list(schedules(48, 5))
+    markets = [s.market for s in made]
+    assert {len(m.instruments) for m in markets} >= {1, 2, 4, 8}
+    assert any(m.step_ns for m in markets)
+    assert any(i.currency == "JPY" for m in markets for i in m.instruments)
+    assert any(i.currency == "GBP" for m in markets for i in m.instruments)
+    assert any(i.lot_size < 1 for m in markets for i in m.instruments)
+    assert any((m.actions["split"] != 1).any() for m in markets)
+    assert any((m.actions["dividend"] > 0).any() for m in markets)
+    assert any(m.macro for m in markets)
+    assert any((m.bars["volume"] == 0).any() for m in markets)
+    assert {s.settings.desk.latency_ms == 0 for s in made} == {True, False}
+
+
+def test_one_cent_of_difference_is_found_and_told(monkeypatch):
+    schedule = make_schedule("flipping", SEED)
+
+    class Generous(parity.Twin):
+        def step(self, targets):
+            if self.t[parity.BOOK] == schedule.start + 3:
+                self._balance = self._balance + 1.0
+            return super().step(targets)
+
+    monkeypatch.setattr(parity, "Twin", Generous)
+    result = compare(schedule)
+    assert result.steps == 4
+    assert "expected a balance of" in result.difference
+    assert result.money == pytest.approx(0.01)
+
+
+def test_another_stream_of_slips_is_found_and_told(monkeypatch):
+    schedule = make_schedule("flipping", SEED)
+    market = msgspec.structs.replace(schedule.settings.market, slippage_probability=0.5)
+    settings = msgspec.structs.replace(schedule.settings, market=market)
+
+    class Elsewhere(parity.Twin):
+        def reset(self, market, session, seed, *, where=None):
+            super().reset(market, session, seed + 1, where=where)
+
+    monkeypatch.setattr(parity, "Twin", Elsewhere)
+    result = compare(type(schedule)(**{**vars(schedule), "settings": settings}))
+    assert "expected the fill" in result.difference

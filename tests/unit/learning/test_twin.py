@@ -1,0 +1,243 @@
+"""The twin against the desk in the engine, on schedules written by hand, and its own promises."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from agents.baselines import BuyAndHold
+from agents.messages import Instrument, MacroValue
+from backtest.engine import run_book
+from backtest.feed import make_feed
+from config.errors import ConfigError, DataError
+from config.settings import UNLIMITED, DeskSettings, LimitSettings, Settings
+from learning.envs.tape import make_tape
+from learning.envs.twin import Twin
+from tests.conftest import session
+
+LIMITS = LimitSettings(min_history=20)
+START = 30
+
+
+class Script:
+    """A mind that asks for a given row of weights at each session's close."""
+
+    name = "script"
+    needs_features = False
+
+    def __init__(self, weights, market) -> None:
+        self.weights = weights
+        self.session = {ts: t for t, ts in enumerate(market.session_closes)}
+        self.symbols = market.symbols
+        self.inner = BuyAndHold()
+
+    def track(self):
+        return ()
+
+    def observe(self, lessons) -> None:
+        pass
+
+    def learn(self, lessons) -> None:
+        pass
+
+    def decide(self, case, panel, *, latency_ns, expiry_ns):
+        plain = self.inner.decide(case, panel, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        row = self.weights[self.session[case.ts_init]].tolist()
+        allocation = msgspec.structs.replace(
+            plain.allocation, weights=dict(zip(self.symbols, row, strict=True))
+        )
+        return msgspec.structs.replace(plain, allocation=allocation)
+
+
+def in_engine(market, settings, weights):
+    book = run_book(
+        market,
+        make_feed(market, settings.market, market.session_closes[START]),
+        settings,
+        Script(weights, market),
+        name="script",
+        limits=settings.limits,
+        gated=True,
+        decide_from=market.session_closes[START],
+    ).book
+    return book.equity, book.costs
+
+
+def in_twin(market, settings, weights):
+    twin = Twin(make_tape([market], settings), settings, 1, record=True)
+    twin.reset(np.zeros(1, np.int64), np.full(1, START), settings.seed)
+    equity, fees, limited = [twin.equity[0]], [0.0], 0
+    for t in range(START, len(weights) - 1):
+        step = twin.step(weights[t][None])
+        equity.append(twin.equity[0])
+        fees.append(step.fees[0])
+        limited += int(step.limited[0])
+    return np.array(equity), np.array(fees), limited
+
+
+def schedule(rng, sessions, n, size, *, long_only):
+    weights = np.where(rng.random((sessions, n)) < 0.7, rng.normal(0, size, (sessions, n)), 0.0)
+    return np.abs(weights) if long_only else weights
+
+
+def forex(*symbols):
+    return tuple(
+        Instrument(
+            symbol=s,
+            venue="SIM",
+            group=f"G{i % 2}",
+            asset_class="forex",
+            currency=s[3:],
+            price_precision=3 if s.endswith("JPY") else 5,
+            shortable=True,
+        )
+        for i, s in enumerate(symbols)
+    )
+
+
+def assert_same(market, settings, weights):
+    equity, costs = in_engine(market, settings, weights)
+    twin_equity, fees, limited = in_twin(market, settings, weights)
+    np.testing.assert_allclose(twin_equity, equity, atol=0.005)
+    np.testing.assert_allclose(fees, costs, atol=1e-9)
+    assert costs.sum() > 0
+    return limited
+
+
+def test_a_limited_book_of_stocks_is_the_desks_to_the_cent(make_market):
+    rates = tuple(
+        MacroValue(
+            series="risk_free", ts_event=session(i)[0], ts_init=session(i)[0], value=3 + i / 50
+        )
+        for i in range(0, 100, 7)
+    )
+    actions = [("AAA", 45, 2.0, 0.0), ("CCC", 55, 0.5, 0.0)]
+    actions += [(s, d, 1.0, 0.3) for s in ("AAA", "BBB", "DDD") for d in range(33, 90, 9)]
+    market = make_market(sessions=100, macro=rates, actions=actions)
+    weights = schedule(np.random.default_rng(0), 100, 4, 0.12, long_only=True)
+    limits = msgspec.structs.replace(LIMITS, max_orders_per_session=2, max_correlation=0.15)
+    assert assert_same(market, Settings(limits=limits), weights) > 10
+
+
+def test_a_currency_book_that_flips_under_the_gate_is_the_desks_to_the_cent(make_market):
+    market = make_market(sessions=80, instruments=forex("EURUSD", "GBPUSD", "USDJPY"), seed=3)
+    weights = schedule(np.random.default_rng(1), 80, 3, 0.2, long_only=False)
+    assert assert_same(market, Settings(limits=LIMITS), weights) > 10
+
+
+def test_a_leveraged_currency_book_without_limits_is_the_desks_to_the_cent(make_market):
+    market = make_market(sessions=70, instruments=forex("EURUSD", "USDJPY"), seed=4)
+    weights = schedule(np.random.default_rng(2), 70, 2, 0.8, long_only=False)
+    limits = msgspec.structs.replace(UNLIMITED, max_gross=5.0, max_group=3.0)
+    assert_same(market, Settings(limits=limits), weights)
+
+
+@pytest.fixture
+def tape(make_market):
+    return make_tape([make_market(sessions=90, seed=s) for s in (1, 2)], Settings(limits=LIMITS))
+
+
+def started(tape, batch, seed=0):
+    twin = Twin(tape, Settings(limits=LIMITS), batch)
+    rng = np.random.default_rng(seed)
+    twin.reset(rng.integers(0, 2, batch), rng.integers(30, 40, batch), seed)
+    return twin
+
+
+def test_a_restored_twin_goes_on_to_the_last_bit(tape):
+    rng = np.random.default_rng(0)
+    asked = rng.normal(0.05, 0.1, (30, 16, 4))
+    twin, other = started(tape, 16), started(tape, 16, seed=9)
+    for row in asked[:12]:
+        twin.step(row)
+    other.restore(twin.state())
+    for row in asked[12:]:
+        one, two = twin.step(row), other.step(row)
+        assert np.array_equal(one.growth, two.growth)
+        assert np.array_equal(one.cause, two.cause)
+    for name, value in twin.state().items():
+        assert np.array_equal(value, other.state()[name], equal_nan=True), name
+
+
+def test_books_of_a_batch_do_not_depend_on_each_other(tape):
+    asked = np.random.default_rng(1).normal(0.05, 0.1, (40, 8, 4))
+    twin = Twin(tape, Settings(limits=LIMITS), 8, record=True)
+    market, start = np.arange(8) % 2, 30 + np.arange(8)
+    twin.reset(market, start, 0)
+    together = [twin.step(row).growth for row in asked]
+    for b in range(8):
+        alone = Twin(tape, Settings(limits=LIMITS), 1, record=True)
+        alone.reset(market[b : b + 1], start[b : b + 1], 0)
+        growth = [alone.step(row[b : b + 1]).growth[0] for row in asked]
+        np.testing.assert_allclose(growth, [g[b] for g in together], atol=1e-12)
+
+
+def test_a_book_that_starts_anew_leaves_the_others_alone(tape):
+    asked = np.full((4, 4), 0.08)
+    twin, other = started(tape, 4), started(tape, 4)
+    for _ in range(5):
+        twin.step(asked)
+        other.step(asked)
+    first = np.arange(4) == 0
+    twin.reset(np.ones(4, np.int64), np.full(4, 50), 3, where=first)
+    assert twin.equity[0] == Settings().market.starting_cash
+    assert not twin.quantity[0].any()
+    assert np.array_equal(twin.equity[1:], other.equity[1:])
+    assert np.array_equal(twin.step(asked).growth[1:], other.step(asked).growth[1:])
+
+
+def test_cash_alone_earns_the_riskless_rate(make_market):
+    rate = MacroValue(series="risk_free", ts_event=0, ts_init=session(0)[0], value=4.0)
+    settings = Settings(limits=LIMITS)
+    twin = Twin(make_tape([make_market(sessions=60, macro=(rate,))], settings), settings, 2)
+    twin.reset(np.zeros(2, np.int64), np.full(2, 30), 0)
+    step = twin.step(np.zeros((2, 4)))
+    assert step.riskless[0] > 0
+    np.testing.assert_allclose(step.growth, step.riskless, atol=1e-7)
+
+
+def test_targets_that_are_not_numbers_are_refused(tape):
+    asked = np.zeros((2, 4))
+    asked[1, 2] = np.nan
+    with pytest.raises(ValueError, match="with 1 not finite"):
+        started(tape, 2).step(asked)
+
+
+def test_a_start_without_a_next_session_is_refused(tape):
+    twin = Twin(tape, Settings(limits=LIMITS), 1)
+    with pytest.raises(ValueError, match=r"sessions in 0\.\.88"):
+        twin.reset(np.zeros(1, np.int64), np.full(1, 89), 0)
+
+
+def test_a_desk_that_does_not_decide_every_session_is_refused(tape):
+    with pytest.raises(ConfigError, match="decide_every_sessions"):
+        Twin(tape, Settings(desk=DeskSettings(decide_every_sessions=2)), 1)
+
+
+def test_markets_of_other_lengths_or_of_one_session_are_refused(make_market):
+    with pytest.raises(DataError, match="sessions"):
+        make_tape([make_market(sessions=50), make_market(sessions=51)], Settings())
+    with pytest.raises(DataError, match="at least 2 sessions, was 1"):
+        make_tape([make_market(sessions=1)], Settings())
+
+
+def test_the_tapes_risk_is_the_gates(make_market):
+    from agents.book_measures import measure
+    from learning.envs.risk_tape import RiskReader
+    from strategies.risk import Gate
+
+    market = make_market(sessions=90)
+    settings = Settings(limits=LIMITS, desk=DeskSettings(panel_sessions=40))
+    tape = make_tape([market], settings)
+    gate = Gate(market.instruments, LIMITS)
+    reader = RiskReader(tape.risk, tape.group, tape.shortable)
+    rng = np.random.default_rng(0)
+    for t in range(90):
+        panel = tape.returns[0, max(1, t - 39) : t + 1]
+        gate.close_session(tape.session_close[0, t], panel, 1e5)
+        model = reader.at(np.zeros(1, np.int64), np.full(1, t))
+        assert np.array_equal(model.known[0], gate.model.known)
+        assert np.array_equal(model.correlation[0], gate.model.correlation)
+        book = rng.normal(0, 0.2, 4)
+        np.testing.assert_allclose(
+            measure(book[None], model).var[0], measure(book, gate.model).var, rtol=1e-12
+        )
