@@ -10,21 +10,24 @@ trainers share one copy. It knows no learner and no labels that look ahead.
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+import agents
 from agents.features import (
     INSTRUMENT_FEATURES,
     MACRO_SERIES,
     CorporateAction,
     batch_features,
 )
+from agents.messages import Regime
 from agents.protocols import FloatArray
 from backtest.market import MarketData
 from config.errors import ConfigError
@@ -32,8 +35,9 @@ from config.errors import ConfigError
 TRAIN = ("2015-01-01", "2022-12-31")
 VALIDATION = ("2023-01-01", "2023-12-31")
 SHARE = 8 / 9  # of the sessions that train where the data do not reach those years
-ARRAYS = ("ts", "bars", "features", "macro", "returns")
-LAYOUT = 1
+ARRAYS = ("ts", "bars", "features", "macro", "returns", "estimate")
+REGIMES: tuple[Regime, ...] = ("bull", "bear", "sideways")  # `Tensors.estimate` indexes it
+LAYOUT = 2
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Tensors:
     A market's sessions, oldest first, aligned across instruments; NaN where masked.
 
     Shapes: ts (T,) closing stamps; bars (T, N, 5) open, high, low, close, volume as quoted;
-    features (T, N, 22); macro (T, 18); returns (T, N) total simple returns of each session.
+    features (T, N, 22); macro (T, 18); returns (T, N) total simple returns of each session;
+    estimate (T,) the causal regime estimate, an index of `REGIMES`.
     """
 
     symbols: tuple[str, ...]
@@ -51,6 +56,7 @@ class Tensors:
     features: FloatArray
     macro: FloatArray
     returns: FloatArray
+    estimate: NDArray[np.int64]
 
 
 def load_tensors(market: MarketData, cache: Path, *, score: Callable[[str], float]) -> Tensors:
@@ -60,12 +66,12 @@ def load_tensors(market: MarketData, cache: Path, *, score: Callable[[str], floa
     `score` turns a text into a sentiment, -2..2. Raises ConfigError where the cache cannot be
     written; nothing half-written is left.
     """
-    key = hashlib.sha256(f"{LAYOUT} {market.digest} {_code()}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{LAYOUT} {market.digest} {feature_code()}".encode()).hexdigest()[:24]
     folder = cache / key
     if not folder.is_dir():
-        _write(folder, _compute(market, score))
-    opened = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-    return Tensors(symbols=market.symbols, **opened)
+        made = compute_tensors(market, score=score)
+        write_arrays(folder, {name: getattr(made, name) for name in ARRAYS})
+    return Tensors(symbols=market.symbols, **open_arrays(folder, ARRAYS))
 
 
 def split(
@@ -126,7 +132,8 @@ def session_bars(market: MarketData) -> FloatArray:
     return bars
 
 
-def _compute(market: MarketData, score: Callable[[str], float]) -> dict[str, NDArray[np.generic]]:
+def compute_tensors(market: MarketData, *, score: Callable[[str], float]) -> Tensors:
+    """Return a market's tensors, computed anew; `score` as in `load_tensors`."""
     bars = session_bars(market)
     actions = zip(
         *(market.actions[c].tolist() for c in ("symbol", "ts", "split", "dividend")), strict=True
@@ -142,35 +149,50 @@ def _compute(market: MarketData, score: Callable[[str], float]) -> dict[str, NDA
         fundamentals=market.fundamentals,
         macro=[value for value in market.macro if value.series in MACRO_SERIES],
     )
-    return {
-        "ts": np.asarray(batch.ts),
-        "bars": bars,
-        "features": batch.instrument,
-        "macro": batch.macro,
-        "returns": np.expm1(batch.instrument[:, :, INSTRUMENT_FEATURES.index("return_1")]),
-    }
+    return Tensors(
+        symbols=market.symbols,
+        ts=np.asarray(batch.ts),
+        bars=bars,
+        features=batch.instrument,
+        macro=batch.macro,
+        returns=np.expm1(batch.instrument[:, :, INSTRUMENT_FEATURES.index("return_1")]),
+        estimate=np.array([REGIMES.index(name) for name in batch.regimes], dtype=np.int64),
+    )
 
 
-def _write(folder: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
+def write_arrays(folder: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """
+    Write arrays into a new folder, whole or not at all; the first of several writers wins.
+
+    Raises ConfigError where it cannot be written; nothing half-written is left.
+    """
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name in ARRAYS:
-            np.save(partial / f"{name}.npy", arrays[name])
-        partial.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True
+        ) as partial:
+            for name, values in arrays.items():
+                np.save(Path(partial) / f"{name}.npy", values)
+            Path(partial).rename(folder)
     except OSError as e:
-        raise ConfigError(f"expected to write tensors into {folder}, was: {e.strerror}") from e
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not folder.is_dir():  # else another writer was first, with the same content
+            raise ConfigError(f"expected to write arrays into {folder}, was: {e.strerror}") from e
 
 
-def _code() -> str:
-    """Return the hash of the code that makes features."""
-    import agents
+def open_arrays(folder: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return arrays that `write_arrays` left, as read-only memory maps."""
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
 
+
+def feature_code() -> str:
+    """
+    Return the hash of the code that makes features.
+
+    Of `agents`, the files beside the engine and the juniors', whose lexicon scores texts: what
+    the other folders hold knows features but does not make them.
+    """
     root = Path(agents.__file__).parent
     h = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted([*root.glob("*.py"), *(root / "juniors").glob("*.py")]):
         h.update(path.read_bytes())
     return h.hexdigest()

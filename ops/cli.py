@@ -17,6 +17,7 @@ from config.errors import ConfigError, Halt, Retryable
 from ops.commands import ask, run
 from ops.commands.bench import bench_app
 from ops.commands.data import data_app
+from ops.commands.evaluate import evaluate_app
 from ops.commands.train import train_app
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ for command in (
     app.command()(command)
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
+app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(bench_app, name="bench")
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -135,11 +135,14 @@ def latest(folder: Path) -> Checkpoint | None:
 
 
 def best(folder: Path) -> Checkpoint | None:
-    """Return the checkpoint with the highest score, None where none has a score."""
-    scored = sorted(
-        (score, step, path) for step, score, path in _headers(folder) if score is not None
-    )
-    return load(scored[-1][2]) if scored else None
+    """Return the checkpoint with the highest score that can be read, None where there is none."""
+    scored = [(score, step, path) for step, score, path in _headers(folder) if score is not None]
+    for _, _, path in sorted(scored, reverse=True):
+        try:
+            return load(path)
+        except ConfigError as e:
+            logger.warning("passed over a checkpoint: %s", e)
+    return None
 
 
 def generator_states(**generators: np.random.Generator) -> dict[str, Any]:

@@ -16,26 +16,33 @@ closed form of a portfolio that pays relative entropy for leaving its prior.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from agents.limits import FloatArray, IntArray
+from agents.protocols import FloatArray
 from config.allocator import TargetSettings
-from learning.allocator.book import Book, Window
+from learning.allocator.book import Book
+from learning.allocator.windows import Window
+
+type IntArray = NDArray[np.int64]
 
 SESSIONS_PER_YEAR = 252.0
 LABEL_SESSIONS = 60  # how far `agents.regime.regime_label` looks ahead
 MIN_FINITE = 0.5  # of the horizon's sessions; what trades less has no share
 MIN_VOLATILITY = 1e-4  # a session; what moves less counts as moving this much
 MAX_SCORE = 2.0
+NORMAL = np.sqrt(np.pi / 2.0)  # a normal's deviation in units of its mean absolute value
 
 
 def sector_targets(book: Book, settings: TargetSettings) -> FloatArray:
     """
     Return each group's share of equity with hindsight: at least 0, summing to at most 1.
 
-    With σ_i the deviation and r_i the mean of group i's next h equal-weight returns,
+    With σ_i the volatility and r_i the mean of group i's next h equal-weight returns,
     z_i = √h r_i / σ_i less its mean over the groups, within ±2: x_i = exp(tilt · z_i) / σ_i;
     shares are x_i / Σ x, times min(1, wanted volatility / the volatility that those shares'
-    returns had). NaN where the horizon is not over by the end of the market.
+    returns had). A volatility is √(π/2) times the mean absolute return: over so few returns
+    with heavy tails it errs less than their standard deviation. NaN where the horizon is not
+    over by the end of the market.
     Shapes: (M, T, G). Looks `settings.horizon_sessions` ahead.
     """
     returns = group_returns(book.returns, book.group, len(book.groups))
@@ -43,7 +50,7 @@ def sector_targets(book: Book, settings: TargetSettings) -> FloatArray:
     shares = _shares(future, settings.tilt)
     portfolio = np.einsum("mtgh,mtg->mth", np.nan_to_num(future), np.nan_to_num(shares))
     wanted = settings.volatility_per_year / np.sqrt(SESSIONS_PER_YEAR)
-    moved = np.maximum(portfolio.std(axis=-1), MIN_VOLATILITY)
+    moved = np.maximum(NORMAL * np.abs(portfolio).mean(axis=-1), MIN_VOLATILITY)
     weights = shares * np.minimum(1.0, wanted / moved)[..., None]
     return _until_end(weights, returns.shape)
 
@@ -82,7 +89,8 @@ def group_returns(returns: FloatArray, group: IntArray, count: int) -> FloatArra
     member = np.eye(count)[group]
     known = finite.astype(np.float64) @ member
     total = np.where(finite, returns, 0.0) @ member
-    return np.divide(total, known, out=np.full(total.shape, np.nan), where=known > 0.0)
+    means = np.divide(total, known, out=np.full(total.shape, np.nan), where=known > 0.0)
+    return np.asarray(means)
 
 
 def _future(returns: FloatArray, horizon: int) -> FloatArray:
@@ -100,8 +108,7 @@ def _shares(future: FloatArray, tilt: float) -> FloatArray:
     traded = count >= MIN_FINITE * future.shape[-1]
     filled = np.where(finite, future, 0.0)
     mean = filled.sum(axis=-1) / np.maximum(count, 1)
-    apart = np.where(finite, future - mean[..., None], 0.0)
-    deviation = np.sqrt(np.square(apart).sum(axis=-1) / np.maximum(count, 1))
+    deviation = NORMAL * np.abs(filled).sum(axis=-1) / np.maximum(count, 1)
     deviation = np.maximum(deviation, MIN_VOLATILITY)
     score = np.sqrt(count) * mean / deviation
     middle = np.sum(score * traded, axis=-1) / np.maximum(traded.sum(axis=-1), 1)

@@ -1,0 +1,435 @@
+"""
+Micro pre-training: one bottom network for every sector learns the stock targets, given a goal.
+
+Supervised. What it minimises is the squared error of weights, w = B_g · share, against the
+hindsight allocations of `targets` at the same goal B. In training the goals, the present book and
+the drawdown are drawn at random, anew each time a session is seen: so the network learns to act on
+any goal from any book, and can read nothing of the future out of them (the sectors' own hindsight
+budgets would tell it which sectors are about to rise). Measured it is at the sectors' targets.
+
+In a real market the target is `stock_targets`: equal risk over the next sessions, tilted to what
+rose. A simulated market's stocks differ by a tenth in volatility, which twenty realised returns
+miss by twice as much: two thirds of that target is noise that nobody can learn. There the same
+rule is given the volatility and drift that the simulator planted (`planted_shares`), which no
+feature shows. Losses stand beside equal weight's and the past's own inverse volatility's.
+The best epoch on the validation windows is exported; a run resumes after its last whole epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from agents.allocator.networks import HIDDEN, BottomNet
+from agents.allocator.observation import (
+    INSTRUMENT_INPUTS,
+    MARKET_INPUTS,
+    Normaliser,
+    observe,
+)
+from agents.allocator.policy_file import ANY_GROUP, PolicyCard, TrainingRecord, save_policy
+from agents.protocols import FloatArray
+from config.allocator import MicroSettings, TargetSettings
+from config.errors import ConfigError, DataError
+from learning.allocator.book import Book, training_rows
+from learning.allocator.checkpoints import (
+    generator_states,
+    latest,
+    restore_generators,
+    save_checkpoint,
+)
+from learning.allocator.markets import simulated_market
+from learning.allocator.results import CURVE_FILE, PhaseResult, write_curve, write_result
+from learning.allocator.targets import (
+    MAX_SCORE,
+    sector_targets,
+    stock_targets,
+    target_sessions,
+)
+from learning.allocator.windows import Split, Window
+
+PHASE = "micro-pretraining"
+POLICY = "bottom"
+MAX_DRAWDOWN = 0.25  # of the random books that training shows
+RISK_SESSIONS = 60  # the past that the inverse-volatility reference looks at
+
+logger = logging.getLogger(__name__)
+
+
+class Bounded(torch.autograd.Function):
+    """
+    Action means cut to [-1, 1], as trading cuts them, with gradients that can bring them back.
+
+    A plain clamp has none outside, and what once left would stay there. Here a gradient passes
+    unless descending it leads farther out.
+    Source: Hausknecht and Stone 2016, "Deep Reinforcement Learning in Parameterized Action
+    Space", whose inverting gradients fade towards the bounds where these stop at them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, means: Tensor) -> Tensor:
+        """Return actions."""
+        ctx.save_for_backward(means)
+        return means.clamp(-1.0, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the gradient of the means."""
+        (means,) = ctx.saved_tensors
+        outward = ((means > 1.0) & (gradient < 0.0)) | ((means < -1.0) & (gradient > 0.0))
+        return gradient.masked_fill(outward, 0.0)
+
+
+def bounded(means: Tensor) -> Tensor:
+    """Return action means as actions in [-1, 1]."""
+    actions: Tensor = Bounded.apply(means)
+    return actions
+
+
+class SectorBottom(nn.Module):
+    """
+    A bottom network asked sector by sector, as the allocator asks it when it trades.
+
+    A sector's rows see their own mean, and the whole market. Sectors of one size go together.
+    Shapes: instruments (B, N, I), market (B, C) -> action means (B, N).
+    """
+
+    def __init__(self, net: BottomNet, group: NDArray[np.int64]) -> None:
+        super().__init__()
+        self.net = net
+        self.group = torch.tensor(group)
+        self.count = int(group.max()) + 1
+        members = [np.flatnonzero(group == g) for g in range(self.count)]
+        self._alike = [
+            torch.from_numpy(np.stack([rows for rows in members if len(rows) == size]))
+            for size in sorted({len(rows) for rows in members if len(rows)})
+        ]  # (sectors of that size, size)
+
+    def forward(self, instruments: Tensor, market: Tensor) -> Tensor:
+        """Return each instrument's action mean."""
+        batch = len(instruments)
+        means = instruments.new_empty(instruments.shape[:2])
+        for rows in self._alike:
+            asked = instruments[:, rows].flatten(0, 1)  # (B * k, s, I)
+            answer = self.net(asked, market.repeat_interleave(len(rows), dim=0))
+            means[:, rows] = answer.reshape(batch, *rows.shape)
+        return means
+
+    def shares(self, means: Tensor) -> Tensor:
+        """Return `bottom_shares` of long-only sectors, for gradients. Shape: (B, N)."""
+        asked = 0.5 * (bounded(means) + 1.0)
+        totals = asked.new_zeros((len(asked), self.count)).index_add(1, self.group, asked)
+        return asked / totals.clamp(min=1.0)[:, self.group]
+
+
+def pretrain_micro(
+    book: Book,
+    split: Split,
+    settings: MicroSettings,
+    folder: Path,
+    *,
+    targets: TargetSettings | None = None,
+    epochs: int | None = None,
+    seed: int,
+    resume: bool = False,
+    progress: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> PhaseResult:
+    """
+    Train the micro policy on `split.train`, export the epoch that validates best.
+
+    `progress` is told each epoch and its losses. `folder` comes to hold the policy ("bottom"),
+    checkpoints, the curve, TensorBoard scalars and the summary.
+    Raises DataError where a part has no session with a target, ConfigError where `resume` finds
+    another run's checkpoint or the disk is full.
+    """
+    started = time.perf_counter()
+    targets = targets or TargetSettings()
+    epochs = epochs or settings.epochs
+    lesson = _Lesson(book, split, targets)
+    norm = Normaliser.fit(*training_rows(book, split))
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    bottom = SectorBottom(BottomNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)), book.group)
+    optimiser = torch.optim.AdamW(
+        bottom.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    meta = {
+        "phase": PHASE,
+        "settings": msgspec.to_builtins(settings),
+        "targets": msgspec.to_builtins(targets),
+        "epochs": epochs,
+        "book": book.digest,
+        "seed": seed,
+    }
+    curve: list[dict[str, float]] = []
+    champion = {k: v.clone() for k, v in bottom.net.state_dict().items()}
+    best_loss, best_epoch, first = math.inf, 0, 1
+    checkpoints = folder / "checkpoints"
+    if resume and (found := latest(checkpoints)) is not None:
+        if found.meta != meta:
+            other = sorted(k for k in meta if found.meta.get(k) != meta[k])
+            raise ConfigError(
+                f"{checkpoints}: expected a run of the same {', '.join(other)}, was another"
+            )
+        bottom.net.load_state_dict(found.state["net"])
+        optimiser.load_state_dict(found.state["optimiser"])
+        restore_generators(found.state["generators"], training=rng)
+        champion, curve = found.state["champion"], found.state["curve"]
+        best_loss, best_epoch = found.state["best_loss"], found.state["best_epoch"]
+        first = found.step + 1
+
+    rows = lesson.rows(split.train)
+    held_out = lesson.rows(split.validation)
+    reference = lesson.losses_of(held_out)
+    seconds = {"update": 0.0, "validation": 0.0}
+    with SummaryWriter(str(folder / "tensorboard")) as board:
+        for epoch in range(first, epochs + 1):
+            if epoch - 1 - best_epoch >= settings.patience:
+                break
+            for group in optimiser.param_groups:
+                group["lr"] = _learning_rate(settings, epoch, epochs)
+            clock = time.perf_counter()
+            train_loss = 0.0
+            order = rng.permutation(len(rows))
+            for start in range(0, len(order), settings.batch_sessions):
+                some = order[start : start + settings.batch_sessions]
+                budgets = random_budgets(rng, len(some), len(book.groups))
+                weights = random_book(rng, len(some), len(book.symbols))
+                drawdown = rng.uniform(0.0, MAX_DRAWDOWN, len(some))
+                placed = _placed(bottom, lesson, rows[some], budgets, weights, drawdown, norm)
+                wanted = torch.from_numpy(lesson.weights(rows[some], budgets))
+                loss = (placed - wanted).square().mean()
+                optimiser.zero_grad()
+                # in units of the equal weight squared: of weights alone it would be near Adam's ε
+                (loss * len(book.symbols) ** 2).backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                train_loss += float(loss.detach()) * len(some) / len(order)
+            seconds["update"] += time.perf_counter() - clock
+            clock = time.perf_counter()
+            validation_loss = _loss(bottom, lesson, held_out, norm)
+            seconds["validation"] += time.perf_counter() - clock
+            row = {"epoch": float(epoch), "train_loss": train_loss}
+            row |= {"validation_loss": validation_loss}
+            row |= {"equal_weight_frac": validation_loss / reference["equal_weight_loss"]}
+            curve.append(row)
+            for name, value in row.items():
+                board.add_scalar(f"micro/{name}", value, epoch)
+            if validation_loss < best_loss:
+                best_loss, best_epoch = validation_loss, epoch
+                champion = {k: v.clone() for k, v in bottom.net.state_dict().items()}
+            state = {
+                "net": bottom.net.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "generators": generator_states(training=rng),
+                "champion": champion,
+                "curve": curve,
+                "best_loss": best_loss,
+                "best_epoch": best_epoch,
+            }
+            save_checkpoint(checkpoints, epoch, state, meta, score=-validation_loss)
+            write_curve(folder / CURVE_FILE, curve)
+            if progress is not None:
+                progress(epoch, row)
+
+    bottom.net.load_state_dict(champion)
+    record = TrainingRecord(
+        source=book.source,
+        digest=book.digest,
+        first_ts=split.learned_from,
+        last_ts=split.learned_until,
+        seeds=tuple(book.seeds[w.market] for w in split.train) if book.seeds else (),
+        steps=len(rows) * len(curve),
+        seed=seed,
+    )
+    save_policy(folder / POLICY, bottom.net, bottom_card(book, norm, record, "micro"))
+    measures = {"best_epoch": float(best_epoch), "validation_loss": best_loss, **reference}
+    measures["equal_weight_frac"] = best_loss / reference["equal_weight_loss"]
+    test = lesson.rows(split.test)
+    measures["test_loss"] = _loss(bottom, lesson, test, norm)
+    for name, value in lesson.losses_of(test).items():
+        measures[f"test_{name}"] = value
+    measures["test_equal_weight_frac"] = measures["test_loss"] / measures["test_equal_weight_loss"]
+    seconds["all"] = time.perf_counter() - started
+    result = PhaseResult(
+        phase=PHASE,
+        folder=str(folder),
+        steps=len(rows) * len(curve),
+        seconds=seconds,
+        measures=measures,
+        policies={POLICY: POLICY},
+    )
+    write_result(result)
+    return result
+
+
+def bottom_card(book: Book, norm: Normaliser, record: TrainingRecord, name: str) -> PolicyCard:
+    """Return the card of a micro policy: one network for any of the book's sectors."""
+    return PolicyCard(
+        kind="bottom",
+        book=book.name,
+        name=name,
+        groups=book.groups,
+        group=ANY_GROUP,
+        hidden=HIDDEN,
+        normaliser=norm,
+        trained=record,
+    )
+
+
+def random_budgets(rng: np.random.Generator, count: int, groups: int) -> FloatArray:
+    """Return goals that say nothing of the future: a Dirichlet's shares of a random gross."""
+    gross = rng.uniform(0.3, 1.0, (count, 1))
+    return np.asarray(rng.dirichlet(np.ones(groups), count) * gross)
+
+
+def random_book(rng: np.random.Generator, count: int, stocks: int) -> FloatArray:
+    """Return books to start from, half of them empty: weights that say nothing of the future."""
+    weights = rng.dirichlet(np.ones(stocks), count) * rng.uniform(0.0, 1.0, (count, 1))
+    return np.asarray(weights * (rng.random((count, 1)) < 0.5))
+
+
+def planted_shares(book: Book, targets: TargetSettings) -> FloatArray:
+    """
+    Return the rule of `stock_targets` at what the simulator planted, not at what came of it.
+
+    A stock's volatility and mean are those of its hidden state over the next sessions, free of
+    their shocks. NaN where the horizon is not over by the end of the market. Shape: (M, T, N).
+    """
+    assert book.simulator is not None
+    horizon = targets.horizon_sessions
+    member = np.eye(len(book.groups))[book.group]
+    sizes = member.sum(axis=0)
+    out = np.full(book.returns.shape, np.nan)
+    for m, seed in enumerate(book.seeds):
+        market = simulated_market(book.name, book.simulator, seed)
+        columns = [market.structure.symbols.index(symbol) for symbol in book.symbols]
+        mean, deviation = (
+            sliding_window_view(hidden[:, columns], horizon, axis=0).mean(axis=-1)[:-1]
+            for hidden in (market.expected_return, market.volatility)
+        )  # row t holds t..t + h - 1, each of the session after: (T - h, N)
+        score = math.sqrt(horizon) * mean / deviation
+        score = score - (score @ member / sizes)[:, book.group]
+        raw = np.exp(targets.tilt * np.clip(score, -MAX_SCORE, MAX_SCORE)) / deviation
+        out[m, : len(raw)] = raw / (raw @ member)[:, book.group]
+    return out
+
+
+class _Lesson:
+    """The targets of a book, and which sessions of a window have one."""
+
+    def __init__(self, book: Book, split: Split, targets: TargetSettings) -> None:
+        self.book = book
+        self.horizon = targets.horizon_sessions
+        planted = book.simulator is not None
+        self.shares = (planted_shares if planted else stock_targets)(book, targets)  # (M, T, N)
+        self.budgets = sector_targets(book, targets)  # (M, T, G)
+        self.equal = _equal_shares(book)  # (N,)
+        self.past = _past_shares(book)  # (M, T, N)
+        for name in ("train", "validation", "test"):
+            if not len(self.rows(getattr(split, name))):
+                raise DataError(
+                    f"expected sessions with a target {self.horizon} sessions ahead in the "
+                    f"{name} windows of {book.source}, was none"
+                )
+
+    def rows(self, windows: Sequence[Window]) -> NDArray[np.int64]:
+        """Return the (market, session) pairs of windows that have a target: (R, 2)."""
+        pairs = []
+        for window in windows:
+            sessions = target_sessions(window, self.horizon)
+            known = np.isfinite(self.shares[window.market, sessions]).all(axis=-1)
+            known &= np.isfinite(self.budgets[window.market, sessions]).all(axis=-1)
+            sessions = sessions[known]
+            pairs.append(np.column_stack([np.full(len(sessions), window.market), sessions]))
+        return np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=np.int64)
+
+    def weights(self, rows: NDArray[np.int64], budgets: FloatArray) -> NDArray[np.float32]:
+        """Return the target weights under goals. Shapes: rows (R, 2), budgets (R, G)."""
+        share = self.shares[rows[:, 0], rows[:, 1]]
+        return (budgets[:, self.book.group] * share).astype(np.float32)
+
+    def losses_of(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        """Return what two rules that learn nothing lose, at the sectors' targets."""
+        budgets = self.budgets[rows[:, 0], rows[:, 1]][:, self.book.group]
+        wanted = budgets * self.shares[rows[:, 0], rows[:, 1]]
+        past = budgets * self.past[rows[:, 0], rows[:, 1]]
+        return {
+            "equal_weight_loss": float(np.square(budgets * self.equal - wanted).mean()),
+            "past_volatility_loss": float(np.square(past - wanted).mean()),
+        }
+
+
+def _placed(
+    bottom: SectorBottom,
+    lesson: _Lesson,
+    rows: NDArray[np.int64],
+    budgets: FloatArray,
+    weights: FloatArray,
+    drawdown: FloatArray,
+    norm: Normaliser,
+) -> Tensor:
+    """Return the weights that the network places at some sessions: (R, N)."""
+    book = lesson.book
+    spread = budgets[:, book.group]
+    seen = observe(
+        book.features[rows[:, 0], rows[:, 1]],
+        book.macro[rows[:, 0], rows[:, 1]],
+        weights,
+        book.shortable,
+        spread,
+        drawdown,
+        norm,
+    )
+    means = bottom(torch.from_numpy(seen.instruments), torch.from_numpy(seen.market))
+    return bottom.shares(means) * torch.from_numpy(spread.astype(np.float32))
+
+
+def _loss(
+    bottom: SectorBottom, lesson: _Lesson, rows: NDArray[np.int64], norm: Normaliser
+) -> float:
+    """Return the mean squared error of weights at the sectors' targets, from an empty book."""
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, len(rows), 256):
+            some = rows[start : start + 256]
+            budgets = lesson.budgets[some[:, 0], some[:, 1]]
+            empty = np.zeros((len(some), len(lesson.book.symbols)))
+            placed = _placed(bottom, lesson, some, budgets, empty, np.zeros(len(some)), norm)
+            wanted = torch.from_numpy(lesson.weights(some, budgets))
+            total += float((placed - wanted).square().mean()) * len(some)
+    return total / len(rows)
+
+
+def _equal_shares(book: Book) -> FloatArray:
+    """Return each stock's equal share of its sector. Shape: (N,)."""
+    return np.asarray(1.0 / np.bincount(book.group)[book.group])
+
+
+def _past_shares(book: Book) -> FloatArray:
+    """Return each stock's inverse-volatility share of its sector over the past: (M, T, N)."""
+    squared = np.cumsum(np.square(np.nan_to_num(book.returns)), axis=1)
+    before = np.zeros_like(squared)
+    before[:, RISK_SESSIONS:] = squared[:, :-RISK_SESSIONS]
+    inverse = 1.0 / np.sqrt(np.maximum(squared - before, 1e-8))
+    member = np.eye(len(book.groups))[book.group]
+    return np.asarray(inverse / (inverse @ member)[..., book.group])
+
+
+def _learning_rate(settings: MicroSettings, epoch: int, epochs: int) -> float:
+    """Return the epoch's learning rate: a cosine from the first to its floor."""
+    low = settings.learning_rate_floor
+    done = (epoch - 1) / max(epochs - 1, 1)
+    share = low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * done))
+    return settings.learning_rate * share

@@ -1,0 +1,222 @@
+"""
+`train allocator`: a book, its phases in order, and what came of them.
+
+A training owns a folder: `training.json` says what it is of, each phase has a folder of its own,
+`policies/` holds what the last finished phase exported, for `backtest --allocator`. What is
+finished is never run again; `--resume` goes on, from the middle of a phase too. The phases
+themselves are `learning.allocator.phases`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from config.allocator import TrainingSettings, load_training
+from config.errors import ConfigError
+
+TRAINING_FILE, SUMMARY_FILE = "training.json", "summary.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for; `phase` None is all of them."""
+
+    settings: TrainingSettings
+    folder: Path
+    phase: int | None
+    resume: bool
+
+
+def settings_of(
+    book: str, preset: str, config: Path | None, overrides: dict[str, Any]
+) -> TrainingSettings:
+    """
+    Return the settings of a book's preset, or of a file.
+
+    Raises ConfigError where the file is of another book.
+    """
+    name = str(config) if config else (book if preset == "full" else f"{book}-{preset}")
+    settings = load_training(name, overrides)
+    if settings.book.name != book:
+        raise ConfigError(f"expected settings of the {book} book, was {settings.book.name}")
+    return settings
+
+
+def train(request: Request, *, as_json: bool) -> None:
+    """Run the phases that are asked for and not finished, and show all that are."""
+    from learning.allocator.phases import Training, open_book, phases_of, publish
+    from learning.allocator.results import PhaseResult
+
+    settings, folder = request.settings, request.folder
+    phases = phases_of(settings.book.name)
+    if request.phase is not None and not 1 <= request.phase <= len(phases):
+        raise ConfigError(
+            f"expected a phase of 1 to {len(phases)} ({', '.join(p.name for p in phases)}), "
+            f"was {request.phase}"
+        )
+    console = Console(stderr=as_json)
+    _check_folder(request)
+    with _bar(console) as bar:
+        task = bar.add_task("book", total=None)
+        book, parts = open_book(
+            settings, lambda done, of: bar.update(task, completed=done, total=of)
+        )
+        bar.remove_task(task)
+    _claim(request, book.digest)
+    results: dict[str, tuple[PhaseResult, ...]] = {}
+    with _bar(console) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=of)
+            bar.update(tasks[what], completed=done, total=of)
+
+        training = Training(book, parts, settings, folder, request.resume, progress)
+        for phase in phases:
+            finished = phase.finished(training)
+            if not finished and request.phase in (None, phase.number):
+                finished = phase.run(training)
+                publish(training)
+            if finished:
+                results[phase.name] = finished
+    summary = _summary(settings, book.source, results)
+    (folder / SUMMARY_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
+    for phase_results in results.values():
+        for result in phase_results:
+            plot(result)
+    if as_json:
+        print(json.dumps(summary))
+        return
+    _print(summary, console)
+    console.print(f"policies: {folder / 'policies'}", soft_wrap=True)
+
+
+def _check_folder(request: Request) -> None:
+    folder = request.folder
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / TRAINING_FILE).is_file():
+        raise ConfigError(f"expected a new folder or an earlier training, was {folder}")
+    begun = (folder / TRAINING_FILE).is_file()
+    if begun and not request.resume and request.phase is None:
+        raise ConfigError(f"expected --resume or a new folder, was a training begun in {folder}")
+
+
+def _claim(request: Request, book_digest: str) -> None:
+    """Write what the folder is of, or hold a training that goes on to it."""
+    settings = request.settings
+    identity = {
+        "book": settings.book.name,
+        "book_digest": book_digest,
+        "settings_digest": hashlib.sha256(
+            msgspec.json.encode(_lengthless(settings), order="deterministic")
+        ).hexdigest(),
+        "settings": msgspec.to_builtins(settings),
+    }
+    path = request.folder / TRAINING_FILE
+    if path.is_file():
+        before = msgspec.json.decode(path.read_bytes())
+        for name in ("book_digest", "settings_digest"):
+            if before[name] != identity[name]:
+                what = name.removesuffix("_digest")
+                raise ConfigError(
+                    f"expected the {what} that {request.folder} was begun with, was another"
+                )
+        return
+    request.folder.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(identity)))
+
+
+def _lengthless(settings: TrainingSettings) -> TrainingSettings:
+    """Return settings without the phases' lengths: each phase holds its own resume to them."""
+    return msgspec.structs.replace(
+        settings,
+        specialist_timesteps=1,
+        meta_timesteps=1,
+        macro_timesteps=1,
+        processes=1,
+        her=msgspec.structs.replace(settings.her, timesteps=1),
+        joint=msgspec.structs.replace(settings.joint, timesteps=1),
+    )
+
+
+def _summary(settings: TrainingSettings, source: str, results: Any) -> dict[str, Any]:
+    return {
+        "book": settings.book.name,
+        "source": source,
+        "seed": settings.seed,
+        "phases": {
+            name: [msgspec.to_builtins(result) for result in phase]
+            for name, phase in results.items()
+        },
+    }
+
+
+def plot(result: Any) -> None:
+    """Draw a phase's curve beside it: its first measures over its steps."""
+    import numpy as np
+
+    from backtest.curves import Curve, Panel, write_curves
+    from learning.allocator.results import read_curve
+
+    folder = Path(result.folder)
+    rows = read_curve(folder / result.curve)
+    if len(rows) < 2:
+        return
+    x_name, *names = rows[0]
+    x = np.array([row[x_name] for row in rows]).astype(np.int64)
+    panels = tuple(
+        Panel(
+            f"{result.phase}: {name}",
+            x_name,
+            name,
+            (Curve(name, "#1f77b4", x, np.array([[row[name] for row in rows]])),),
+        )
+        for name in names
+        if np.isfinite([row[name] for row in rows]).all()
+    )
+    write_curves(folder / "curve.png", panels)
+
+
+def _print(summary: dict[str, Any], console: Console) -> None:
+    table = Table(title=f"{summary['book']} book on {summary['source']}, seed {summary['seed']}")
+    for head in ("phase", "steps", "seconds", "steps/s", "where the time went", "measures"):
+        table.add_column(head, justify="right" if head in ("steps", "steps/s") else "left")
+    for phases in summary["phases"].values():
+        for result in phases:
+            seconds = sum(result["seconds"].values())
+            table.add_row(
+                result["phase"],
+                f"{result['steps']:,}",
+                f"{seconds:.0f}",
+                f"{result['steps'] / seconds:,.0f}" if seconds else "-",
+                ", ".join(
+                    f"{name} {part / seconds:.0%}" for name, part in result["seconds"].items()
+                ),
+                ", ".join(f"{name} {value:.4g}" for name, value in result["measures"].items()),
+            )
+    console.print(table)
+    for phases in summary["phases"].values():
+        for result in phases:
+            for note in result["notes"]:
+                console.print(f"{result['phase']}: {note}", soft_wrap=True, highlight=False)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

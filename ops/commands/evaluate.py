@@ -1,0 +1,41 @@
+"""`evaluate`: what was learned, on what it never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.commands.options import Json
+
+evaluate_app = typer.Typer(
+    help="Judge what was learned, on what it never saw.", no_args_is_help=True
+)
+
+
+@evaluate_app.command("allocator")
+def evaluate_allocator(
+    training: Annotated[Path, typer.Argument(help="The folder of a `train allocator`.")],
+    source: Annotated[
+        str | None, typer.Option(help="Another market, held out whole; else the test windows.")
+    ] = None,
+    after: Annotated[str, typer.Option(help="Of that market, the days after this one.")] = "",
+    cost: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Cost per fill, a fraction of notional.")
+    ] = None,
+    own_costs: Annotated[
+        bool, typer.Option("--own-costs", help="Each instrument's own cost instead.")
+    ] = False,
+    oracles: Annotated[bool, typer.Option(help="Run the simulator's oracles too.")] = True,
+    out: Annotated[
+        Path | None, typer.Option(help="Where figures go; TRAINING/test by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a training's policies, baselines and oracles on held-out sessions, through the twin."""
+    from ops.examine import Request, examine
+
+    place = out or training / "test"
+    request = Request(training, place, source, after, own_costs, cost, oracles)
+    examine(request, as_json=as_json)

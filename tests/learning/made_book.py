@@ -1,0 +1,54 @@
+"""A book of two groups of two instruments: in each group one rises and one falls, and it shows."""
+
+import numpy as np
+
+from agents.messages import Instrument
+from config.settings import UNLIMITED, Settings
+from learning.allocator.book import Book
+from learning.allocator.windows import Split, Window
+from learning.envs.tape import make_tape
+
+SESSIONS = 170
+SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
+GROUPS = ("first", "second")
+GROUP = np.array([0, 0, 1, 1])
+LOOSE = Settings(limits=UNLIMITED)  # all there is to learn is where to put the capital
+PARTS = Split((Window(0, 65, 135),), (Window(0, 136, 168),), (), 0, 1)
+
+
+def made_book(make_market, drifts=(0.006, -0.006, 0.006, -0.006), noise=0.004) -> Book:
+    """Return the book; feature 0 is the drift's sign, feature 1 is noise."""
+    rng = np.random.default_rng(0)
+    prices = {}
+    for symbol, drift in zip(SYMBOLS, drifts, strict=True):
+        close = 50.0 * np.exp(np.cumsum(drift + noise * rng.standard_normal(SESSIONS)))
+        opened = np.concatenate([[50.0], close[:-1]])
+        ohlc = [opened, np.maximum(opened, close), np.minimum(opened, close), close]
+        prices[symbol] = np.column_stack(ohlc)
+    instruments = tuple(
+        Instrument(symbol=s, venue="SIM", group=GROUPS[g], price_precision=4)
+        for s, g in zip(SYMBOLS, GROUP.tolist(), strict=True)
+    )
+    market = make_market(sessions=SESSIONS, prices=prices, instruments=instruments, news_every=0)
+    features = np.zeros((1, SESSIONS, 4, 22), dtype=np.float32)
+    features[..., 0] = np.sign(drifts)
+    features[..., 1:] = rng.standard_normal((1, SESSIONS, 4, 21))
+    tape = make_tape([market], LOOSE)
+    regime = np.zeros((1, SESSIONS), dtype=np.int64)
+    return Book(
+        name="multi-asset",
+        symbols=SYMBOLS,
+        groups=GROUPS,
+        group=GROUP,
+        shortable=np.zeros(4, dtype=np.bool_),
+        tape=tape,
+        ts=tape.ts_close,
+        features=features,
+        macro=np.zeros((1, SESSIONS, 18), dtype=np.float32),
+        label=regime,
+        estimate=regime,
+        hidden=regime,
+        returns=tape.returns,
+        source="made",
+        digest="made",
+    )

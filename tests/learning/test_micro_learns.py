@@ -1,0 +1,222 @@
+"""The micro policy's two phases each learn what can be learned in a market made for it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from agents.allocator.networks import BottomNet
+from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Normaliser
+from agents.allocator.policy_file import TrainingRecord, load_policy, save_policy
+from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
+from agents.messages import Instrument
+from config.allocator import HerSettings, MicroSettings
+from config.errors import ConfigError
+from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
+from learning.allocator.book import Book
+from learning.allocator.her import train_micro_her
+from learning.allocator.micro import bottom_card, pretrain_micro
+from learning.allocator.results import read_curve
+from learning.allocator.windows import Split, Window
+from learning.envs.tape import make_tape
+
+GROUPS = ("Energy", "Financials", "Utilities")
+EACH = 3
+FREE = Settings(
+    limits=UNLIMITED,
+    market=MarketSettings(cost_frac=0.0, spread_bps=0.0, slippage_probability=0.0),
+    desk=DeskSettings(no_trade_band=0.0),
+)
+QUICK = HerSettings(
+    timesteps=2_400,
+    episode_sessions=10,
+    learning_starts=200,
+    buffer_size=8_000,
+    batch_size=64,
+    learning_rate=2e-3,
+    gamma=0.5,
+    tau=0.02,
+    exploration_noise=0.3,
+    checkpoint_every=1_200,
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class _NoTape:
+    returns: np.ndarray
+
+
+def as_book(tape, returns: np.ndarray, features: np.ndarray) -> Book:
+    """Return a book of nine stocks in three sectors; macro features say nothing."""
+    markets, sessions, stocks = returns.shape
+    none = np.zeros((markets, sessions), dtype=np.int64)
+    return Book(
+        name="equity",
+        symbols=tuple(f"S{i}" for i in range(stocks)),
+        groups=GROUPS,
+        group=np.repeat(np.arange(len(GROUPS)), EACH),
+        shortable=np.zeros(stocks, dtype=np.bool_),
+        tape=tape,
+        ts=np.tile(np.arange(1, sessions + 1) * 86_400_000_000_000, (markets, 1)),
+        features=features.astype(np.float32),
+        macro=np.zeros((markets, sessions, len(MACRO_FEATURES)), dtype=np.float32),
+        label=none,
+        estimate=none,
+        hidden=none,
+        returns=returns,
+        source="made",
+        digest="made",
+    )
+
+
+def parts(book: Book, first: int) -> Split:
+    """Return the last market as test, the one before as validation, the others as training."""
+    markets, sessions = book.ts.shape
+    windows = [Window(m, first, sessions - 1) for m in range(markets)]
+    return Split(
+        train=tuple(windows[:-2]),
+        validation=(windows[-2],),
+        test=(windows[-1],),
+        learned_from=1,
+        learned_until=int(book.ts[0, -1]),
+    )
+
+
+def risky_book() -> Book:
+    """Return markets of stocks whose volatilities last, and which one feature tells."""
+    rng = np.random.default_rng(3)
+    shape = (5, 200, len(GROUPS) * EACH)
+    level = rng.normal(0.0, 0.7, (shape[0], 1, shape[2]))
+    volatility = 0.01 * np.exp(level + np.cumsum(rng.normal(0.0, 0.02, shape), axis=1))
+    features = rng.standard_normal((*shape, len(INSTRUMENT_FEATURES)))
+    features[..., INSTRUMENT_FEATURES.index("volatility_20")] = np.log(volatility)
+    returns = volatility * rng.standard_normal(shape)
+    return as_book(_NoTape(returns), returns, features)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """Return the risky book and the result of a pre-training on it, with its folder."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("micro")
+    book = risky_book()
+    result = pretrain_micro(book, parts(book, 0), MicroSettings(epochs=4), folder, seed=1)
+    return book, result, folder
+
+
+def test_pretraining_learns_which_stocks_are_risky_and_halves_equal_weights_loss(pretrained):
+    _, result, folder = pretrained
+    assert result.measures["equal_weight_frac"] < 0.5
+    assert result.measures["test_equal_weight_frac"] < 0.5
+    curve = read_curve(folder / result.curve)
+    assert curve[-1]["validation_loss"] < curve[0]["validation_loss"]
+
+
+def test_pretraining_exports_its_best_epoch(pretrained):
+    book, result, folder = pretrained
+    net, card = load_policy(folder / result.policies["bottom"])
+    assert isinstance(net, BottomNet)
+    assert (card.kind, card.group, card.groups) == ("bottom", "*", book.groups)
+    assert card.trained.last_ts == parts(book, 0).learned_until
+    assert result.measures["validation_loss"] == min(
+        row["validation_loss"] for row in read_curve(folder / result.curve)
+    )
+
+
+def test_pretraining_that_was_cut_short_ends_as_if_it_had_not_been(pretrained, tmp_path):
+    book, whole, folder = pretrained
+    split, settings = parts(book, 0), MicroSettings(epochs=4)
+
+    def crash(epoch, row):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_micro(book, split, settings, tmp_path, seed=1, progress=crash)
+    result = pretrain_micro(book, split, settings, tmp_path, seed=1, resume=True)
+    assert result.measures == whole.measures
+    assert read_curve(tmp_path / result.curve) == read_curve(folder / whole.curve)
+    with pytest.raises(ConfigError, match="expected a run of the same seed, was another"):
+        pretrain_micro(book, split, settings, tmp_path, seed=2, resume=True)
+
+
+@pytest.fixture
+def flat(make_market, tmp_path):
+    """Return a book of stocks that do not move, and a micro policy that knows nothing."""
+    symbols = tuple(f"S{i}" for i in range(len(GROUPS) * EACH))
+    instruments = tuple(
+        Instrument(symbol=s, venue="SIM", group=GROUPS[i // EACH]) for i, s in enumerate(symbols)
+    )
+    prices = {s: np.full((60, 4), 50.0) for s in symbols}
+    market = make_market(
+        symbols=symbols, instruments=instruments, sessions=60, prices=prices, news_every=0
+    )
+    tape = make_tape([market] * 3, FREE)
+    book = as_book(tape, tape.returns, np.zeros((*tape.returns.shape, len(INSTRUMENT_FEATURES))))
+    torch.manual_seed(0)
+    net = BottomNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS))
+    record = TrainingRecord(source="made", digest="made", first_ts=0, last_ts=1)
+    norm = Normaliser.fit(book.features, book.macro)
+    save_policy(tmp_path / "start", net, bottom_card(book, norm, record, "start"))
+    return book, parts(book, 5), tmp_path / "start"
+
+
+def test_td3_with_hindsight_learns_to_place_stocks_so_that_sectors_weigh_what_was_asked(
+    flat, tmp_path
+):
+    book, split, start = flat
+    result = train_micro_her(
+        book, split, start, None, QUICK, tmp_path / "her", trading=FREE, seed=0
+    )
+    measures = result.measures
+    assert measures["validation_goal_distance"] < 0.5 * measures["random_goal_distance"]
+    assert measures["validation_goal_distance"] < 0.5 * measures["start_goal_distance"]
+    assert measures["test_goal_distance"] < 0.5 * measures["random_goal_distance"]
+
+
+def test_td3_killed_in_the_middle_goes_on_bit_for_bit(flat, tmp_path):
+    book, split, start = flat
+    settings = msgspec.structs.replace(
+        QUICK, timesteps=480, checkpoint_every=240, buffer_size=320, batch_size=32
+    )
+
+    def crash(steps, row):
+        if steps > 360:
+            raise KeyboardInterrupt
+
+    def run(folder: Path, **options):
+        return train_micro_her(
+            book, split, start, None, settings, folder, trading=FREE, seed=4, **options
+        )
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", progress=crash)
+    resumed = run(tmp_path / "cut", resume=True)
+    assert resumed.measures == whole.measures
+    curves = [read_curve(tmp_path / name / "curve.csv") for name in ("whole", "cut")]
+    np.testing.assert_equal(curves[0], curves[1])  # NaN before the first update
+    nets = [load_policy(tmp_path / name / "bottom")[0].state_dict() for name in ("whole", "cut")]
+    assert all(torch.equal(nets[0][key], nets[1][key]) for key in nets[0])
+
+
+def test_td3_that_would_learn_before_an_episode_has_ended_says_so(flat, tmp_path):
+    book, split, start = flat
+    settings = HerSettings(episode_sessions=50, learning_starts=100)
+    with pytest.raises(ConfigError, match="learning_starts: expected at least 400 steps"):
+        train_micro_her(book, split, start, None, settings, tmp_path, trading=FREE, seed=0)
+
+
+def test_a_policy_of_other_sectors_is_refused(flat, pretrained, tmp_path):
+    book, split, start = flat
+    other = replace(book, groups=("A", "B", "C"))
+    with pytest.raises(ConfigError, match="expected a micro policy of A, B, C, was 'start'"):
+        train_micro_her(other, split, start, None, QUICK, tmp_path, trading=FREE, seed=0)

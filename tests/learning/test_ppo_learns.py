@@ -1,0 +1,215 @@
+"""PPO's phases on a market whose answer is plain: in each group one rises and the other falls."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from agents.allocator.networks import BottomNet, TopNet
+from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Normaliser
+from agents.allocator.policy_file import PolicyCard, load_policy, save_policy
+from config.allocator import EpisodeSettings, PpoSettings, RewardSettings
+from config.errors import ConfigError, Halt, RunIncomplete
+from learning.allocator import checkpoints, ppo, specialists
+from learning.allocator.book import training_rows
+from learning.allocator.evaluate import run_policy, specialist_act, tiered_act
+from learning.allocator.meta import train_meta
+from learning.allocator.results import read_curve, read_result
+from learning.allocator.specialists import Job, train_specialist, train_specialists
+from learning.envs.bottoms import Bottoms
+from learning.envs.sub_book import only_group
+from tests.learning.made_book import GROUPS, LOOSE, PARTS, made_book
+
+TINY = PpoSettings(
+    envs=16,
+    n_steps=32,
+    batch_size=128,
+    epochs=4,
+    learning_rate=3e-3,
+    gamma=0.9,
+    exploration_std=0.2,
+    checkpoint_every=2,
+)
+EPISODE = EpisodeSettings(sessions=50, min_sessions=10, warm_up=0)
+ROLLOUT = TINY.envs * TINY.n_steps
+
+
+@pytest.fixture
+def book(make_market):
+    return made_book(make_market)
+
+
+@pytest.fixture
+def job(book, tmp_path) -> Job:
+    return Job(
+        book=only_group(book, "first"),
+        group="first",
+        groups=book.groups,
+        parts=PARTS,
+        norm=Normaliser.fit(*training_rows(book, PARTS)),
+        ppo=TINY,
+        reward=RewardSettings(),
+        episode=EPISODE,
+        settings=LOOSE,
+        folder=tmp_path / "first",
+        timesteps=8 * ROLLOUT,
+        seed=3,
+        resume=False,
+    )
+
+
+def newest(folder: Path) -> dict[str, torch.Tensor]:
+    found = checkpoints.latest(folder / ppo.CHECKPOINTS)
+    assert found is not None
+    return found.state["policy"]
+
+
+def test_specialist_holds_what_rises_and_not_what_falls(job):
+    result = train_specialist(job)
+    net, card = load_policy(job.folder / "policy")
+    assert card.holds
+    assert card.group == "first"
+    assert card.trained.steps == result.steps == job.timesteps
+    act = specialist_act(job.book, card.normaliser, net, result.measures["budget"])
+    held = run_policy(job.book, PARTS.validation, LOOSE, act).weights[0, 5:].mean(axis=0)
+    assert held[0] > 0.5
+    assert held[1] < 0.1
+    assert result.measures["validation_sharpe"] > 3.0
+    curve = read_curve(job.folder / result.curve)
+    assert [row["steps"] for row in curve] == [ROLLOUT * (k + 1) for k in range(8)]
+    assert curve[-1]["reward"] > curve[0]["reward"]
+    assert any((job.folder / "tensorboard").iterdir())
+
+
+def test_meta_controller_gives_capital_to_the_group_that_rises(make_market, tmp_path):
+    book = made_book(make_market, drifts=(0.006, 0.006, -0.006, -0.006))
+    norm = Normaliser.fit(*training_rows(book, PARTS))
+    torch.manual_seed(0)
+    folders = {}
+    for group in GROUPS:  # specialists that always share their budget evenly
+        net = BottomNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS))
+        with torch.no_grad():
+            net.head.weight.zero_()
+        card = _card(book, norm, group)
+        folders[group] = tmp_path / group
+        save_policy(folders[group], net, card)
+    result = train_meta(
+        book,
+        PARTS,
+        folders,
+        msgspec.structs.replace(TINY, exploration_std=0.4),
+        RewardSettings(),
+        EPISODE,
+        LOOSE,
+        tmp_path / "meta",
+        timesteps=8 * ROLLOUT,
+        seed=0,
+    )
+    top, card = load_policy(tmp_path / "meta" / "policy")
+    assert isinstance(top, TopNet)
+    assert not card.regimes
+    bottoms = Bottoms(book, {g: load_policy(folder)[0] for g, folder in folders.items()})
+    act = tiered_act(book, norm, top, bottoms, card.gross)
+    held = run_policy(book, PARTS.validation, LOOSE, act).weights[0, 5:].mean(axis=0)
+    assert held[:2].sum() > 1.5 * held[2:].sum()
+    assert result.measures["validation_sharpe"] > result.measures["validation_sharpe_equal"]
+
+
+def test_run_that_was_stopped_and_resumed_ends_with_the_same_weights(job, tmp_path):
+    whole = msgspec.structs.replace(job.ppo, checkpoint_every=1)
+
+    def stop(row):
+        if row["steps"] >= 2 * ROLLOUT:
+            raise KeyboardInterrupt
+
+    one = _changed(job, folder=tmp_path / "one", timesteps=4 * ROLLOUT, ppo=whole)
+    two = _changed(one, folder=tmp_path / "two")
+    train_specialist(one)
+    with pytest.raises(KeyboardInterrupt):
+        train_specialist(two, stop)
+    assert read_result(two.folder) is None
+    np.random.seed(99)  # noqa: NPY002 - whatever the interpreter did in between
+    torch.manual_seed(99)
+    train_specialist(_changed(two, resume=True))
+    first, second = newest(one.folder), newest(two.folder)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert read_curve(one.folder / "curve.csv")[-1] == read_curve(two.folder / "curve.csv")[-1]
+
+
+def test_checkpoint_of_another_run_is_not_resumed(job):
+    short = _changed(job, timesteps=2 * ROLLOUT)
+    train_specialist(short)
+    with pytest.raises(ConfigError, match="expected checkpoints of this run"):
+        train_specialist(_changed(short, resume=True, seed=4))
+
+
+def test_training_stops_at_the_first_reward_that_is_not_finite(job):
+    class Broken(specialists.SpecialistForm):
+        def step(self, actions):
+            seen, reward, *rest = super().step(actions)
+            return seen, reward * np.nan, *rest
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(specialists, "SpecialistForm", Broken)
+        with pytest.raises(Halt, match="expected finite rewards and observations"):
+            train_specialist(job)
+
+
+def test_full_disk_leaves_the_last_good_checkpoint(job, monkeypatch):
+    real, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) > 2:  # the first checkpoint and its folder
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    with pytest.raises(ConfigError, match="No space left on device; the last good one"):
+        train_specialist(job)
+    monkeypatch.undo()
+    assert checkpoints.latest(job.folder / ppo.CHECKPOINTS).step == ROLLOUT
+
+
+@pytest.mark.slow
+def test_process_that_dies_is_named_and_the_others_finish(book, tmp_path):
+    killed = []
+
+    def kill(group, row):
+        if group == "first" and not killed:
+            children = specialists.multiprocessing.active_children()
+            victim = next(p for p in children if p.name == "first")
+            os.kill(victim.pid, signal.SIGKILL)
+            killed.append(victim.pid)
+
+    arguments = (book, PARTS, TINY, RewardSettings(), EPISODE, LOOSE, tmp_path)
+    with pytest.raises(RunIncomplete, match=r"specialist first: .* was exit code -9"):
+        train_specialists(*arguments, timesteps=10 * ROLLOUT, seed=0, processes=2, progress=kill)
+    assert read_result(tmp_path / "second").steps == 10 * ROLLOUT
+    results = train_specialists(
+        *arguments, timesteps=10 * ROLLOUT, seed=0, processes=2, resume=True
+    )
+    assert sorted(results) == ["first", "second"]
+    assert results["first"].steps == 10 * ROLLOUT
+
+
+def _changed(job: Job, **changes) -> Job:
+    return replace(job, **changes)
+
+
+def _card(book, norm, group):
+    return PolicyCard(
+        kind="bottom",
+        book=book.name,
+        name=f"even-{group}",
+        groups=book.groups,
+        group=group,
+        hidden=(64, 64),
+        normaliser=norm,
+        trained=specialists.training_record(book, PARTS, 0, 0),
+    )

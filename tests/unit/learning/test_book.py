@@ -1,0 +1,259 @@
+"""A book shows trainers what the desk sees, tells them the truth about it, and is made once."""
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+import learning.allocator.book as books
+import learning.allocator.book_arrays as module
+from agents.features import INSTRUMENT_FEATURES
+from agents.juniors.lexicon import sentiment
+from agents.messages import Case
+from agents.regime import regime_label
+from backtest.engine import run_book
+from backtest.feed import make_feed
+from config.allocator import EpisodeSettings, SplitSettings
+from config.errors import ConfigError, DataError
+from config.settings import LimitSettings, Settings
+from config.simulator import REGIMES
+from learning.allocator.book import (
+    Book,
+    held_out,
+    real_book,
+    simulated_book,
+    split,
+    training_rows,
+)
+from learning.allocator.markets import SIMULATORS, real_market, simulated_market
+from learning.tensors import compute_tensors
+from ops.minds import build_mind
+from tests.unit.learning.test_markets import PAIRS, hourly
+
+SETTINGS = Settings()
+SMALL = msgspec.structs.replace(SIMULATORS["multi-asset"], warm_up=30)
+EPISODE = EpisodeSettings(sessions=60, min_sessions=40, warm_up=20)
+SPLIT = SplitSettings(train_until="2019-11-30", validation_until="2020-03-15")
+
+
+def never(*_: object) -> None:
+    raise AssertionError("made again")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("books")
+
+
+@pytest.fixture(scope="module")
+def book(cache) -> Book:
+    return simulated_book(
+        "multi-asset",
+        seeds=(3, 4, 5, 6),
+        sessions=120,
+        settings=SETTINGS,
+        simulator=SMALL,
+        cache=cache,
+    )
+
+
+def test_a_simulated_book_holds_each_seeds_own_market(book):
+    assert book.ts.shape == (4, 150)
+    assert book.features.shape == (4, 150, 9, 22)
+    assert book.macro.shape == (4, 150, 18)
+    assert book.groups == ("commodity", "forex", "index")
+    assert np.bincount(book.group).tolist() == [3, 3, 3]
+    assert book.tape.ts_close.tolist() == book.ts.tolist()
+    for k, seed in enumerate(book.seeds):
+        truth = simulated_market("multi-asset", book.simulator, seed)
+        made = compute_tensors(truth.to_market_data(), score=sentiment)
+        np.testing.assert_array_equal(book.features[k], made.features.astype(np.float32))
+        np.testing.assert_array_equal(book.macro[k], made.macro.astype(np.float32))
+        np.testing.assert_allclose(book.returns[k], made.returns, atol=1e-12)
+        np.testing.assert_array_equal(book.hidden[k], truth.regime)
+    assert not np.array_equal(book.features[0], book.features[1])
+
+
+def test_a_book_is_made_once_and_then_opened_read_only(book, cache, monkeypatch):
+    monkeypatch.setattr(module, "compute_tensors", never)
+    monkeypatch.setattr(module, "make_tape", never)
+    again = simulated_book(
+        "multi-asset",
+        seeds=(3, 4, 5, 6),
+        sessions=120,
+        settings=SETTINGS,
+        simulator=SMALL,
+        cache=cache,
+    )
+    assert again.digest == book.digest
+    np.testing.assert_array_equal(again.features, book.features)
+    np.testing.assert_array_equal(again.tape.risk.volatility, book.tape.risk.volatility)
+    assert again.tape.instruments == book.tape.instruments
+    assert again.tape.rate_sources == book.tape.rate_sources
+    assert not again.features.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": (3, 4, 5, 7)},
+        {"sessions": 121},
+        {"settings": Settings(market=msgspec.structs.replace(SETTINGS.market, spread_bps=3.0))},
+        {"simulator": msgspec.structs.replace(SMALL, news_strength=0.0)},
+    ],
+)
+def test_another_seed_length_rule_or_strength_is_another_book(book, cache, monkeypatch, change):
+    class MadeAnewError(Exception):
+        pass
+
+    def anew(*_: object) -> None:
+        raise MadeAnewError
+
+    monkeypatch.setattr(module, "compute_tensors", lambda *a, **k: anew())
+    asked = {"seeds": (3, 4, 5, 6), "sessions": 120, "settings": SETTINGS, "simulator": SMALL}
+    with pytest.raises(MadeAnewError):
+        simulated_book("multi-asset", **{**asked, **change}, cache=cache)
+
+
+def test_a_longer_market_leaves_what_was_seen_as_it_was(book, cache):
+    longer = simulated_book(
+        "multi-asset", seeds=(3,), sessions=160, settings=SETTINGS, simulator=SMALL, cache=cache
+    )
+    np.testing.assert_array_equal(longer.features[0, :150], book.features[0])
+    np.testing.assert_array_equal(longer.macro[0, :150], book.macro[0])
+    np.testing.assert_array_equal(longer.estimate[0, :150], book.estimate[0])
+
+
+def test_labels_look_around_and_are_unknown_at_the_ends(book):
+    assert (book.label[:, :30] == -1).all()
+    assert (book.label[:, -30:] == -1).all()
+    index = np.cumprod(1.0 + np.nan_to_num(book.returns[0]).mean(axis=1))
+    names = {-1: "bear", 0: "sideways", 1: "bull"}
+    expected = [REGIMES.index(names[x]) for x in regime_label(index).tolist()]
+    assert book.label[0, 30:-30].tolist() == expected[30:-30]
+
+
+def test_seeds_must_be_given_each_once():
+    for seeds in ((), (1, 1)):
+        with pytest.raises(ConfigError, match="expected seeds, each once"):
+            simulated_book("multi-asset", seeds=seeds, sessions=10, settings=SETTINGS)
+
+
+def test_markets_of_other_instruments_are_not_stacked(make_market, monkeypatch, tmp_path):
+    markets = iter([make_market(sessions=40), make_market(symbols=("AAA", "BBB"), sessions=40)])
+
+    class Simulated:
+        regime = np.zeros(40, dtype=np.int64)
+
+        def to_market_data(self):
+            return next(markets)
+
+    monkeypatch.setattr(books, "simulated_market", lambda *_: Simulated())
+    with pytest.raises(DataError, match="expected markets of one set of instruments, was AAA, BB"):
+        simulated_book("equity", seeds=(0, 1), sessions=40, settings=SETTINGS, cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_is_told_market_by_market(tmp_path):
+    told: list[tuple[int, int]] = []
+    simulated_book(
+        "multi-asset",
+        seeds=(0, 1),
+        sessions=5,
+        settings=SETTINGS,
+        simulator=SMALL,
+        progress=lambda *done: told.append(done),
+        cache=tmp_path,
+    )
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_held_out_seeds_are_other_markets(book):
+    parts = split(book, episode=EPISODE)
+    trained, tested = ({w.market for w in part} for part in (parts.train, parts.test))
+    assert not trained & tested
+    assert {w.start for w in parts.train} == {20}
+    assert {w.start for w in parts.test} == {29}  # where the oracles begin
+    assert {w.stop for w in parts.train + parts.test} == {149}
+
+
+def test_a_normaliser_is_given_nothing_from_after_the_training_windows(tmp_path):
+    book = real_book("multi-asset", hourly(weeks=60), SETTINGS, symbols=PAIRS, cache=tmp_path)
+    parts = split(book, SPLIT, EPISODE)
+    (window,) = parts.train
+    features, macro = training_rows(book, parts)
+    assert features.shape == (3 * window.sessions, 22)
+    assert macro.shape == (window.sessions, 18)
+    poisoned = [np.array(a) for a in (book.features, book.macro)]
+    for values in poisoned:
+        values[:, : window.start] = values[:, window.stop :] = 1e9
+    again = training_rows(replace(book, features=poisoned[0], macro=poisoned[1]), parts)
+    np.testing.assert_array_equal(again[0], features)
+    np.testing.assert_array_equal(again[1], macro)
+
+
+def test_a_feature_of_price_that_is_never_known_is_named(book):
+    parts = split(book, episode=EPISODE)
+    features = np.array(book.features)
+    features[:, :, 2, INSTRUMENT_FEATURES.index("rsi_14")] = np.nan
+    with pytest.raises(DataError, match=r"expected rsi_14 of SIM002 to be known in the training"):
+        training_rows(replace(book, features=features), parts)
+    macro = np.full_like(book.macro, np.nan)
+    with pytest.raises(DataError, match=r"expected index_return_1 to be known in the training"):
+        training_rows(replace(book, macro=macro), parts)
+
+
+def test_what_a_source_has_none_of_is_masked_and_noted(tmp_path):
+    book = real_book("multi-asset", hourly(weeks=10), SETTINGS, symbols=PAIRS, cache=tmp_path)
+    assert "masked throughout, for the source has none: " in book.notes[-1]
+    assert "sentiment" in book.notes[-1]
+    assert "rsi_14" not in book.notes[-1]
+    assert book.source == "made"
+    assert (book.hidden == -1).all()
+
+
+def test_a_price_that_is_no_number_is_refused_with_its_instrument(tmp_path):
+    market = hourly(weeks=10)
+    bars = market.bars.copy()
+    bars.loc[bars["symbol"] == "GBPUSD", "close"] = np.nan
+    with pytest.raises(DataError, match=r"expected finite prices for GBPUSD at 2019-04-14T22:00"):
+        real_book(
+            "multi-asset", replace(market, bars=bars), SETTINGS, symbols=PAIRS, cache=tmp_path
+        )
+
+
+def test_a_hold_out_starts_after_its_day_and_has_room_for_an_episode(tmp_path):
+    book = real_book("multi-asset", hourly(weeks=40), SETTINGS, symbols=PAIRS, cache=tmp_path)
+    (whole,) = held_out(book, EPISODE)
+    assert (whole.start, whole.stop) == (20, 199)
+    (late,) = held_out(book, EPISODE, after="2019-08-02")
+    assert (late.start, late.stop) == (80, 199)
+    with pytest.raises(DataError, match="windows of at least 40 sessions"):
+        held_out(book, EPISODE, after="2020-01-01")
+
+
+def test_the_desk_decides_on_exactly_what_the_book_holds(tmp_path):
+    settings = Settings(limits=LimitSettings(min_history=20))
+    market = real_market("multi-asset", hourly(weeks=16), PAIRS)
+    book = real_book("multi-asset", hourly(weeks=16), settings, symbols=PAIRS, cache=tmp_path)
+    start = market.session_closes[60]
+    run = run_book(
+        market,
+        make_feed(market, settings.market, start),
+        settings,
+        build_mind(settings),
+        name="test",
+        limits=settings.limits,
+        gated=True,
+        decide_from=start,
+    )
+    cases = run.records.of(Case)
+    assert len(cases) == 20
+    for case in cases:
+        t = int(np.searchsorted(book.ts[0], case.ts_init))
+        seen = np.array(case.macro.features, dtype=np.float32)
+        np.testing.assert_array_equal(book.macro[0, t], seen)
+        for n, state in enumerate(case.instruments):
+            seen = np.array(state.features, dtype=np.float32)
+            np.testing.assert_array_equal(book.features[0, t, n], seen)

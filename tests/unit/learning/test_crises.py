@@ -1,0 +1,70 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from backtest.market import MarketData
+from backtest.simulator import simulate
+from config.simulator import SimulatorSettings
+from learning.allocator.crises import amplified, crisis_simulator
+
+SMALL = SimulatorSettings(instruments=3, sectors=2, sessions=300, warm_up=20)
+
+
+def closes(market: MarketData, symbol: str) -> np.ndarray:
+    return market.bars.loc[market.bars["symbol"] == symbol, "close"].to_numpy()
+
+
+def test_amplified_market_moves_as_much_more_as_it_is_asked_to(
+    make_market: Callable[..., MarketData],
+) -> None:
+    calm = make_market()
+    worse = amplified(calm, 2.0)
+    for symbol in calm.symbols:
+        own, made = (np.diff(np.log(closes(m, symbol))) for m in (calm, worse))
+        np.testing.assert_allclose(made, 2.0 * own, atol=4e-4)  # prices are in cents
+    assert worse.news == ()
+    assert worse.session_closes == calm.session_closes
+    assert "a generated crisis" in worse.notes[-1]
+
+
+def test_amplified_bars_still_hold_their_open_and_close(
+    make_market: Callable[..., MarketData],
+) -> None:
+    bars = amplified(make_market(), 2.5).bars
+    assert bool((bars["high"] >= bars[["open", "close"]].max(axis=1)).all())
+    assert bool((bars["low"] <= bars[["open", "close"]].min(axis=1)).all())
+
+
+def test_factor_of_one_changes_no_price(make_market: Callable[..., MarketData]) -> None:
+    market = make_market(actions=[("AAA", 30, 2.0, 0.0), ("BBB", 40, 1.0, 0.25)])
+    again = amplified(market, 1.0)
+    columns = ["open", "high", "low", "close"]
+    np.testing.assert_allclose(again.bars[columns], market.bars[columns], rtol=1e-9)
+    np.testing.assert_allclose(again.actions["dividend"], market.actions["dividend"])
+
+
+def test_split_is_no_shock_to_be_amplified(make_market: Callable[..., MarketData]) -> None:
+    price = np.full((90, 4), 100.0)
+    price[30:] = 50.0  # two new shares for one
+    market = make_market(prices={"AAA": price}, actions=[("AAA", 30, 2.0, 0.0)])
+    np.testing.assert_allclose(closes(amplified(market, 2.0), "AAA"), price[:, 3])
+
+
+def test_dividend_stays_the_same_share_of_its_price(
+    make_market: Callable[..., MarketData],
+) -> None:
+    market = make_market(actions=[("AAA", 60, 1.0, 0.5)])
+    worse = amplified(market, 2.0)
+    shares = [float(m.actions["dividend"].iloc[0]) / closes(m, "AAA")[59] for m in (market, worse)]
+    assert shares[0] == pytest.approx(shares[1], rel=1e-3)
+
+
+def test_simulated_crises_are_wilder_and_worse() -> None:
+    def moves(settings: SimulatorSettings) -> np.ndarray:
+        markets = (simulate(settings, seed) for seed in range(3))
+        return np.concatenate([np.diff(market.log_price, axis=0).ravel() for market in markets])
+
+    calm, crisis = moves(SMALL), moves(crisis_simulator(SMALL))
+    assert crisis.std() > 1.4 * calm.std()
+    assert crisis.mean() < calm.mean()

@@ -1,0 +1,194 @@
+"""The forms of the training environment, and as the libraries see them."""
+
+import warnings
+from dataclasses import replace
+
+import gymnasium.utils.env_checker
+import numpy as np
+import pytest
+import stable_baselines3.common.env_checker
+import torch
+
+from agents.allocator.networks import BottomNet
+from agents.allocator.observation import (
+    INSTRUMENT_INPUTS,
+    MARKET_INPUTS,
+    Normaliser,
+    bottom_shares,
+    top_budgets,
+    unflatten,
+)
+from config.allocator import EpisodeSettings, RewardSettings
+from config.errors import DataError
+from learning.allocator.book import training_rows
+from learning.envs.bottoms import Bottoms
+from learning.envs.forms import Arena, JointForm, PortfolioForm, SpecialistForm, with_budgets
+from learning.envs.sub_book import only_group
+from learning.envs.twin import Twin
+from learning.envs.vec_env import TwinEnv, TwinVecEnv
+from tests.learning.made_book import LOOSE, PARTS, made_book
+
+ROWS, MARKET = len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)
+EPISODE = EpisodeSettings(sessions=12, min_sessions=5, warm_up=0)
+
+
+@pytest.fixture
+def book(make_market):
+    return made_book(make_market)
+
+
+def arena(book, episode=EPISODE) -> Arena:
+    norm = Normaliser.fit(*training_rows(book, PARTS))
+    return Arena(book, PARTS.train, PARTS.train, norm, LOOSE, RewardSettings(), episode)
+
+
+def bottoms(book) -> Bottoms:
+    torch.manual_seed(0)
+    return Bottoms(book, {group: BottomNet(ROWS, MARKET) for group in book.groups})
+
+
+def forms(book, batch=1):
+    return {
+        "specialist": SpecialistForm(
+            arena(only_group(book, "second")), batch, 5, budget=(0.2, 0.4)
+        ),
+        "portfolio": PortfolioForm(arena(book), batch, 5, bottoms=bottoms(book)),
+        "joint": JointForm(arena(book), batch, 5),
+    }
+
+
+@pytest.mark.parametrize("name", ["specialist", "portfolio", "joint"])
+def test_checkers_of_gymnasium_and_stable_baselines_find_nothing(book, name):
+    env = TwinEnv(forms(book)[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gymnasium.utils.env_checker.check_env(env, skip_render_check=True)
+        stable_baselines3.common.env_checker.check_env(env)
+
+
+def test_sizes_are_those_of_rows_market_and_actors(book):
+    sizes = {k: (f.observation_size, f.action_size) for k, f in forms(book).items()}
+    assert sizes == {
+        "specialist": (2 * ROWS + MARKET, 2),
+        "portfolio": (2 * ROWS + MARKET, 2),
+        "joint": (4 * ROWS + MARKET, 6),
+    }
+    extra = np.zeros((1, len(book.ts[0]), 2, 3), dtype=np.float32)
+    form = PortfolioForm(arena(book), 2, 0, bottoms=bottoms(book), embeddings=extra)
+    assert form.reset().shape == (2, form.observation_size) == (2, 2 * (ROWS + 3) + MARKET)
+
+
+@pytest.mark.parametrize("name", ["specialist", "portfolio", "joint"])
+def test_restored_form_goes_on_bit_for_bit(book, name):
+    one, two = forms(book, 4)[name], forms(book, 4)[name]
+    rng = np.random.default_rng(1)
+    actions = rng.uniform(-1, 1, (30, 4, one.action_size))
+    one.reset()
+    two.reset()
+    for a in actions[:7]:
+        one.step(a)
+    two.restore(one.state())
+    for a in actions[7:]:
+        (seen, reward, _, over, _), (seen2, reward2, _, over2, _) = one.step(a), two.step(a)
+        assert seen.tobytes() == seen2.tobytes()
+        assert reward.tobytes() == reward2.tobytes()
+        assert (over == over2).all()
+
+
+def test_ended_rows_start_again_and_hand_over_their_last_observation(book):
+    form = SpecialistForm(arena(only_group(book, "first")), 3, 0, budget=(0.4, 0.4))
+    env = TwinVecEnv(form)
+    env.seed(8)
+    env.reset()
+    form._stop[1] -= 5  # one row's episode is shorter
+    ended = []
+    for step in range(1, 13):
+        before = env.last.get("episode_return")
+        seen, reward, over, infos = env.step(np.ones((3, 2), dtype=np.float32))
+        ended += [(step, i) for i in np.flatnonzero(over).tolist()]
+        for i in np.flatnonzero(over).tolist():
+            last = unflatten(infos[i]["terminal_observation"], 2)
+            weight = INSTRUMENT_INPUTS.index("weight")
+            assert np.abs(last.instruments[:, weight]).sum() > 0  # it still holds something
+            assert np.abs(unflatten(seen[i], 2).instruments[:, weight]).sum() == 0
+            assert infos[i]["TimeLimit.truncated"]
+            assert infos[i]["episode"]["l"] == step
+            assert infos[i]["episode"]["r"] == pytest.approx(before[i] + reward[i], rel=1e-5)
+    assert ended == [(7, 1), (12, 0), (12, 2)]
+
+
+def test_ruin_ends_an_episode_and_is_no_truncation(make_market):
+    falling = made_book(make_market, drifts=(-0.06, -0.06, 0.006, -0.006))
+    long = EpisodeSettings(sessions=30, min_sessions=5, warm_up=0)
+    form = SpecialistForm(arena(only_group(falling, "first"), long), 2, 0, budget=(0.95, 0.95))
+    form.reset()
+    for _ in range(29):
+        _, _, terminated, truncated, info = form.step(np.ones((2, 2)))
+        if terminated.any():
+            break
+    assert terminated.all()
+    assert not truncated.any()
+    assert (info["episode_sessions"] < 29).all()
+
+
+def test_empty_book_earns_nothing_but_what_the_market_did_not(book):
+    form = SpecialistForm(arena(only_group(book, "first")), 2, 0, budget=(0.4, 0.4))
+    form.reset()
+    form._even = np.zeros_like(form._even)
+    for _ in range(5):
+        _, reward, *_ = form.step(-np.ones((2, 2)))
+        assert reward == pytest.approx(0.0, abs=1e-12)
+
+
+def test_joint_form_places_what_the_tiers_ask(book, monkeypatch):
+    form = JointForm(arena(book), 2, 0)
+    asked = []
+    real = Twin.step
+    monkeypatch.setattr(Twin, "step", lambda t, w: (asked.append(w), real(t, w))[1])
+    form.reset()
+    action = np.random.default_rng(0).uniform(-1, 1, (2, 6))
+    form.step(action)
+    budgets = top_budgets(action[:, 4:], form.gross)
+    none = np.zeros(2, dtype=bool)
+    expected = [
+        budgets[:, :1] * bottom_shares(action[:, :2], none),
+        budgets[:, 1:] * bottom_shares(action[:, 2:4], none),
+    ]
+    assert asked[0] == pytest.approx(np.concatenate(expected, axis=1))
+
+
+def test_budgets_reach_the_rows_of_their_groups(book):
+    rows = np.zeros((2, 4, ROWS), dtype=np.float32)
+    placed = with_budgets(rows, np.array([[0.4, 0.2], [0.0, 0.8]]), book.group)
+    assert placed[..., INSTRUMENT_INPUTS.index("budget")].tolist() == [
+        [1.0, 1.0, 0.5, 0.5],
+        [0.0, 0.0, 2.0, 2.0],
+    ]
+    assert not rows.any()
+
+
+def test_group_alone_trades_as_it_does_in_the_whole_book(book):
+    alone = only_group(book, "second")
+    assert alone.symbols == ("CCC", "DDD")
+    one, two = (Twin(b.tape, LOOSE, 1) for b in (book, alone))
+    for twin in (one, two):
+        twin.reset(np.zeros(1, dtype=np.int64), np.full(1, 70), 0)
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        weights = rng.uniform(0, 0.4, (1, 2))
+        first = one.step(np.concatenate([np.zeros((1, 2)), weights], axis=1))
+        assert two.step(weights).growth == pytest.approx(first.growth, abs=1e-12)
+    with pytest.raises(DataError, match="expected a group of first, second, was 'third'"):
+        only_group(book, "third")
+
+
+def test_currency_whose_pair_is_in_another_group_is_refused(book):
+    sources = (None, None, None, (0, False))
+    book = replace(book, tape=replace(book.tape, rate_sources=sources))
+    with pytest.raises(DataError, match="DDD: expected AAA, its currency's pair"):
+        only_group(book, "second")
+
+
+def test_group_without_a_policy_is_refused(book):
+    with pytest.raises(ValueError, match="expected a policy for each group, was none"):
+        Bottoms(book, {"first": BottomNet(ROWS, MARKET)})
