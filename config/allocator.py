@@ -40,6 +40,7 @@ class EpisodeSettings(_Settings, frozen=True, kw_only=True):
     sessions: Count = 1_000
     min_sessions: Count = 100
     warm_up: Annotated[int, Meta(ge=0)] = 50  # sessions of a market before its first decision
+    cohort: Count = 8  # books that live the same sessions, each paid beyond its peers' mean
 
     @property
     def shortest(self) -> int:

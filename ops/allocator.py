@@ -67,7 +67,7 @@ def train(request: Request, *, as_json: bool) -> None:
     _check_folder(request)
     with _bar(console) as bar:
         task = bar.add_task("book", total=None)
-        book, parts = open_book(
+        book, parts, market = open_book(
             settings, lambda done, of: bar.update(task, completed=done, total=of)
         )
         bar.remove_task(task)
@@ -81,7 +81,7 @@ def train(request: Request, *, as_json: bool) -> None:
                 tasks[what] = bar.add_task(what, total=of)
             bar.update(tasks[what], completed=done, total=of)
 
-        training = Training(book, parts, settings, folder, request.resume, progress)
+        training = Training(book, parts, settings, folder, request.resume, progress, market)
         for phase in phases:
             finished = phase.finished(training)
             if not finished and request.phase in (None, phase.number):

@@ -48,7 +48,7 @@ def examine(request: Request, *, as_json: bool) -> None:
 
     console = Console(stderr=as_json)
     settings = _settings(request)
-    book, parts = open_book(settings)
+    book, parts, _ = open_book(settings)
     windows = parts.test
     if request.source is not None:
         book, windows = _elsewhere(request, settings)

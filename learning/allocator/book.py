@@ -83,6 +83,11 @@ class Book:
     simulator: SimulatorSettings | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def truth(self) -> IntArray:
+        """What a policy is taught to tell: a simulated market's true regimes, else labels."""
+        return self.label if self.simulator is None else self.hidden
+
 
 def simulated_book(
     name: BookName,

@@ -412,7 +412,7 @@ class _Trainer:
                 rewards[t, truncated] += j.gamma * self._value(
                     last, market[truncated], session[truncated] + 1
                 )
-            sums["reward"] += float(reward.mean())
+            sums["reward"] += float(info["reward"].mean())
             sums["limits_hit"] += float(info["limited"].mean())
             sums["turnover"] += float(info["turnover"].mean())
             sums["breached_var"] += float(info["breached_var"].mean())

@@ -278,7 +278,7 @@ class Lesson:
         self.truths = {"label": book.label}
         if book.simulator is not None:
             self.truths["hidden"] = book.hidden
-        self.regime = self.truths.get("hidden", book.label)
+        self.regime = book.truth
         self.embeddings = None if graph is None else embeddings(book, load_graph(graph))
         for name in ("train", "validation", "test"):
             if not len(self.rows(getattr(split, name))):

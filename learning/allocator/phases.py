@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.allocator.observation import Float32Array
+from backtest.market import MarketData
 from backtest.sources import open_source
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
@@ -41,6 +42,7 @@ class Training:
     folder: Path
     resume: bool
     progress: Told
+    market: MarketData | None = None  # what a real book was made of
 
     def place(self, phase: str) -> Path:
         """Return the folder of a phase."""
@@ -105,9 +107,10 @@ def phases_of(book: BookName) -> tuple[Phase, ...]:
 
 def open_book(
     settings: TrainingSettings, progress: Callable[[int, int], None] | None = None
-) -> tuple[Book, Split]:
-    """Return the book that settings name, and its parts."""
+) -> tuple[Book, Split, MarketData | None]:
+    """Return the book that settings name, its parts, and the market that a real one is made of."""
     wanted = settings.book
+    market = None
     if wanted.source == SIMULATOR:
         book = simulated_book(
             wanted.name,
@@ -125,7 +128,7 @@ def open_book(
             symbols=wanted.symbols,
             own_costs=wanted.own_costs,
         )
-    return book, split(book, wanted.split, settings.episode)
+    return book, split(book, wanted.split, settings.episode), market
 
 
 def results_of(folder: Path) -> tuple[PhaseResult, ...]:
@@ -313,11 +316,20 @@ def _joint_equity(training: Training) -> tuple[PhaseResult, ...]:
 
 
 def _joint(training: Training, top: Path, bottoms: Mapping[str, Path]) -> tuple[PhaseResult, ...]:
+    from learning.allocator.crises import with_crises
     from learning.allocator.joint import train_joint
 
     s = training.settings
-    result = train_joint(
+    book, crises = with_crises(
         training.book,
+        training.parts,
+        s.trading,
+        count=s.joint.curriculum.crises,
+        market=training.market,
+        own_costs=s.book.own_costs,
+    )
+    result = train_joint(
+        book,
         training.parts,
         top,
         bottoms,
@@ -327,7 +339,8 @@ def _joint(training: Training, top: Path, bottoms: Mapping[str, Path]) -> tuple[
         s.episode,
         training.place("joint"),
         seed=s.seed,
-        embeddings=embeddings_of(training.book, top),
+        crises=crises,
+        embeddings=embeddings_of(book, top),
         resume=training.resume,
         progress=training.steps("joint", s.joint.timesteps),
     )

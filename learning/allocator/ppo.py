@@ -255,7 +255,7 @@ class _Watch(BaseCallback):
                 f"{self._folder.name}: expected finite rewards and observations, "
                 f"was NaN or infinite at step {self.num_timesteps}"
             )
-        self._sums += rewards.sum(), last["limited"].sum(), last["turnover"].sum()
+        self._sums += last["reward"].sum(), last["limited"].sum(), last["turnover"].sum()
         self._count += len(rewards)
         return True
 

@@ -10,7 +10,9 @@ all checkpoints stay, and a resumed run trains what is not finished. It knows no
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import queue
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
@@ -201,11 +203,15 @@ def _run(jobs: Sequence[Job], processes: int, progress: Progress | None) -> dict
     waiting, alive = list(jobs), dict[str, SpawnProcess]()
     results: dict[str, PhaseResult] = {}
     failures: dict[str, Exception] = {}
+    # jobs go by file: through the pipe of a process that dies at its start, `start` never returns
+    desk = tempfile.TemporaryDirectory(prefix="quarterdeck-")
     try:
         while waiting or alive:
             while waiting and len(alive) < processes:
                 job = waiting.pop(0)
-                process = context.Process(target=_work, args=(job, inbox), name=job.group)
+                letter = Path(desk.name) / job.group
+                letter.write_bytes(pickle.dumps(job))
+                process = context.Process(target=_work, args=(letter, inbox), name=job.group)
                 process.start()
                 alive[job.group] = process
             gone = [group for group, process in alive.items() if not process.is_alive()]
@@ -227,6 +233,7 @@ def _run(jobs: Sequence[Job], processes: int, progress: Progress | None) -> dict
         for process in alive.values():
             process.terminate()
             process.join()
+        desk.cleanup()
     if failures:
         raise next(iter(failures.values()))
     return results
@@ -243,9 +250,11 @@ def _messages(inbox: multiprocessing.Queue[tuple[str, Any]]) -> list[tuple[str, 
         return found
 
 
-def _work(job: Job, outbox: multiprocessing.Queue[tuple[str, Any]]) -> None:
+def _work(letter: Path, outbox: multiprocessing.Queue[tuple[str, Any]]) -> None:
     """Train in a process of one's own; what goes wrong is said, not printed."""
     torch.set_num_threads(1)
+    job: Job = pickle.loads(letter.read_bytes())
+    letter.unlink()
     try:
         outbox.put((job.group, train_specialist(job, lambda row: outbox.put((job.group, row)))))
     except QuarterdeckError as e:

@@ -10,6 +10,14 @@ in lockstep, and a finished one starts again inside the batch. They differ in wh
 
 A step is a session as the desk lives it (see `twin`). An episode is truncated after the
 sampler's number of sessions and terminated when half of its starting equity is gone (`RUIN`).
+
+The books of a cohort live the same sessions, and each is paid what it earned beyond the mean of
+its peers. Most of a session's result is the market's, which no action moves; what the others
+earned on the same path tells how much, and is independent of a book's own exploration, so the
+policy's gradient keeps its mean and loses most of its variance. A cohort ends as one. Source: the
+leave-one-out baseline of Kool et al. 2019, "Buy 4 REINFORCE Samples, Get a Baseline for Free!",
+step by step, over common random numbers.
+
 Policies see here what `agents.allocator.trained` shows them: the market's row holds the whole
 book's gross and drawdown, and a top policy sees each group's mean inputs with budget 0.
 
@@ -40,6 +48,7 @@ from agents.allocator.observation import (
 )
 from agents.protocols import FloatArray
 from config.allocator import EpisodeSettings, RewardSettings
+from config.errors import ConfigError
 from config.settings import Settings
 from learning.allocator.book import Book
 from learning.allocator.rewards import Reward, reference_volatility
@@ -81,9 +90,10 @@ class Form(Protocol):
     B episodes in lockstep.
 
     Shapes: observations (B, observation_size) float32, actions (B, action_size) in [-1, 1].
-    `info` holds arrays (B, ...): growth, riskless, fees, turnover, limited, breached_var,
-    episode_return and episode_sessions (so far, the ended ones' in full), and
-    terminal_observation (B, D), the last one of each row that ended, 0 elsewhere.
+    `info` holds arrays (B, ...): reward (as earned, peers aside), growth, riskless, fees,
+    turnover, limited, breached_var, episode_return and episode_sessions (so far, the ended
+    ones' in full), and terminal_observation (B, D), the last one of each row that ended,
+    0 elsewhere.
     """
 
     batch: int
@@ -120,6 +130,11 @@ class _BookForm:
     def __init__(self, arena: Arena, batch: int, seed: int) -> None:
         book, limits = arena.book, arena.settings.limits
         self.arena, self.batch = arena, batch
+        self.cohort = arena.episode.cohort if batch > 1 else 1
+        if batch % self.cohort:
+            raise ConfigError(
+                f"expected environments in whole cohorts of {self.cohort}, was {batch}"
+            )
         self.rng = np.random.default_rng(seed)
         self.gross = limits.max_gross * limits.headroom
         self.twin = Twin(book.tape, arena.settings, batch)
@@ -161,9 +176,11 @@ class _BookForm:
         self._return += reward
         self._sessions += 1
         terminated = twin.equity < self._ruin
-        truncated = ~terminated & (twin.t >= self._stop)
+        over = self._whole_cohorts(terminated | (twin.t >= self._stop))
+        truncated = over & ~terminated
         observation = self._observe()
         info: Info = {
+            "reward": reward,
             "growth": lived.growth,
             "riskless": lived.riskless,
             "fees": lived.fees,
@@ -173,12 +190,11 @@ class _BookForm:
             "episode_return": self._return.copy(),
             "episode_sessions": self._sessions.copy(),
         }
-        over = terminated | truncated
         info["terminal_observation"] = np.where(over[:, None], observation, np.float32(0.0))
         if over.any():
             self._start(over)
             observation = self._observe()
-        return observation, reward, terminated, truncated, info
+        return observation, self._against_peers(reward), terminated, truncated, info
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on, for a checkpoint."""
@@ -201,14 +217,27 @@ class _BookForm:
         self._budget = state["budget"].copy()
 
     def _start(self, where: BoolArray) -> None:
-        count = int(where.sum())
+        where = self._whole_cohorts(where)
         market, session = self.twin.market.copy(), self.twin.t.copy()
-        market[where], session[where] = self._sampler.draw(count, self.rng)
+        drawn = self._sampler.draw(int(where.sum()) // self.cohort, self.rng)
+        market[where], session[where] = (np.repeat(d, self.cohort) for d in drawn)
         seed = int(self.rng.integers(2**31))
         # slips restart from the seed only where all books do
         self.twin.reset(market, session, seed, where=None if where.all() else where)
         self._stop[where] = session[where] + self._sampler.sessions
         self._return[where], self._sessions[where] = 0.0, 0
+
+    def _whole_cohorts(self, where: BoolArray) -> BoolArray:
+        """Return all books of every cohort that has one of these: a cohort ends as one."""
+        return np.repeat(where.reshape(-1, self.cohort).any(axis=1), self.cohort)
+
+    def _against_peers(self, reward: FloatArray) -> FloatArray:
+        """Return rewards less the mean of the cohort's others."""
+        if self.cohort == 1:
+            return reward
+        own = reward.reshape(-1, self.cohort)
+        others = (own.sum(axis=1, keepdims=True) - own) / (self.cohort - 1)
+        return np.asarray((own - others).ravel())
 
     def _now(self) -> tuple[Float32Array, Float32Array]:
         """Return the present sessions' normalised features (B, N, 22) and macro (B, 18)."""
@@ -258,10 +287,12 @@ class SpecialistForm(_BookForm):
 
     def _start(self, where: BoolArray) -> None:
         super()._start(where)
-        count = int(where.sum())
-        self._budget[where] = self.rng.uniform(*self._range, count)
-        rest = self.gross - self._budget[where]
-        self._elsewhere[where] = self.rng.uniform(0.0, 1.0, count) * np.maximum(rest, 0.0)
+        where = self._whole_cohorts(where)
+        count = int(where.sum()) // self.cohort
+        budget = self.rng.uniform(*self._range, count)
+        rest = self.rng.uniform(0.0, 1.0, count) * np.maximum(self.gross - budget, 0.0)
+        self._budget[where] = np.repeat(budget, self.cohort)
+        self._elsewhere[where] = np.repeat(rest, self.cohort)
 
     def _observe(self) -> Float32Array:
         seen = self._seen(np.broadcast_to(self._budget[:, None], self.twin.weights.shape))
@@ -328,8 +359,8 @@ class JointForm(_BookForm):
         self._members = [np.flatnonzero(book.group == g) for g in range(len(book.groups))]
 
     def labels(self) -> IntArray:
-        """Return the present sessions' regimes with hindsight, -1 where unknown: (B,)."""
-        return self.arena.book.label[self.twin.market, self.twin.t]
+        """Return the regimes that are to be told, targets only, -1 where unknown: (B,)."""
+        return self.arena.book.truth[self.twin.market, self.twin.t]
 
     def _observe(self) -> Float32Array:
         return flatten(self._seen(np.zeros_like(self.twin.weights)))
