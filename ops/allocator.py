@@ -101,6 +101,18 @@ def train(request: Request, *, as_json: bool) -> None:
     console.print(f"policies: {folder / 'policies'}", soft_wrap=True)
 
 
+def read_settings(training: Path) -> TrainingSettings:
+    """
+    Return the settings that a training was begun with.
+
+    Raises ConfigError where the folder holds no training.
+    """
+    file = training / TRAINING_FILE
+    if not file.is_file():
+        raise ConfigError(f"expected a training's folder, was {training}")
+    return msgspec.convert(msgspec.json.decode(file.read_bytes())["settings"], TrainingSettings)
+
+
 def _check_folder(request: Request) -> None:
     folder = request.folder
     if folder.is_dir() and any(folder.iterdir()) and not (folder / TRAINING_FILE).is_file():

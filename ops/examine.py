@@ -17,7 +17,7 @@ from rich.table import Table
 from backtest.sessions import stamp_text
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
-from ops.allocator import TRAINING_FILE
+from ops.allocator import read_settings
 
 RESULT, PLOT = "examination.json", "examination.png"
 COLOURS = ("#1f77b4", "#ff7f0e", "#2a9d6f", "#d62728", "#7f7f7f", "#9467bd", "#8c564b", "#17becf")
@@ -90,12 +90,7 @@ def examine(request: Request, *, as_json: bool) -> None:
 
 def _settings(request: Request) -> TrainingSettings:
     """Return the settings that a training was begun with, with other costs where asked for."""
-    file = request.training / TRAINING_FILE
-    if not file.is_file():
-        raise ConfigError(f"expected a training's folder, was {request.training}")
-    settings = msgspec.convert(
-        msgspec.json.decode(file.read_bytes())["settings"], TrainingSettings
-    )
+    settings = read_settings(request.training)
     if request.own_costs:
         book = msgspec.structs.replace(settings.book, own_costs=True)
         settings = msgspec.structs.replace(settings, book=book)

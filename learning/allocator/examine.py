@@ -99,7 +99,7 @@ def examine(
             }
     acts = dict(baselines(book, gross))
     for phase, slots in phases.items():
-        acts |= _whole(book, phase, slots, gross, embed)
+        acts |= whole_book(book, phase, slots, gross, embed)
     for name, act in acts.items():
         progress(name)
         paths["book"][name] = run_policy(book, windows, settings, act)
@@ -123,14 +123,18 @@ def examine(
     return examined, paths["book"]
 
 
-def _whole(
+def whole_book(
     book: Book,
     phase: str,
     slots: Mapping[str, Path],
     gross: float,
     embed: Callable[[Path], Float32Array | None],
 ) -> dict[str, Act]:
-    """Return the acts of one phase's policies over the whole book; none without all bottoms."""
+    """
+    Return the acts of one phase's policies over the whole book; none without all bottoms.
+
+    Without a top every group gets the same budget; `embed` as in `examine`.
+    """
     loaded = {slot: load_policy(folder) for slot, folder in slots.items()}
     nets: dict[str, BottomNet] = {}
     for net, card in loaded.values():

@@ -194,7 +194,7 @@ def _meta(training: Training) -> tuple[PhaseResult, ...]:
     result = train_meta(
         training.book,
         training.parts,
-        _by_group(training.policies("specialists")),
+        by_group(training.policies("specialists")),
         s.ppo,
         s.reward,
         s.episode,
@@ -209,11 +209,12 @@ def _meta(training: Training) -> tuple[PhaseResult, ...]:
 
 
 def _joint_multi_asset(training: Training) -> tuple[PhaseResult, ...]:
-    bottoms = _by_group(training.policies("specialists"))
-    return _joint(training, training.policy("meta", "top"), bottoms)
+    bottoms = by_group(training.policies("specialists"))
+    return run_joint(training, training.policy("meta", "top"), bottoms)
 
 
-def _macro_pretraining(training: Training) -> tuple[PhaseResult, ...]:
+def run_macro_pretraining(training: Training) -> tuple[PhaseResult, ...]:
+    """Train the sector graph, where there is to be one, and the macro policy; in that order."""
     from learning.allocator.graph import train_graph
     from learning.allocator.macro import pretrain_macro
 
@@ -312,10 +313,13 @@ def _micro_her(training: Training) -> tuple[PhaseResult, ...]:
 
 def _joint_equity(training: Training) -> tuple[PhaseResult, ...]:
     bottoms = {"*": training.policy("micro-td3-her", "bottom")}
-    return _joint(training, training.policy("macro-ppo", "top"), bottoms)
+    return run_joint(training, training.policy("macro-ppo", "top"), bottoms)
 
 
-def _joint(training: Training, top: Path, bottoms: Mapping[str, Path]) -> tuple[PhaseResult, ...]:
+def run_joint(
+    training: Training, top: Path, bottoms: Mapping[str, Path]
+) -> tuple[PhaseResult, ...]:
+    """Run the joint phase from given policies."""
     from learning.allocator.crises import with_crises
     from learning.allocator.joint import train_joint
 
@@ -357,7 +361,8 @@ def embeddings_of(book: Book, top: Path) -> Float32Array | None:
     return embeddings(book, load_graph(file)) if file.is_file() else None
 
 
-def _by_group(policies: Mapping[str, Path]) -> dict[str, Path]:
+def by_group(policies: Mapping[str, Path]) -> dict[str, Path]:
+    """Return bottom policies by their groups' names."""
     return {slot.removeprefix("bottom-"): path for slot, path in policies.items()}
 
 
@@ -367,7 +372,7 @@ _MULTI_ASSET: dict[str, Callable[[Training], tuple[PhaseResult, ...]]] = {
     "joint": _joint_multi_asset,
 }
 _EQUITY: dict[str, Callable[[Training], tuple[PhaseResult, ...]]] = {
-    "macro-pretraining": _macro_pretraining,
+    "macro-pretraining": run_macro_pretraining,
     "micro-pretraining": _micro_pretraining,
     "macro-ppo": _macro_ppo,
     "micro-td3-her": _micro_her,

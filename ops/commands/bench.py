@@ -120,3 +120,25 @@ def bench_envs(seed: Seed = 0, as_json: Json = False) -> None:
     from ops.bench_envs import run_envs
 
     run_envs(seed or 0, as_json)
+
+
+@bench_app.command("ablations")
+def bench_ablations(
+    training: Annotated[Path, typer.Argument(help="The folder of a `train allocator`.")],
+    seeds: Annotated[int, typer.Option(min=2, help="Trainings of each variant.")] = 5,
+    timesteps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of each joint training; its own by default.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of each macro pre-training.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where trainings go; TRAINING/ablations by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train without projection, without curriculum or without graph, over several seeds."""
+    from ops.ablate import ablate
+
+    place = out or training / "ablations"
+    ablate(training, place, seeds=seeds, timesteps=timesteps, epochs=epochs, as_json=as_json)
