@@ -200,8 +200,10 @@ def plot(result: Any) -> None:
 
 def _print(summary: dict[str, Any], console: Console) -> None:
     table = Table(title=f"{summary['book']} book on {summary['source']}, seed {summary['seed']}")
-    for head in ("phase", "steps", "seconds", "steps/s", "where the time went", "measures"):
-        table.add_column(head, justify="right" if head in ("steps", "steps/s") else "left")
+    for head in ("phase", "steps", "seconds", "steps/s", "where the time went"):
+        table.add_column(
+            head, justify="left" if head in ("phase", "where the time went") else "right"
+        )
     for phases in summary["phases"].values():
         for result in phases:
             seconds = sum(result["seconds"].values())
@@ -213,11 +215,12 @@ def _print(summary: dict[str, Any], console: Console) -> None:
                 ", ".join(
                     f"{name} {part / seconds:.0%}" for name, part in result["seconds"].items()
                 ),
-                ", ".join(f"{name} {value:.4g}" for name, value in result["measures"].items()),
             )
     console.print(table)
     for phases in summary["phases"].values():
         for result in phases:
+            measures = ", ".join(f"{name} {v:.4g}" for name, v in result["measures"].items())
+            console.print(f"{result['phase']}: {measures}", soft_wrap=True, highlight=False)
             for note in result["notes"]:
                 console.print(f"{result['phase']}: {note}", soft_wrap=True, highlight=False)
 

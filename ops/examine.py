@@ -29,7 +29,8 @@ class Request:
     What the command line asked for.
 
     `source` and `after` (YYYY-MM-DD) name another market than the one that was trained on, and
-    the day after which it is held out; `cost_frac` another cost per fill.
+    the day after which it is held out; `cost_frac` another cost per fill; `windows` how many of
+    the held-out ones, None for all.
     """
 
     training: Path
@@ -38,6 +39,7 @@ class Request:
     after: str
     own_costs: bool
     cost_frac: float | None
+    windows: int | None
     oracles: bool
 
 
@@ -52,6 +54,7 @@ def examine(request: Request, *, as_json: bool) -> None:
     windows = parts.test
     if request.source is not None:
         book, windows = _elsewhere(request, settings)
+    windows = windows[: request.windows]
     phases = policies_by_phase(request.training, settings.book.name)
     if not phases:
         raise ConfigError(f"expected a finished phase in {request.training}, was none")

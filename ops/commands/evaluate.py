@@ -27,6 +27,9 @@ def evaluate_allocator(
     own_costs: Annotated[
         bool, typer.Option("--own-costs", help="Each instrument's own cost instead.")
     ] = False,
+    windows: Annotated[
+        int | None, typer.Option(min=1, help="The first so many held-out windows; all by default.")
+    ] = None,
     oracles: Annotated[bool, typer.Option(help="Run the simulator's oracles too.")] = True,
     out: Annotated[
         Path | None, typer.Option(help="Where figures go; TRAINING/test by default.")
@@ -37,5 +40,5 @@ def evaluate_allocator(
     from ops.examine import Request, examine
 
     place = out or training / "test"
-    request = Request(training, place, source, after, own_costs, cost, oracles)
+    request = Request(training, place, source, after, own_costs, cost, windows, oracles)
     examine(request, as_json=as_json)
