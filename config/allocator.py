@@ -255,6 +255,7 @@ class JointSettings(_Settings, frozen=True, kw_only=True):
     clip_norm: Positive = 1.0
     entropy_coef: NonNegative = 0.0
     first_std: Positive = 0.2  # of an action in [-1, 1]; small, for phase 2 starts it well
+    move_std: Positive = 0.25  # of a bottom's move: less than the no-trade band tries nothing
     noise_memory: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.95  # a session; 0 is PPO's own noise
 
     # several parts, one encoder

@@ -18,7 +18,8 @@ conflict they are projected (`pcgrad`), then summed and clipped.
 Exploration. A head's noise remembers: each session it keeps `noise_memory` of itself and is
 filled up to the same deviation, so that what is learned from is N(mean, spread) at every session
 and the book is not turned over by noise alone, which at 0.3% a fill would cost more than any
-policy earns. A bottom that answers with moves from what is held gets the fresh part alone.
+policy earns. A bottom that answers with moves from what it holds has its memory in the
+book: its noise is fresh, of `move_std`, for a move below the no-trade band tries nothing.
 
 Rates. Each part has its own: after an update that moved it by more than 1.5 times `target_kl` it
 is divided by 1.5, by less than 1/1.5 of it multiplied, within `rate_bounds`; the encoder's goes
@@ -205,10 +206,7 @@ class _Trainer:
         torch.manual_seed(seed)
         hidden = former.top_card.hidden
         extra = 0 if embeddings is None else embeddings.shape[-1]
-        fresh = math.sqrt(1.0 - joint.noise_memory**2)
-        self.net = SharedNet(
-            self.layout, extra, hidden, joint.first_std, move_std=joint.first_std * fresh
-        )
+        self.net = SharedNet(self.layout, extra, hidden, joint.first_std, move_std=joint.move_std)
         self.critic = Critic(self.net.wide, self.net.encoder.market, hidden)
         self.parts = self.net.parts
         self.learned = [*self.parts]  # the regime only where the top was taught it
@@ -378,7 +376,7 @@ class _Trainer:
             for h in range(len(self.layout.heads)):
                 means.append(policies.bottom(seen, h))
                 actions.append(self._explore(h + 1, means[-1]))
-        labels = torch.from_numpy(book.label[twin.market, twin.t])
+        labels = torch.from_numpy(book.truth[twin.market, twin.t])
         return seen, actions, means, labels
 
     def _explore(self, head: int, means: Tensor) -> Tensor:

@@ -138,7 +138,7 @@ class SharedNet(nn.Module):
         embedding: int,
         hidden: Sequence[int],
         std: float,
-        move_std: float | None = None,
+        move_std: float,
     ) -> None:
         super().__init__()
         self.layout = layout
@@ -147,7 +147,7 @@ class SharedNet(nn.Module):
         width = self.encoder.width
         self.heads = nn.ModuleList([nn.Linear(width, 1) for _ in layout.heads])
         self.top_head, self.regime_head = nn.Linear(width, 1), nn.Linear(width, 3)
-        stds = [(move_std or std) if holds else std for holds in layout.holds]
+        stds = [move_std if holds else std for holds in layout.holds]
         self.spreads = nn.ParameterList(
             [nn.Parameter(torch.tensor(float(np.log(size)))) for size in stds]
         )

@@ -45,11 +45,12 @@ def write_result(result: PhaseResult) -> None:
 
 
 def read_result(folder: Path) -> PhaseResult | None:
-    """Return the summary of a finished phase, None where the phase has not ended."""
+    """Return the summary of a finished phase where it lies now, None where it has not ended."""
     path = folder / RESULT_FILE
     if not path.is_file():
         return None
-    return msgspec.json.decode(path.read_bytes(), type=PhaseResult)
+    result = msgspec.json.decode(path.read_bytes(), type=PhaseResult)
+    return msgspec.structs.replace(result, folder=str(folder))
 
 
 def write_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

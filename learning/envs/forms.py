@@ -358,10 +358,6 @@ class JointForm(_BookForm):
         self.action_size = self._n + len(book.groups)
         self._members = [np.flatnonzero(book.group == g) for g in range(len(book.groups))]
 
-    def labels(self) -> IntArray:
-        """Return the regimes that are to be told, targets only, -1 where unknown: (B,)."""
-        return self.arena.book.truth[self.twin.market, self.twin.t]
-
     def _observe(self) -> Float32Array:
         return flatten(self._seen(np.zeros_like(self.twin.weights)))
 

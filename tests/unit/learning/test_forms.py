@@ -19,7 +19,7 @@ from agents.allocator.observation import (
     unflatten,
 )
 from config.allocator import EpisodeSettings, RewardSettings
-from config.errors import DataError
+from config.errors import ConfigError, DataError
 from learning.allocator.book import training_rows
 from learning.envs.bottoms import Bottoms
 from learning.envs.forms import Arena, JointForm, PortfolioForm, SpecialistForm, with_budgets
@@ -29,7 +29,7 @@ from learning.envs.vec_env import TwinEnv, TwinVecEnv
 from tests.learning.made_book import LOOSE, PARTS, made_book
 
 ROWS, MARKET = len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)
-EPISODE = EpisodeSettings(sessions=12, min_sessions=5, warm_up=0)
+EPISODE = EpisodeSettings(sessions=12, min_sessions=5, warm_up=0, cohort=1)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_ended_rows_start_again_and_hand_over_their_last_observation(book):
 
 def test_ruin_ends_an_episode_and_is_no_truncation(make_market):
     falling = made_book(make_market, drifts=(-0.06, -0.06, 0.006, -0.006))
-    long = EpisodeSettings(sessions=30, min_sessions=5, warm_up=0)
+    long = EpisodeSettings(sessions=30, min_sessions=5, warm_up=0, cohort=1)
     form = SpecialistForm(arena(only_group(falling, "first"), long), 2, 0, budget=(0.95, 0.95))
     form.reset()
     for _ in range(29):
@@ -192,3 +192,46 @@ def test_currency_whose_pair_is_in_another_group_is_refused(book):
 def test_group_without_a_policy_is_refused(book):
     with pytest.raises(ValueError, match="expected a policy for each group, was none"):
         Bottoms(book, {"first": BottomNet(ROWS, MARKET)})
+
+
+def test_a_cohort_lives_the_same_sessions_and_is_paid_beyond_its_peers(book):
+    pairs = EpisodeSettings(sessions=12, min_sessions=5, warm_up=0, cohort=2)
+    form = SpecialistForm(arena(only_group(book, "second"), pairs), 6, 3, budget=(0.2, 0.4))
+    form.reset()
+    starts = form.twin.t.reshape(3, 2)
+    assert (starts[:, 0] == starts[:, 1]).all()
+    assert len(set(starts[:, 0].tolist())) > 1
+    actions = np.random.default_rng(0).uniform(-1, 1, (6, 2))
+    _, paid, _, _, info = form.step(actions)
+    earned = info["reward"].reshape(3, 2)
+    assert np.allclose(paid.reshape(3, 2)[:, 0], earned[:, 0] - earned[:, 1])
+    assert np.allclose(paid.reshape(3, 2).sum(axis=1), 0.0)
+    assert np.ptp(earned, axis=1).min() > 0
+
+
+def test_alike_books_of_a_cohort_are_paid_nothing(book):
+    four = EpisodeSettings(sessions=12, min_sessions=5, warm_up=0, cohort=4)
+    form = JointForm(arena(book, four), 4, 3)
+    form.reset()
+    _, paid, _, _, info = form.step(np.full((4, form.action_size), 0.5))
+    assert np.abs(info["reward"]).min() > 0
+    assert np.abs(paid).max() < 0.1 * np.abs(info["reward"]).max()  # but for their own slips
+
+
+def test_a_cohort_ends_as_one(make_market):
+    falling = made_book(make_market, drifts=(-0.06, -0.06, 0.006, -0.006))
+    pair = EpisodeSettings(sessions=30, min_sessions=5, warm_up=0, cohort=2)
+    form = SpecialistForm(arena(only_group(falling, "first"), pair), 2, 0, budget=(0.95, 0.95))
+    form.reset()
+    actions = np.array([[1.0, 1.0], [-1.0, -1.0]])  # one buys what falls, the other nothing
+    for _ in range(30):
+        _, _, terminated, truncated, _ = form.step(actions)
+        if terminated.any():
+            break
+    assert terminated.tolist() == [True, False]
+    assert truncated.tolist() == [False, True]
+
+
+def test_environments_that_make_no_whole_cohorts_are_refused(book):
+    with pytest.raises(ConfigError, match="whole cohorts of 8, was 12"):
+        JointForm(arena(book, EpisodeSettings(sessions=12, min_sessions=5, warm_up=0)), 12, 0)

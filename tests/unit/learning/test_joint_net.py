@@ -60,7 +60,7 @@ def seen(chart: Layout, embedding: int = 0) -> tuple[View, Observation]:
 def test_exported_tiers_answer_as_the_shared_net_does(one: bool, embedding: int) -> None:
     chart = layout(one=one)
     torch.manual_seed(3)
-    net = SharedNet(chart, embedding, HIDDEN, 0.2)
+    net = SharedNet(chart, embedding, HIDDEN, 0.2, 0.2)
     given, _ = seen(chart, embedding)
     given = given.with_budgets(torch.rand(7, 2), chart.group)
     top, bottoms = net.export()
@@ -94,7 +94,7 @@ def test_budgets_reach_the_bottoms_and_not_the_top() -> None:
 
 
 def test_parts_are_disjoint_and_complete() -> None:
-    net = SharedNet(layout(), 0, HIDDEN, 0.2)
+    net = SharedNet(layout(), 0, HIDDEN, 0.2, 0.2)
     parts = [id(p) for part in net.parts.values() for p in part]
     assert sorted(parts) == sorted(id(p) for p in net.parameters())
 

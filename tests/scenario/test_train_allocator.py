@@ -1,0 +1,123 @@
+"""The allocator's training through the real command line: phases, kills, resumes, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+SMALL = """
+book: {name: multi-asset, seeds: 4, sessions: 150}
+episode: {sessions: 60, min_sessions: 40, warm_up: 50, cohort: 4}
+specialist_timesteps: 512
+meta_timesteps: 512
+ppo: {envs: 8, n_steps: 64, batch_size: 256, epochs: 2, checkpoint_every: 1}
+joint:
+  timesteps: 3072
+  envs: 16
+  rollout_steps: 16
+  minibatch: 128
+  epochs: 2
+  checkpoint_every: 1
+  clone_steps: 20
+  clone_sessions: 16
+  curriculum: {crises: 0, stretch_sessions: 30}
+"""
+TRAIN = ("train", "allocator", "--book", "multi-asset", "--config", "small.yaml")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "small.yaml").write_text(SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(command, place):
+    """Return the folder of a training that nobody disturbed, and how it ended."""
+    return place / "whole", command(*TRAIN, "--out", "whole", "--json", cwd=place)
+
+
+@pytest.mark.slow
+def test_three_phases_run_and_leave_policies_curves_and_a_summary(trained):
+    folder, ended = trained
+    assert (ended.code, ended.err.strip()) == (0, "")
+    summary = json.loads(ended.out)
+    assert list(summary["phases"]) == ["specialists", "meta", "joint"]
+    slots = {p.name for p in (folder / "policies").iterdir()}
+    assert slots == {"top", "bottom-commodity", "bottom-forex", "bottom-index"}
+    for number, phase in enumerate(("meta", "joint"), start=2):
+        assert (folder / f"{number}-{phase}" / "curve.png").stat().st_size > 1_000
+        assert list((folder / f"{number}-{phase}" / "tensorboard").iterdir())
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_joint_phase_and_a_resume_end_as_if_nothing_had_been(
+    command, place, trained
+):
+    whole, _ = trained
+    pid = command.start(*TRAIN, "--out", "killed", cwd=place)
+    checkpoints = place / "killed" / "3-joint" / "checkpoints"
+    deadline = time.monotonic() + 240
+    while len(list(checkpoints.glob("step-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    assert command.end().code == 128 + signal.SIGKILL
+    assert not (place / "killed" / "3-joint" / "result.json").exists()
+    assert command(*TRAIN, "--out", "killed", "--resume", cwd=place).code == 0
+    for name in ("3-joint/curve.csv", "policies/top/policy.safetensors"):
+        assert (place / "killed" / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_what_is_finished_is_not_run_again(command, place, trained):
+    folder, _ = trained
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("result.json")}
+    assert command(*TRAIN, "--out", "whole", "--resume", cwd=place).code == 0
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("result.json")} == before
+
+
+@pytest.mark.slow
+def test_an_evaluation_stands_beside_baselines_on_held_out_markets(command, place, trained):
+    ended = command("evaluate", "allocator", "whole", "--no-oracles", "--json", cwd=place)
+    assert ended.code == 0
+    report = json.loads(ended.out)
+    names = [v["name"] for v in report["verdicts"]["book"]]
+    assert {"buy-and-hold", "equal weight", "risk parity", "joint"} <= set(names)
+    assert "joint less specialists, equal budgets" in report["differences"]
+    assert (trained[0] / "test" / "examination.png").stat().st_size > 1_000
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--phase", "4"), "expected a phase of 1 to 3 (specialists, meta, joint), was 4"),
+        (("--config", "other.yaml"), "expected settings of the multi-asset book, was equity"),
+        (("--config", "wrong.yaml"), "wrong.yaml: joint.clip"),
+        (("--source", "nowhere"), "expected a source"),
+        (("--out", "taken"), "expected a new folder or an earlier training, was taken"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(command, tmp_path, words, said):
+    (tmp_path / "other.yaml").write_text("book: {name: equity}\n")
+    (tmp_path / "wrong.yaml").write_text("joint: {clip: -1.0}\n")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("mine")
+    ended = command(
+        "train", "allocator", "--book", "multi-asset", "--preset", "quick", *words, cwd=tmp_path
+    )
+    assert ended.code == 2
+    assert said in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+    assert [p.name for p in (tmp_path / "taken").iterdir()] == ["notes.txt"]
+
+
+def test_an_evaluation_of_no_training_is_refused(command, tmp_path):
+    ended = command("evaluate", "allocator", "nothing", cwd=tmp_path)
+    assert ended.code == 2
+    assert "expected a training's folder, was nothing" in ended.err
