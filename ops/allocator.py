@@ -24,6 +24,19 @@ from config.allocator import TrainingSettings, load_training
 from config.errors import ConfigError
 
 TRAINING_FILE, SUMMARY_FILE = "training.json", "summary.json"
+MOST_CURVES = 4
+CURVES = (  # of all phases' curves, what is drawn first
+    "validation_sharpe",
+    "validation_loss",
+    "validation_goal_distance",
+    "reward",
+    "train_loss",
+    "hidden_accuracy",
+    "limits_hit",
+    "turnover",
+    "conflict_share",
+    "entropy",
+)
 
 
 @dataclass(frozen=True)
@@ -173,7 +186,7 @@ def _summary(settings: TrainingSettings, source: str, results: Any) -> dict[str,
 
 
 def plot(result: Any) -> None:
-    """Draw a phase's curve beside it: its first measures over its steps."""
+    """Draw a phase's curve beside it: what it is judged by, as far as it was recorded."""
     import numpy as np
 
     from backtest.curves import Curve, Panel, write_curves
@@ -181,21 +194,16 @@ def plot(result: Any) -> None:
 
     folder = Path(result.folder)
     rows = read_curve(folder / result.curve)
-    if len(rows) < 2:
-        return
-    x_name, *names = rows[0]
-    x = np.array([row[x_name] for row in rows]).astype(np.int64)
-    panels = tuple(
-        Panel(
-            f"{result.phase}: {name}",
-            x_name,
-            name,
-            (Curve(name, "#1f77b4", x, np.array([[row[name] for row in rows]])),),
-        )
-        for name in names
-        if np.isfinite([row[name] for row in rows]).all()
-    )
-    write_curves(folder / "curve.png", panels)
+    panels = []
+    for name in (name for name in CURVES if rows and name in rows[0]):
+        x_name = next(iter(rows[0]))
+        x, y = np.array([[row[x_name], row[name]] for row in rows]).T
+        known = np.isfinite(y)
+        if known.sum() > 1:
+            curve = Curve(name, "#1f77b4", x[known].astype(np.int64), y[known][None])
+            panels.append(Panel(f"{result.phase}: {name}", x_name, name, (curve,)))
+    if panels:
+        write_curves(folder / "curve.png", tuple(panels[:MOST_CURVES]))
 
 
 def _print(summary: dict[str, Any], console: Console) -> None:

@@ -37,7 +37,6 @@ from agents.allocator.observation import group_means, observe, top_budgets
 from agents.allocator.policy_file import (
     ANY_GROUP,
     GRAPH_FILE,
-    TrainingRecord,
     load_policy,
     save_policy,
 )
@@ -54,6 +53,7 @@ from learning.allocator.checkpoints import (
 )
 from learning.allocator.micro import POLICY, bottom_card
 from learning.allocator.results import CURVE_FILE, PhaseResult, write_curve, write_result
+from learning.allocator.specialists import training_record
 from learning.allocator.td3_policy import SessionInputs, StockActor, StockPolicy
 from learning.allocator.windows import Split, Window
 from learning.envs.goal_env import GoalMarket, GoalVecEnv
@@ -181,15 +181,7 @@ def train_micro_her(
         )
         run.finish()
     model.net.load_state_dict(run.champion)
-    record = TrainingRecord(
-        source=book.source,
-        digest=book.digest,
-        first_ts=split.learned_from,
-        last_ts=split.learned_until,
-        seeds=tuple(book.seeds[w.market] for w in split.train) if book.seeds else (),
-        steps=model.num_timesteps,
-        seed=seed,
-    )
+    record = training_record(book, split, model.num_timesteps, seed)
     save_policy(
         folder / POLICY, model.net, bottom_card(book, card.normaliser, record, "micro-her")
     )

@@ -52,6 +52,7 @@ from learning.allocator.checkpoints import (
 )
 from learning.allocator.markets import simulated_market
 from learning.allocator.results import CURVE_FILE, PhaseResult, write_curve, write_result
+from learning.allocator.specialists import training_record
 from learning.allocator.targets import (
     MAX_SCORE,
     sector_targets,
@@ -244,15 +245,7 @@ def pretrain_micro(
                 progress(epoch, row)
 
     bottom.net.load_state_dict(champion)
-    record = TrainingRecord(
-        source=book.source,
-        digest=book.digest,
-        first_ts=split.learned_from,
-        last_ts=split.learned_until,
-        seeds=tuple(book.seeds[w.market] for w in split.train) if book.seeds else (),
-        steps=len(rows) * len(curve),
-        seed=seed,
-    )
+    record = training_record(book, split, len(rows) * len(curve), seed)
     save_policy(folder / POLICY, bottom.net, bottom_card(book, norm, record, "micro"))
     measures = {"best_epoch": float(best_epoch), "validation_loss": best_loss, **reference}
     measures["equal_weight_frac"] = best_loss / reference["equal_weight_loss"]

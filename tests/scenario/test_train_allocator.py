@@ -13,7 +13,7 @@ SMALL = """
 book: {name: multi-asset, seeds: 4, sessions: 150}
 episode: {sessions: 60, min_sessions: 40, warm_up: 50, cohort: 4}
 specialist_timesteps: 512
-meta_timesteps: 512
+meta_timesteps: 1024
 ppo: {envs: 8, n_steps: 64, batch_size: 256, epochs: 2, checkpoint_every: 1}
 joint:
   timesteps: 3072
