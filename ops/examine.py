@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -132,7 +133,8 @@ def _plot(paths: dict[str, Any], path: Path) -> None:
 
 def _print(report: dict[str, Any], console: Console) -> None:
     for scope, verdicts in report["verdicts"].items():
-        table = Table(title=f"{scope}: {verdicts[0]['sessions']:,} held-out sessions")
+        title = f"{scope}: {verdicts[0]['sessions']:,} held-out sessions"
+        table = Table(title=title, box=SIMPLE, padding=(0, 0))
         for head in (
             "policy",
             "Sharpe",
@@ -143,7 +145,8 @@ def _print(report: dict[str, Any], console: Console) -> None:
             "turnover",
             "VaR ok",
         ):
-            table.add_column(head, justify="left" if head == "policy" else "right")
+            left = head == "policy"
+            table.add_column(head, justify="left" if left else "right", no_wrap=left)
         for v in verdicts:
             bounds = v["sharpe_interval"]
             table.add_row(

@@ -41,7 +41,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -312,9 +312,11 @@ class _Trainer:
         Return what the earlier policies see and do in the training windows, by head.
 
         They act with the exploration noise that the joint phase starts with, so that the net
-        learns what they would do in the books that it will itself get into.
+        learns what they would do in the books that it will itself get into; and every book on
+        sessions of its own, for peers would show the same market again.
         """
-        form = JointForm(self.arena, self.joint.envs, self.seed)
+        alone = msgspec.structs.replace(self.arena.episode, cohort=1)
+        form = JointForm(replace(self.arena, episode=alone), self.joint.envs, self.seed)
         observation = form.reset()
         views, wanted = [], []
         for _ in range(self.joint.clone_sessions):
