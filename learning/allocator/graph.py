@@ -245,7 +245,7 @@ def train_graph(
         phase=PHASE,
         folder=str(folder),
         steps=len(parts["train"]) * len(curve),
-        seconds={"all": time.perf_counter() - started},
+        seconds={"update": time.perf_counter() - started},
         measures=measures,
     )
     write_result(result)

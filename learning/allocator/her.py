@@ -191,7 +191,8 @@ def train_micro_her(
     test = Judge(book, split.test, settings, trading, table)
     measures |= {f"test_{k}": v for k, v in test.measure(model.stocks).items()}
     measures["best_step"] = float(run.best_step)
-    seconds = {"all": time.perf_counter() - started, **run.seconds()}
+    seconds = run.seconds()
+    seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
     result = PhaseResult(
         phase=PHASE,
         folder=str(folder),

@@ -254,7 +254,7 @@ def pretrain_micro(
     for name, value in lesson.losses_of(test).items():
         measures[f"test_{name}"] = value
     measures["test_equal_weight_frac"] = measures["test_loss"] / measures["test_equal_weight_loss"]
-    seconds["all"] = time.perf_counter() - started
+    seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
     result = PhaseResult(
         phase=PHASE,
         folder=str(folder),
