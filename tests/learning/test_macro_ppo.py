@@ -30,7 +30,7 @@ from learning.allocator.windows import Split
 SMALL = SimulatorSettings(
     instruments=4, sectors=2, warm_up=140, regime_sessions=(20.0, 20.0, 20.0)
 )
-EPISODE = EpisodeSettings(sessions=30, min_sessions=30, warm_up=50)
+EPISODE = EpisodeSettings(sessions=30, min_sessions=30, warm_up=50, cohort=1)
 PPO = PpoSettings(envs=2, n_steps=32, batch_size=32, epochs=2, checkpoint_every=1)
 
 

@@ -24,7 +24,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SYMBOLS = ("AAPL", "IBM", "MSFT")
 FORKED = """
-import atexit, gc, json, os, sys, tempfile, traceback
+import atexit, gc, json, os, signal, sys, tempfile, traceback
 import alembic.command, plotly.graph_objects, skfolio.model_selection
 import backtest.catalog, backtest.report, backtest.sources.folder, ops.backtest, ops.cli
 from backtest.sessions import load_sessions
@@ -49,6 +49,7 @@ flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 os.dup2(os.open(job["stdout"], flags), 1)
 os.dup2(os.open(job["stderr"], flags), 2)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
 os.chdir(job["cwd"])
 os.environ.update(job["env"])
 tempfile.tempdir = None
