@@ -34,7 +34,7 @@ from learning.allocator.phases import (
     run_joint,
     run_macro_pretraining,
 )
-from learning.allocator.results import read_result
+from learning.allocator.results import CURVE_FILE, read_curve, read_result
 
 AS_SET = "as set"
 VARIANTS: dict[BookName, tuple[str, ...]] = {
@@ -153,7 +153,14 @@ def _run(job: _Job) -> dict[str, float]:
     gross = settings.limits.max_gross * settings.limits.headroom
     acts = whole_book(book, "joint", after, gross, lambda top: embeddings_of(book, top))
     path = run_policy(book, parts.test, settings.trading, acts["joint"])
-    return {"test_sharpe": path.sharpe}
+    curve = read_curve(training.place("joint") / CURVE_FILE)
+    found = [row["validation_sharpe"] for row in curve if math.isfinite(row["validation_sharpe"])]
+    rewards = [row["reward"] for row in curve]
+    return {
+        "test_sharpe": path.sharpe,  # of what is exported, which may be the earlier policies
+        "joint_validation_sharpe": max(found),
+        "reward_of_last_half": float(np.mean(rewards[len(rewards) // 2 :])),
+    }
 
 
 def _varied(settings: TrainingSettings, variant: str) -> TrainingSettings:
