@@ -24,10 +24,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from agents.allocator.networks import EMBEDDING
 from agents.protocols import FloatArray
 from config.errors import ConfigError
 
-EMBEDDING = 64
 HIDDEN = 64
 WINDOW = 120  # sessions whose returns make a graph
 MIN_SESSIONS = 40  # of them with a return, below which a node has no edges and no inputs

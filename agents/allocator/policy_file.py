@@ -69,9 +69,9 @@ class PolicyCard(_Card, frozen=True, kw_only=True):
 
     `groups` are those of the book that the policy was trained on, sorted; a bottom policy's
     `group` is the one of them that it places, or "*" for any, a top policy's is "".
-    `action_transform` bounds an action mean to [-1, 1] by clipping (PPO) or tanh (TD3); with
-    `holds` a bottom's network says how far to move from what is held. `gross` is what budgets
-    sum to at most. `regimes`: whether the regime's logits were trained.
+    `action_transform` says how an action mean is bounded to [-1, 1]; with `holds` a bottom's
+    network says how far to move from what is held. `gross` is what budgets sum to at most.
+    `regimes`: whether the regime's logits were trained.
     `embeddings`: whether the top policy is given the sector graph's. `files` are the SHA-256 of
     the other files, by name; `save_policy` fills them in.
     Raises ValueError where groups are not sorted, or `group` is not of them.
@@ -87,7 +87,7 @@ class PolicyCard(_Card, frozen=True, kw_only=True):
     inputs: tuple[str, ...] = INPUTS
     hidden: tuple[Count, ...]
     normaliser: Normaliser
-    action_transform: Literal["clip", "tanh"] = "clip"
+    action_transform: Literal["clip"] = "clip"
     holds: bool = False
     gross: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.0
     regimes: bool = False

@@ -117,7 +117,7 @@ class TrainedTop:
                     around = self.graph.embed(returns, np.array(index), len(groups))
                     rows = np.concatenate([rows, around], axis=-1)
                 means, logits = self.net(_batch(rows), _batch(seen.market))
-            shares = top_budgets(_bounded(means[0], self.card), self.gross)
+            shares = top_budgets(means[0].numpy(), self.gross)
             budgets = dict(zip(groups, shares.tolist(), strict=True))
             if self.card.regimes:
                 regime = LOGIT_REGIMES[int(logits[0].argmax())]
@@ -153,7 +153,7 @@ class TrainedBottom:
         rows = [i for i, name in enumerate(arrays.groups) if name == group]
         with _one_thread():
             means = self.net(_batch(seen.instruments[rows]), _batch(seen.market))
-        shares = bottom_shares(_bounded(means[0], self.card), arrays.shortable[rows])
+        shares = bottom_shares(means[0].numpy(), arrays.shortable[rows])
         weights = goal.budgets[group] * shares
         placed = dict(zip((arrays.symbols[i] for i in rows), weights.tolist(), strict=True))
         return {member.symbol: placed[member.symbol] for member in members}
@@ -233,12 +233,6 @@ def check_groups(card: PolicyCard, groups: Sequence[str]) -> None:
             f"expected the groups of {card.name!r} ({', '.join(card.groups)}), "
             f"was {', '.join(unknown)}"
         )
-
-
-def _bounded(means: Tensor, card: PolicyCard) -> FloatArray:
-    """Return action means as actions in [-1, 1]; the transforms clip what is only cut off."""
-    bounded = torch.tanh(means) if card.action_transform == "tanh" else means
-    return np.asarray(bounded.numpy(), dtype=np.float64)
 
 
 def _columns(panel: Panel, symbols: Sequence[str]) -> FloatArray:

@@ -134,6 +134,20 @@ def latest(folder: Path) -> Checkpoint | None:
     return None
 
 
+def check_same_run(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """
+    Compare the `meta` that a checkpoint in `folder` has with that of the run that is to go on.
+
+    Raises ConfigError naming what differs.
+    """
+    wanted = json.loads(json.dumps(dict(wanted)))  # as a checkpoint gives it back
+    other = sorted(
+        key for key in found.keys() | wanted.keys() if found.get(key, ...) != wanted.get(key, ...)
+    )
+    if other:
+        raise ConfigError(f"{folder}: expected a run of the same {', '.join(other)}, was another")
+
+
 def best(folder: Path) -> Checkpoint | None:
     """Return the checkpoint with the highest score that can be read, None where there is none."""
     scored = [(score, step, path) for step, score, path in _headers(folder) if score is not None]
@@ -160,6 +174,11 @@ def restore_generators(state: Mapping[str, Any], **generators: np.random.Generat
     random.setstate(state["python"])
     for name, rng in generators.items():
         rng.bit_generator.state = state["numpy"][name]
+
+
+def weights(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a network's weights as they are now: a copy that training does not change."""
+    return {name: value.clone() for name, value in net.state_dict().items()}
 
 
 def _headers(folder: Path) -> list[tuple[int, float | None, Path]]:

@@ -15,10 +15,9 @@ whole epoch. It knows no policy and no regime.
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,10 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from agents.allocator.graph import (
-    EMBEDDING,
     HIDDEN,
     NODE_INPUTS,
     USUAL_VOLATILITY,
@@ -38,19 +35,14 @@ from agents.allocator.graph import (
     graph_inputs,
     save_graph,
 )
+from agents.allocator.networks import EMBEDDING
 from agents.allocator.policy_file import GRAPH_FILE
 from agents.protocols import FloatArray
 from config.allocator import GraphSettings
-from config.errors import ConfigError, DataError
+from config.errors import DataError
 from learning.allocator.book import Book
-from learning.allocator.checkpoints import (
-    generator_states,
-    latest,
-    restore_generators,
-    save_checkpoint,
-)
-from learning.allocator.results import CURVE_FILE, PhaseResult, write_curve, write_result
-from learning.allocator.specialists import identity
+from learning.allocator.epochs import Progress, batches, shuffled, train_epochs
+from learning.allocator.results import PhaseResult, identity, write_result
 from learning.allocator.targets import group_returns, target_sessions
 from learning.allocator.windows import Split, Window
 
@@ -140,7 +132,7 @@ def train_graph(
     epochs: int | None = None,
     seed: int,
     resume: bool = False,
-    progress: Callable[[int, Mapping[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> PhaseResult:
     """
     Train on `split.train`, export the epoch that validates best.
@@ -168,84 +160,62 @@ def train_graph(
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     net, head = SparseSectorGraph(), CovarianceHead()
-    parameters = [*net.parameters(), *head.parameters()]
+    both = nn.ModuleList([net, head])
     optimiser = torch.optim.AdamW(
-        parameters, settings.learning_rate, weight_decay=settings.weight_decay
+        both.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
-    meta = identity(PHASE, book, split, seed) | {
-        "settings": msgspec.to_builtins(settings),
-        "epochs": epochs,
-    }
-    curve: list[dict[str, float]] = []
-    best, best_loss, best_epoch, first = _weights(net, head), math.inf, 0, 1
-    checkpoints = folder / "checkpoints"
-    if resume and (found := latest(checkpoints)) is not None:
-        check_same_run(checkpoints, found.meta, meta)
-        net.load_state_dict(found.state["net"])
-        head.load_state_dict(found.state["head"])
-        optimiser.load_state_dict(found.state["optimiser"])
-        restore_generators(found.state["generators"], training=rng)
-        best, curve = found.state["best"], found.state["curve"]
-        best_loss, best_epoch = found.state["best_loss"], found.state["best_epoch"]
-        first = found.step + 1
-
     inputs = {name: _inputs(book, part) for name, part in parts.items()}
     futures = {
         name: torch.from_numpy(_future(series, part, settings.horizon_sessions))
         for name, part in parts.items()
     }
     sectors = len(book.groups)
-    with SummaryWriter(str(folder / "tensorboard")) as board:
-        for epoch in range(first, epochs + 1):
-            if epoch - 1 - best_epoch >= settings.patience:
-                break
-            order = rng.permutation(len(parts["train"]))
-            train_loss = 0.0
-            for some in batches(order, settings.batch_graphs):
-                nodes, edges = (x[some] for x in inputs["train"])
-                covariance = head(net(nodes, edges, sectors))
-                loss = covariance_loss(covariance, futures["train"][some])
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(parameters, 1.0)
-                optimiser.step()
-                train_loss += float(loss.detach()) * len(some) / len(order)
-            validation = _loss(net, head, inputs["validation"], futures["validation"], sectors)
-            row = {"epoch": float(epoch), "train_loss": train_loss, "validation_loss": validation}
-            curve.append(row)
-            for name, value in row.items():
-                board.add_scalar(f"graph/{name}", value, epoch)
-            if validation < best_loss:
-                best, best_loss, best_epoch = _weights(net, head), validation, epoch
-            state = {
-                "net": net.state_dict(),
-                "head": head.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "generators": generator_states(training=rng),
-                "best": best,
-                "best_loss": best_loss,
-                "best_epoch": best_epoch,
-                "curve": curve,
-            }
-            save_checkpoint(checkpoints, epoch, state, meta, score=-validation)
-            write_curve(folder / CURVE_FILE, curve)
-            if progress is not None:
-                progress(epoch, row)
 
-    net.load_state_dict(best["net"])
-    head.load_state_dict(best["head"])
+    def train(epoch: int) -> float:
+        total = 0.0
+        for some in shuffled(rng, len(parts["train"]), settings.batch_graphs):
+            nodes, edges = (x[some] for x in inputs["train"])
+            loss = covariance_loss(head(net(nodes, edges, sectors)), futures["train"][some])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+            optimiser.step()
+            total += float(loss.detach()) * len(some) / len(parts["train"])
+        return total
+
+    def validate() -> dict[str, float]:
+        loss = _loss(net, head, inputs["validation"], futures["validation"], sectors)
+        return {"validation_loss": loss}
+
+    trained = train_epochs(
+        both,
+        optimiser,
+        train,
+        validate,
+        folder,
+        tag="graph",
+        epochs=epochs,
+        patience=settings.patience,
+        rng=rng,
+        meta=identity(PHASE, book, split, seed)
+        | {"settings": msgspec.to_builtins(settings), "epochs": epochs},
+        resume=resume,
+        progress=progress,
+    )
     save_graph(folder / GRAPH_FILE, net.dense())
-    measures = {"best_epoch": float(best_epoch)}
+    measures = {"best_epoch": float(trained.best_epoch)}
     constant = _second_moment(futures["train"].flatten(0, 1).unsqueeze(0))
     for name in ("validation", "test"):
         measures[f"{name}_loss"] = _loss(net, head, inputs[name], futures[name], sectors)
         for rule, covariance in _references(series, parts[name], constant).items():
             measures[f"{name}_{rule}_loss"] = float(covariance_loss(covariance, futures[name]))
+    seconds = trained.seconds
+    seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
     result = PhaseResult(
         phase=PHASE,
         folder=str(folder),
-        steps=len(parts["train"]) * len(curve),
-        seconds={"update": time.perf_counter() - started},
+        steps=len(parts["train"]) * trained.epoch,
+        seconds=seconds,
         measures=measures,
     )
     write_result(result)
@@ -268,20 +238,6 @@ def embeddings(book: Book, net: SectorGraph) -> Float32Array:
             with torch.no_grad():
                 out[market, start:stop] = net(nodes, edges, len(book.groups)).numpy()
     return out
-
-
-def batches(order: IntArray, size: int) -> Sequence[IntArray]:
-    """Return an order cut into batches, the last one shorter."""
-    return np.split(order, range(size, len(order), size))
-
-
-def check_same_run(
-    folder: Path, found: Mapping[str, object], wanted: Mapping[str, object]
-) -> None:
-    """Raise ConfigError where a checkpoint is of another run than the one that is to go on."""
-    other = sorted(key for key in wanted if found.get(key) != wanted[key])
-    if other:
-        raise ConfigError(f"{folder}: expected a run of the same {', '.join(other)}, was another")
 
 
 def _samples(book: Book, windows: Sequence[Window], settings: GraphSettings) -> IntArray:
@@ -348,10 +304,3 @@ def _loss(
         covariance = head(net(inputs[0][some], inputs[1][some], sectors))
         total += float(covariance_loss(covariance, future[some])) * len(some)
     return total / len(future)
-
-
-def _weights(net: nn.Module, head: nn.Module) -> dict[str, dict[str, Tensor]]:
-    return {
-        "net": {k: v.clone() for k, v in net.state_dict().items()},
-        "head": {k: v.clone() for k, v in head.state_dict().items()},
-    }

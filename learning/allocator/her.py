@@ -46,14 +46,24 @@ from config.errors import ConfigError
 from config.settings import Settings
 from learning.allocator.book import Book
 from learning.allocator.checkpoints import (
+    check_same_run,
     generator_states,
     latest,
     restore_generators,
     save_checkpoint,
+    weights,
 )
-from learning.allocator.micro import POLICY, bottom_card
-from learning.allocator.results import CURVE_FILE, PhaseResult, write_curve, write_result
-from learning.allocator.specialists import training_record
+from learning.allocator.micro import bottom_card
+from learning.allocator.results import (
+    CHECKPOINTS,
+    CURVE_FILE,
+    LOGS,
+    PhaseResult,
+    identity,
+    training_record,
+    write_curve,
+    write_result,
+)
 from learning.allocator.td3_policy import SessionInputs, StockActor, StockPolicy
 from learning.allocator.windows import Split, Window
 from learning.envs.goal_env import GoalMarket, GoalVecEnv
@@ -159,15 +169,12 @@ def train_micro_her(
     held_out = Judge(book, split.validation, settings, trading, table)
     model = make_model(market, SessionInputs(book, card.normaliser), settings, seed)
     model.start_from(net)
-    model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
-    meta = {
-        "phase": PHASE,
+    model.set_logger(configure(str(folder / LOGS), ["tensorboard"]))
+    meta = identity(PHASE, book, split, seed) | {
         "settings": msgspec.to_builtins(settings),
         "trading": trading.digest,
         "timesteps": timesteps,
-        "book": book.digest,
         "micro": card.digest,
-        "seed": seed,
     }
     run = Run(model, market, held_out, settings, folder, meta, timesteps, progress)
     if not (resume and run.resume()):
@@ -180,11 +187,10 @@ def train_micro_her(
             log_interval=sys.maxsize,
         )
         run.finish()
-    model.net.load_state_dict(run.champion)
+    model.net.load_state_dict(run.best)
     record = training_record(book, split, model.num_timesteps, seed)
-    save_policy(
-        folder / POLICY, model.net, bottom_card(book, card.normaliser, record, "micro-her")
-    )
+    card = bottom_card(book, card.normaliser, record, "micro-her")
+    save_policy(folder / card.slot, model.net, card)
     measures = {f"validation_{k}": v for k, v in held_out.measure(model.stocks).items()}
     measures |= {f"start_{k}": v for k, v in run.start.items()}
     measures |= {f"random_{k}": v for k, v in held_out.measure(None).items()}
@@ -199,7 +205,7 @@ def train_micro_her(
         steps=model.num_timesteps,
         seconds=seconds,
         measures=measures,
-        policies={POLICY: POLICY},
+        policies={card.slot: card.slot},
     )
     write_result(result)
     return result
@@ -323,7 +329,7 @@ class Run(BaseCallback):
         self._reported, self._saved = 0, 0
         self._evaluation_seconds = self._save_seconds = 0.0
         self.curve: list[dict[str, float]] = []
-        self.champion: dict[str, torch.Tensor] = {}
+        self.best: dict[str, torch.Tensor] = {}
         self.start: dict[str, float] = {}
         self.best_reward, self.best_step = -np.inf, 0
 
@@ -334,7 +340,7 @@ class Run(BaseCallback):
         self.start = self.start or found
         if found["reward"] > self.best_reward:
             self.best_reward, self.best_step = found["reward"], self.learner.num_timesteps
-            self.champion = {k: v.clone() for k, v in self.learner.net.state_dict().items()}
+            self.best = weights(self.learner.net)
         self._evaluation_seconds += time.perf_counter() - started
         return found
 
@@ -393,26 +399,23 @@ class Run(BaseCallback):
             "numpy": np.random.get_state(),  # noqa: NPY002 - the replay buffer draws from it
             "actions": learner.action_space.np_random.bit_generator.state,
             "curve": self.curve,
-            "champion": self.champion,
-            "best": [float(self.best_reward), self.best_step],
+            "best": self.best,
+            "best_reward": float(self.best_reward),
+            "best_step": self.best_step,
             "start": self.start,
             "reported": self._reported,
             "sums": self.market.sums,
         }
-        save_checkpoint(self._folder / "checkpoints", self._saved, state, self._meta)
+        save_checkpoint(self._folder / CHECKPOINTS, self._saved, state, self._meta)
         self._save_seconds += time.perf_counter() - started
 
     def resume(self) -> bool:
         """Go on from the newest checkpoint; False where there is none."""
-        folder = self._folder / "checkpoints"
-        found = latest(folder)
+        store = self._folder / CHECKPOINTS
+        found = latest(store)
         if found is None:
             return False
-        if found.meta != self._meta:
-            other = sorted(k for k in self._meta if found.meta.get(k) != self._meta[k])
-            raise ConfigError(
-                f"{folder}: expected a run of the same {', '.join(other)}, was another"
-            )
+        check_same_run(store, found.meta, self._meta)
         state, learner = found.state, self.learner
         learner.policy.load_state_dict(state["policy"])
         learner.actor.optimizer.load_state_dict(state["actor_optimiser"])
@@ -425,8 +428,9 @@ class Run(BaseCallback):
         restore_generators(state["generators"], noise=learner.noise.rng)
         np.random.set_state(state["numpy"])  # noqa: NPY002
         learner.action_space.np_random.bit_generator.state = state["actions"]
-        self.curve, self.champion, self.start = state["curve"], state["champion"], state["start"]
-        (self.best_reward, self.best_step), self._reported = state["best"], state["reported"]
+        self.curve, self.start = state["curve"], state["start"]
+        self.best, self.best_reward = state["best"], state["best_reward"]
+        self.best_step, self._reported = state["best_step"], state["reported"]
         self.market.sums = state["sums"]
         return True
 
@@ -499,7 +503,5 @@ def goal_table(book: Book, macro_folder: Path, trading: Settings) -> FloatArray:
                 rows = np.concatenate([rows, embedded[m, some]], axis=-1)
             with torch.no_grad():
                 means, _ = net(torch.from_numpy(rows), torch.from_numpy(seen.market))
-            if card.action_transform == "tanh":
-                means = torch.tanh(means)
             table[m, some] = top_budgets(means.numpy(), gross)
     return table

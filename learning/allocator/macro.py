@@ -18,9 +18,8 @@ whole epoch. It knows no reward: `macro_ppo` goes on from here.
 from __future__ import annotations
 
 import hashlib
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -29,7 +28,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.tensorboard import SummaryWriter
 
 from agents.allocator.graph import load_graph
 from agents.allocator.networks import EMBEDDING, HIDDEN, LOGIT_REGIMES, TopNet
@@ -47,23 +45,16 @@ from config.allocator import MacroSettings, TargetSettings
 from config.errors import DataError
 from config.settings import LimitSettings
 from learning.allocator.book import Book, training_rows
-from learning.allocator.checkpoints import (
-    generator_states,
-    latest,
-    restore_generators,
-    save_checkpoint,
-)
-from learning.allocator.graph import batches, check_same_run, embeddings
+from learning.allocator.epochs import Progress, batches, shuffled, train_epochs
+from learning.allocator.graph import embeddings
 from learning.allocator.markets import simulated_market
 from learning.allocator.micro import MAX_DRAWDOWN, random_book
-from learning.allocator.results import CURVE_FILE, PhaseResult, write_curve, write_result
-from learning.allocator.specialists import identity, training_record
+from learning.allocator.results import PhaseResult, identity, training_record, write_result
 from learning.allocator.targets import LABEL_SESSIONS, sector_targets, target_sessions
 from learning.allocator.windows import Split, Window
 
 PHASE = "macro-pretraining"
 GROSS = LimitSettings().max_gross * LimitSettings().headroom
-POLICY = "top"
 REGIMES = len(LOGIT_REGIMES)
 GROSS_INPUT = MARKET_INPUTS.index("gross")
 SHORTABLE_INPUT = INSTRUMENT_INPUTS.index("shortable")
@@ -82,7 +73,7 @@ def pretrain_macro(
     epochs: int | None = None,
     seed: int,
     resume: bool = False,
-    progress: Callable[[int, Mapping[str, float]], None] | None = None,
+    progress: Progress | None = None,
     graph_folder: Path | None = None,
     gross: float = GROSS,
 ) -> PhaseResult:
@@ -108,98 +99,74 @@ def pretrain_macro(
     optimiser = torch.optim.AdamW(
         net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
-    meta = identity(PHASE, book, split, seed) | {
-        "settings": msgspec.to_builtins(settings),
-        "targets": msgspec.to_builtins(targets),
-        "epochs": epochs,
-        "graph": None if graph is None else hashlib.sha256(graph.read_bytes()).hexdigest(),
-        "gross": gross,
-    }
-    curve: list[dict[str, float]] = []
-    best = {k: v.clone() for k, v in net.state_dict().items()}
-    best_loss, best_epoch, first = math.inf, 0, 1
-    checkpoints = folder / "checkpoints"
-    if resume and (found := latest(checkpoints)) is not None:
-        check_same_run(checkpoints, found.meta, meta)
-        net.load_state_dict(found.state["net"])
-        optimiser.load_state_dict(found.state["optimiser"])
-        restore_generators(found.state["generators"], training=rng)
-        best, curve = found.state["best"], found.state["curve"]
-        best_loss, best_epoch = found.state["best_loss"], found.state["best_epoch"]
-        first = found.step + 1
-
     rows, held_out = lesson.rows(split.train), lesson.rows(split.validation)
-    seconds = {"update": 0.0, "validation": 0.0}
-    with SummaryWriter(str(folder / "tensorboard")) as board:
-        for epoch in range(first, epochs + 1):
-            if epoch - 1 - best_epoch >= settings.patience:
-                break
-            clock = time.perf_counter()
-            train_loss = 0.0
-            order = rng.permutation(len(rows))
-            for some in batches(order, settings.batch_sessions):
-                weights = random_book(rng, len(some), len(book.symbols))
-                drawdown = rng.uniform(0.0, MAX_DRAWDOWN, len(some))
-                groups, market = lesson.seen(rows[some], weights, drawdown)
-                groups = groups + settings.input_noise * torch.randn_like(groups)
-                market = market + settings.input_noise * torch.randn_like(market)
-                loss = _loss(net(groups, market), lesson, rows[some], settings.regime_weight)
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
-                optimiser.step()
-                train_loss += float(loss.detach()) * len(some) / len(order)
-            seconds["update"] += time.perf_counter() - clock
-            clock = time.perf_counter()
-            with torch.no_grad():
-                answer = lesson.answers(net, held_out)
-                validation = float(_loss(answer, lesson, held_out, settings.regime_weight))
-            row = {"epoch": float(epoch), "train_loss": train_loss, "validation_loss": validation}
-            row |= lesson.measures(answer, held_out)
-            seconds["validation"] += time.perf_counter() - clock
-            curve.append(row)
-            for name, value in row.items():
-                board.add_scalar(f"macro/{name}", value, epoch)
-            if validation < best_loss:
-                best_loss, best_epoch = validation, epoch
-                best = {k: v.clone() for k, v in net.state_dict().items()}
-            state = {
-                "net": net.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "generators": generator_states(training=rng),
-                "best": best,
-                "best_loss": best_loss,
-                "best_epoch": best_epoch,
-                "curve": curve,
-            }
-            save_checkpoint(checkpoints, epoch, state, meta, score=-validation)
-            write_curve(folder / CURVE_FILE, curve)
-            if progress is not None:
-                progress(epoch, row)
 
-    net.load_state_dict(best)
-    record = training_record(book, split, len(rows) * len(curve), seed)
-    save_policy(
-        folder / POLICY, net, top_card(book, norm, record, graph is not None, gross), graph
+    def train(epoch: int) -> float:
+        total = 0.0
+        for some in shuffled(rng, len(rows), settings.batch_sessions):
+            weights = random_book(rng, len(some), len(book.symbols))
+            drawdown = rng.uniform(0.0, MAX_DRAWDOWN, len(some))
+            groups, market = lesson.seen(rows[some], weights, drawdown)
+            groups = groups + settings.input_noise * torch.randn_like(groups)
+            market = market + settings.input_noise * torch.randn_like(market)
+            loss = _loss(net(groups, market), lesson, rows[some], settings.regime_weight)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
+            optimiser.step()
+            total += float(loss.detach()) * len(some) / len(rows)
+        return total
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        answer = lesson.answers(net, held_out)
+        loss = float(_loss(answer, lesson, held_out, settings.regime_weight))
+        return {"validation_loss": loss, **lesson.measures(answer, held_out)}
+
+    trained = train_epochs(
+        net,
+        optimiser,
+        train,
+        validate,
+        folder,
+        tag="macro",
+        epochs=epochs,
+        patience=settings.patience,
+        rng=rng,
+        meta=identity(PHASE, book, split, seed)
+        | {
+            "settings": msgspec.to_builtins(settings),
+            "targets": msgspec.to_builtins(targets),
+            "epochs": epochs,
+            "graph": None if graph is None else hashlib.sha256(graph.read_bytes()).hexdigest(),
+            "gross": gross,
+        },
+        resume=resume,
+        progress=progress,
     )
+    steps = len(rows) * trained.epoch
+    record = training_record(book, split, steps, seed)
+    card = top_card(book, norm, record, graph is not None, gross)
+    save_policy(folder / card.slot, net, card, graph)
     clock = time.perf_counter()
-    measures = {"best_epoch": float(best_epoch)}
+    measures = {"best_epoch": float(trained.best_epoch)}
     for name, part in (("validation", held_out), ("test", lesson.rows(split.test))):
         with torch.no_grad():
-            found_measures = lesson.measures(lesson.answers(net, part), part)
-        found_measures |= lesson.references(part, rows)
-        measures |= {f"{name}_{key}": value for key, value in found_measures.items()}
+            found = lesson.measures(lesson.answers(net, part), part)
+        found |= lesson.references(part, rows)
+        measures |= {f"{name}_{key}": value for key, value in found.items()}
     for truth, accuracy in filter_accuracy(book, lesson, lesson.rows(split.test)).items():
         measures[f"test_{truth}_filter_accuracy"] = accuracy
+    seconds = trained.seconds
     seconds["references"] = time.perf_counter() - clock
     seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
     result = PhaseResult(
         phase=PHASE,
         folder=str(folder),
-        steps=len(rows) * len(curve),
+        steps=steps,
         seconds=seconds,
         measures=measures,
-        policies={POLICY: POLICY},
+        policies={card.slot: card.slot},
     )
     write_result(result)
     return result

@@ -23,12 +23,18 @@ from agents.allocator.policy_file import ANY_GROUP, GRAPH_FILE, save_policy
 from config.allocator import EpisodeSettings, PpoSettings, RewardSettings, TargetSettings
 from config.settings import Settings
 from learning.allocator.book import Book
+from learning.allocator.checkpoints import weights
 from learning.allocator.evaluate import run_policy, tiered_act
 from learning.allocator.joint_net import Former
-from learning.allocator.macro import POLICY, Lesson
+from learning.allocator.macro import Lesson
 from learning.allocator.ppo import Row, train_ppo
-from learning.allocator.results import PhaseResult, read_result, write_result
-from learning.allocator.specialists import identity, training_record
+from learning.allocator.results import (
+    PhaseResult,
+    finished,
+    identity,
+    training_record,
+    write_result,
+)
 from learning.allocator.windows import Split
 from learning.envs.forms import Arena, PortfolioForm
 
@@ -61,9 +67,8 @@ def train_macro_ppo(
     `folder` comes to hold the policy ("top"), checkpoints, the curve, TensorBoard scalars and
     the summary. Raises ConfigError where the policies do not fit each other, and what PPO raises.
     """
-    finished = read_result(folder) if resume else None
-    if finished is not None and finished.steps >= timesteps:
-        return finished
+    if resume and (done := finished(folder, timesteps)) is not None:
+        return done
     former = Former(book, macro, {ANY_GROUP: micro})
     net, card = former.top_net.requires_grad_(True), former.top_card
     graph = macro / GRAPH_FILE if card.embeddings else None
@@ -79,7 +84,7 @@ def train_macro_ppo(
         act = tiered_act(book, card.normaliser, top, bottoms, form.gross, lesson.embeddings)
         return run_policy(book, split.validation, settings, act).sharpe
 
-    start = {name: value.clone() for name, value in net.state_dict().items()}
+    start = weights(net)
     start_sharpe = validate(net)
     learned = train_ppo(
         form,
@@ -105,7 +110,7 @@ def train_macro_ppo(
     card = msgspec.structs.replace(
         card, name="ppo-macro", gross=form.gross, trained=record, files={}
     )
-    save_policy(folder / POLICY, net, card, graph)
+    save_policy(folder / card.slot, net, card, graph)
     test = lesson.rows(split.test)
     with torch.no_grad():
         after = lesson.measures(lesson.answers(net, test), test)
@@ -120,7 +125,7 @@ def train_macro_ppo(
             "best_step": float(learned.best_step if better else 0),
             **{f"test_{name}": after[name] for name in after if name.endswith("_accuracy")},
         },
-        policies={POLICY: POLICY},
+        policies={card.slot: card.slot},
         notes=() if better else ("no update validated better than the pre-trained policy",),
     )
     write_result(result)

@@ -25,8 +25,14 @@ from config.settings import Settings
 from learning.allocator.book import Book
 from learning.allocator.evaluate import run_policy, tiered_act
 from learning.allocator.ppo import Row, train_ppo
-from learning.allocator.results import PhaseResult, read_result, write_result
-from learning.allocator.specialists import POLICY, identity, training_record
+from learning.allocator.results import (
+    PhaseResult,
+    finished,
+    identity,
+    training_record,
+    write_result,
+)
+from learning.allocator.specialists import POLICY
 from learning.allocator.windows import Split
 from learning.envs.bottoms import Bottoms
 from learning.envs.forms import Arena, PortfolioForm
@@ -54,9 +60,9 @@ def train_meta(
     `embeddings` are the sectors' (M, T, G, E) and the graph's file that they are made with.
     Raises ConfigError where a specialist is missing or saw other numbers, and what PPO raises.
     """
-    finished = read_result(folder) if resume else None
-    if finished is not None and finished.steps >= timesteps:
-        return finished
+    found = finished(folder, timesteps) if resume else None
+    if found is not None:
+        return found
     loaded = {group: _bottom(folder) for group, folder in sorted(specialists.items())}
     cards = {group: card for group, (_, card) in loaded.items()}
     missing = [group for group in book.groups if group not in cards]

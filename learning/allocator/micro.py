@@ -17,10 +17,9 @@ The best epoch on the validation windows is exported; a run resumes after its la
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from agents.allocator.networks import HIDDEN, BottomNet
 from agents.allocator.observation import (
@@ -42,17 +40,11 @@ from agents.allocator.observation import (
 from agents.allocator.policy_file import ANY_GROUP, PolicyCard, TrainingRecord, save_policy
 from agents.protocols import FloatArray
 from config.allocator import MicroSettings, TargetSettings
-from config.errors import ConfigError, DataError
+from config.errors import DataError
 from learning.allocator.book import Book, training_rows
-from learning.allocator.checkpoints import (
-    generator_states,
-    latest,
-    restore_generators,
-    save_checkpoint,
-)
+from learning.allocator.epochs import Progress, shuffled, train_epochs
 from learning.allocator.markets import simulated_market
-from learning.allocator.results import CURVE_FILE, PhaseResult, write_curve, write_result
-from learning.allocator.specialists import training_record
+from learning.allocator.results import PhaseResult, identity, training_record, write_result
 from learning.allocator.targets import (
     MAX_SCORE,
     sector_targets,
@@ -62,11 +54,8 @@ from learning.allocator.targets import (
 from learning.allocator.windows import Split, Window
 
 PHASE = "micro-pretraining"
-POLICY = "bottom"
 MAX_DRAWDOWN = 0.25  # of the random books that training shows
 RISK_SESSIONS = 60  # the past that the inverse-volatility reference looks at
-
-logger = logging.getLogger(__name__)
 
 
 class Bounded(torch.autograd.Function):
@@ -145,7 +134,7 @@ def pretrain_micro(
     epochs: int | None = None,
     seed: int,
     resume: bool = False,
-    progress: Callable[[int, Mapping[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> PhaseResult:
     """
     Train the micro policy on `split.train`, export the epoch that validates best.
@@ -166,102 +155,74 @@ def pretrain_micro(
     optimiser = torch.optim.AdamW(
         bottom.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
-    meta = {
-        "phase": PHASE,
-        "settings": msgspec.to_builtins(settings),
-        "targets": msgspec.to_builtins(targets),
-        "epochs": epochs,
-        "book": book.digest,
-        "seed": seed,
-    }
-    curve: list[dict[str, float]] = []
-    champion = {k: v.clone() for k, v in bottom.net.state_dict().items()}
-    best_loss, best_epoch, first = math.inf, 0, 1
-    checkpoints = folder / "checkpoints"
-    if resume and (found := latest(checkpoints)) is not None:
-        if found.meta != meta:
-            other = sorted(k for k in meta if found.meta.get(k) != meta[k])
-            raise ConfigError(
-                f"{checkpoints}: expected a run of the same {', '.join(other)}, was another"
-            )
-        bottom.net.load_state_dict(found.state["net"])
-        optimiser.load_state_dict(found.state["optimiser"])
-        restore_generators(found.state["generators"], training=rng)
-        champion, curve = found.state["champion"], found.state["curve"]
-        best_loss, best_epoch = found.state["best_loss"], found.state["best_epoch"]
-        first = found.step + 1
-
-    rows = lesson.rows(split.train)
-    held_out = lesson.rows(split.validation)
+    rows, held_out = lesson.rows(split.train), lesson.rows(split.validation)
     reference = lesson.losses_of(held_out)
-    seconds = {"update": 0.0, "validation": 0.0}
-    with SummaryWriter(str(folder / "tensorboard")) as board:
-        for epoch in range(first, epochs + 1):
-            if epoch - 1 - best_epoch >= settings.patience:
-                break
-            for group in optimiser.param_groups:
-                group["lr"] = _learning_rate(settings, epoch, epochs)
-            clock = time.perf_counter()
-            train_loss = 0.0
-            order = rng.permutation(len(rows))
-            for start in range(0, len(order), settings.batch_sessions):
-                some = order[start : start + settings.batch_sessions]
-                budgets = random_budgets(rng, len(some), len(book.groups))
-                weights = random_book(rng, len(some), len(book.symbols))
-                drawdown = rng.uniform(0.0, MAX_DRAWDOWN, len(some))
-                placed = _placed(bottom, lesson, rows[some], budgets, weights, drawdown, norm)
-                wanted = torch.from_numpy(lesson.weights(rows[some], budgets))
-                loss = (placed - wanted).square().mean()
-                optimiser.zero_grad()
-                # in units of the equal weight squared: of weights alone it would be near Adam's ε
-                (loss * len(book.symbols) ** 2).backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                train_loss += float(loss.detach()) * len(some) / len(order)
-            seconds["update"] += time.perf_counter() - clock
-            clock = time.perf_counter()
-            validation_loss = _loss(bottom, lesson, held_out, norm)
-            seconds["validation"] += time.perf_counter() - clock
-            row = {"epoch": float(epoch), "train_loss": train_loss}
-            row |= {"validation_loss": validation_loss}
-            row |= {"equal_weight_frac": validation_loss / reference["equal_weight_loss"]}
-            curve.append(row)
-            for name, value in row.items():
-                board.add_scalar(f"micro/{name}", value, epoch)
-            if validation_loss < best_loss:
-                best_loss, best_epoch = validation_loss, epoch
-                champion = {k: v.clone() for k, v in bottom.net.state_dict().items()}
-            state = {
-                "net": bottom.net.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "generators": generator_states(training=rng),
-                "champion": champion,
-                "curve": curve,
-                "best_loss": best_loss,
-                "best_epoch": best_epoch,
-            }
-            save_checkpoint(checkpoints, epoch, state, meta, score=-validation_loss)
-            write_curve(folder / CURVE_FILE, curve)
-            if progress is not None:
-                progress(epoch, row)
 
-    bottom.net.load_state_dict(champion)
-    record = training_record(book, split, len(rows) * len(curve), seed)
-    save_policy(folder / POLICY, bottom.net, bottom_card(book, norm, record, "micro"))
-    measures = {"best_epoch": float(best_epoch), "validation_loss": best_loss, **reference}
-    measures["equal_weight_frac"] = best_loss / reference["equal_weight_loss"]
+    def train(epoch: int) -> float:
+        for group in optimiser.param_groups:
+            group["lr"] = _learning_rate(settings, epoch, epochs)
+        total = 0.0
+        for some in shuffled(rng, len(rows), settings.batch_sessions):
+            budgets = random_budgets(rng, len(some), len(book.groups))
+            weights = random_book(rng, len(some), len(book.symbols))
+            drawdown = rng.uniform(0.0, MAX_DRAWDOWN, len(some))
+            placed = _placed(bottom, lesson, rows[some], budgets, weights, drawdown, norm)
+            wanted = torch.from_numpy(lesson.weights(rows[some], budgets))
+            loss = (placed - wanted).square().mean()
+            optimiser.zero_grad()
+            # in units of the equal weight squared: of weights alone it would be near Adam's ε
+            (loss * len(book.symbols) ** 2).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            total += float(loss.detach()) * len(some) / len(rows)
+        return total
+
+    def validate() -> dict[str, float]:
+        loss = _loss(bottom, lesson, held_out, norm)
+        equal_weight_frac = loss / reference["equal_weight_loss"]
+        return {"validation_loss": loss, "equal_weight_frac": equal_weight_frac}
+
+    trained = train_epochs(
+        bottom.net,
+        optimiser,
+        train,
+        validate,
+        folder,
+        tag="micro",
+        epochs=epochs,
+        patience=settings.patience,
+        rng=rng,
+        meta=identity(PHASE, book, split, seed)
+        | {
+            "settings": msgspec.to_builtins(settings),
+            "targets": msgspec.to_builtins(targets),
+            "epochs": epochs,
+        },
+        resume=resume,
+        progress=progress,
+    )
+    steps = len(rows) * trained.epoch
+    card = bottom_card(book, norm, training_record(book, split, steps, seed), "micro")
+    save_policy(folder / card.slot, bottom.net, card)
+    measures = {
+        "best_epoch": float(trained.best_epoch),
+        "validation_loss": trained.best_loss,
+        **reference,
+    }
+    measures["equal_weight_frac"] = trained.best_loss / reference["equal_weight_loss"]
     test = lesson.rows(split.test)
     measures["test_loss"] = _loss(bottom, lesson, test, norm)
     for name, value in lesson.losses_of(test).items():
         measures[f"test_{name}"] = value
     measures["test_equal_weight_frac"] = measures["test_loss"] / measures["test_equal_weight_loss"]
+    seconds = trained.seconds
     seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
     result = PhaseResult(
         phase=PHASE,
         folder=str(folder),
-        steps=len(rows) * len(curve),
+        steps=steps,
         seconds=seconds,
         measures=measures,
-        policies={POLICY: POLICY},
+        policies={card.slot: card.slot},
     )
     write_result(result)
     return result

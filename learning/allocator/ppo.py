@@ -14,7 +14,6 @@ It knows neither groups nor folders' meaning; `specialists` and `meta` do.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,14 +32,12 @@ from torch import Tensor, nn
 
 from agents.allocator.networks import BottomNet, SetEncoder, TopNet
 from config.allocator import PpoSettings
-from config.errors import ConfigError, Halt
+from config.errors import Halt
 from learning.allocator import checkpoints
-from learning.allocator.results import CURVE_FILE, write_curve
+from learning.allocator.results import CHECKPOINTS, CURVE_FILE, LOGS, write_curve
 from learning.envs.forms import Form
 from learning.envs.vec_env import TwinVecEnv
 
-CHECKPOINTS = "checkpoints"
-LOGS = "tensorboard"
 ADAM_EPS = 1e-5  # stable-baselines3's own for PPO
 
 type Row = dict[str, float]
@@ -173,13 +170,12 @@ def train_ppo(
         seed=seed,
         device="cpu",
     )
-    run = json.loads(json.dumps(dict(meta)))  # as a checkpoint gives it back
-    watch = _Watch(form, actor, settings, validate, folder, run, progress)
+    watch = _Watch(form, actor, settings, validate, folder, meta, progress)
     folder.mkdir(parents=True, exist_ok=True)
-    found = checkpoints.latest(folder / CHECKPOINTS) if resume else None
+    store = folder / CHECKPOINTS
+    found = checkpoints.latest(store) if resume else None
     if found is not None:
-        if found.meta != watch.meta:
-            raise ConfigError(f"{folder}: expected checkpoints of this run, was another's")
+        checkpoints.check_same_run(store, found.meta, meta)
         watch.restore(learner, found.state)
     logs = TensorBoardOutputFormat(str(folder / LOGS))
     learner.set_logger(Logger(str(folder), [logs]))
@@ -234,15 +230,15 @@ class _Watch(BaseCallback):
         settings: PpoSettings,
         validate: Callable[[BottomNet | TopNet], float],
         folder: Path,
-        meta: dict[str, Any],
+        meta: Mapping[str, Any],
         progress: Progress | None,
     ) -> None:
         super().__init__()
         self._form, self._actor, self._settings = form, actor, settings
         self._validate, self._folder, self._progress = validate, folder, progress
-        self.meta = meta
+        self._meta = meta
         self.curve: list[Row] = []
-        self.best = {name: value.clone() for name, value in actor.state_dict().items()}
+        self.best = checkpoints.weights(actor)
         self.best_sharpe, self.best_step = -np.inf, 0
         self._sums = np.zeros(3)  # reward, limits hit, turnover
         self._count = self._updates = 0
@@ -300,14 +296,14 @@ class _Watch(BaseCallback):
             self.logger.record("validation/sharpe", sharpe)
             if sharpe > self.best_sharpe:
                 self.best_sharpe, self.best_step = sharpe, self.num_timesteps
-                self.best = {n: v.clone() for n, v in self._actor.state_dict().items()}
+                self.best = checkpoints.weights(self._actor)
         self.curve.append(row)
         if due:
             checkpoints.save_checkpoint(
                 self._folder / CHECKPOINTS,
                 self.num_timesteps,
                 self._state(),
-                self.meta,
+                self._meta,
                 score=row["validation_sharpe"],
             )
             write_curve(self._folder / CURVE_FILE, self.curve)

@@ -1,8 +1,9 @@
 """
 What a training phase leaves behind, the same for every phase.
 
-A phase owns a folder: its checkpoints, its curve, its exported policies and this summary. It
-knows no algorithm.
+A phase owns a folder: its checkpoints, its logs, its curve, its exported policies and this
+summary. What tells one run from another, and what a policy's card says of its training, are
+alike for all, too. It knows no algorithm.
 """
 
 from __future__ import annotations
@@ -10,11 +11,18 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from agents.allocator.policy_file import TrainingRecord
+from learning.allocator.book import Book
+from learning.allocator.windows import Split
+
 RESULT_FILE = "result.json"
 CURVE_FILE = "curve.csv"
+CHECKPOINTS = "checkpoints"
+LOGS = "tensorboard"
 
 
 class PhaseResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +59,32 @@ def read_result(folder: Path) -> PhaseResult | None:
         return None
     result = msgspec.json.decode(path.read_bytes(), type=PhaseResult)
     return msgspec.structs.replace(result, folder=str(folder))
+
+
+def finished(folder: Path, timesteps: int) -> PhaseResult | None:
+    """Return the summary of a phase that has ended and took so many steps, None for no such."""
+    result = read_result(folder)
+    return result if result is not None and result.steps >= timesteps else None
+
+
+def identity(phase: str, book: Book, parts: Split, seed: int) -> dict[str, Any]:
+    """Return what tells one run's checkpoints from another's, as plain JSON."""
+    windows = [[w.market, w.start, w.stop] for w in (*parts.train, *parts.validation)]
+    return {"phase": phase, "digest": book.digest, "seed": seed, "windows": windows}
+
+
+def training_record(book: Book, parts: Split, steps: int, seed: int) -> TrainingRecord:
+    """Return what a policy's card says of its training."""
+    markets = sorted({w.market for w in (*parts.train, *parts.validation)})
+    return TrainingRecord(
+        source=book.source,
+        digest=book.digest,
+        first_ts=parts.learned_from,
+        last_ts=parts.learned_until,
+        seeds=tuple(book.seeds[m] for m in markets) if book.seeds else (),
+        steps=steps,
+        seed=seed,
+    )
 
 
 def write_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -24,14 +24,20 @@ import torch
 
 from agents.allocator.networks import BottomNet, TopNet
 from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Normaliser
-from agents.allocator.policy_file import PolicyCard, TrainingRecord, save_policy
+from agents.allocator.policy_file import PolicyCard, save_policy
 from config.allocator import EpisodeSettings, PpoSettings, RewardSettings
 from config.errors import QuarterdeckError, RunIncomplete
 from config.settings import LimitSettings, Settings
 from learning.allocator.book import Book, training_rows
 from learning.allocator.evaluate import run_policy, specialist_act
 from learning.allocator.ppo import Row, train_ppo
-from learning.allocator.results import PhaseResult, read_result, write_result
+from learning.allocator.results import (
+    PhaseResult,
+    finished,
+    identity,
+    training_record,
+    write_result,
+)
 from learning.allocator.windows import Split
 from learning.envs.forms import Arena, SpecialistForm
 from learning.envs.sub_book import only_group
@@ -90,9 +96,8 @@ def train_specialists(
     jobs = []
     for number, group in enumerate(book.groups):
         own = folder / group
-        finished = read_result(own) if resume else None
-        if finished is not None and finished.steps >= timesteps:
-            results[group] = finished
+        if resume and (done := finished(own, timesteps)) is not None:
+            results[group] = done
             continue
         jobs.append(
             Job(
@@ -174,26 +179,6 @@ def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) ->
 def largest_budget(instruments: int, limits: LimitSettings) -> float:
     """Return what the group and position limits let a group of instruments hold, with headroom."""
     return limits.headroom * min(limits.max_group, instruments * limits.max_position)
-
-
-def training_record(book: Book, parts: Split, steps: int, seed: int) -> TrainingRecord:
-    """Return what a policy's card says of its training."""
-    markets = sorted({w.market for w in (*parts.train, *parts.validation)})
-    return TrainingRecord(
-        source=book.source,
-        digest=book.digest,
-        first_ts=parts.learned_from,
-        last_ts=parts.learned_until,
-        seeds=tuple(book.seeds[m] for m in markets) if book.seeds else (),
-        steps=steps,
-        seed=seed,
-    )
-
-
-def identity(phase: str, book: Book, parts: Split, seed: int) -> dict[str, Any]:
-    """Return what tells one run's checkpoints from another's, as plain JSON."""
-    windows = [[w.market, w.start, w.stop] for w in (*parts.train, *parts.validation)]
-    return {"phase": phase, "digest": book.digest, "seed": seed, "windows": windows}
 
 
 def _run(jobs: Sequence[Job], processes: int, progress: Progress | None) -> dict[str, PhaseResult]:

@@ -26,9 +26,10 @@ It knows no learner; how targets become fills is the twin's.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,45 +86,17 @@ class Arena:
     episode: EpisodeSettings
 
 
-class Form(Protocol):
+class Form(ABC):
     """
-    B episodes in lockstep.
+    B episodes in lockstep over a twin; what the three forms share.
 
     Shapes: observations (B, observation_size) float32, actions (B, action_size) in [-1, 1].
     `info` holds arrays (B, ...): reward (as earned, peers aside), growth, riskless, fees,
     turnover, limited, breached_var, episode_return and episode_sessions (so far, the ended
     ones' in full), and terminal_observation (B, D), the last one of each row that ended,
     0 elsewhere.
+    Raises ConfigError for a batch that is not in whole cohorts; a batch of one is its own.
     """
-
-    batch: int
-    action_size: int
-    rng: np.random.Generator
-
-    @property
-    def observation_size(self) -> int:
-        """How many numbers an observation has."""
-        ...
-
-    def reset(self, where: BoolArray | None = None) -> Float32Array:
-        """Start episodes anew, all or `where`; return all observations."""
-        ...
-
-    def step(self, actions: Actions) -> FormStep:
-        """Live one session; return observations, rewards, terminated, truncated, info."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """Return everything that the next step depends on, for a checkpoint."""
-        ...
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state, bit for bit."""
-        ...
-
-
-class _BookForm:
-    """What the forms share: episodes over a twin, and what is known at the present session."""
 
     action_size: int
 
@@ -252,14 +225,16 @@ class _BookForm:
             features, macro, twin.weights, self.arena.book.shortable, budgets, twin.drawdown
         )
 
+    @abstractmethod
     def _observe(self) -> Float32Array:
-        raise NotImplementedError
+        """Return what policies see of the present session."""
 
+    @abstractmethod
     def _targets(self, actions: FloatArray) -> FloatArray:
-        raise NotImplementedError
+        """Return the weights (B, N) that actions (B, action_size) ask for."""
 
 
-class SpecialistForm(_BookForm):
+class SpecialistForm(Form):
     """
     One group's instruments: observation n * I + C, action n.
 
@@ -303,7 +278,7 @@ class SpecialistForm(_BookForm):
         return self._budget[:, None] * bottom_shares(actions, self.arena.book.shortable)
 
 
-class PortfolioForm(_BookForm):
+class PortfolioForm(Form):
     """
     The top's form: observation G * D + C of group means, action G.
 
@@ -343,7 +318,7 @@ class PortfolioForm(_BookForm):
         return self._bottoms.place(features, macro, self.twin.weights, self.twin.drawdown, budgets)
 
 
-class JointForm(_BookForm):
+class JointForm(Form):
     """
     Both tiers' form: observation N * I + C with budgets 0, action N + G (bottoms, then the top).
 

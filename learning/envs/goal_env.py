@@ -27,7 +27,6 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv
 
 from agents.protocols import FloatArray
 from config.allocator import EpisodeSettings, HerSettings
@@ -35,6 +34,7 @@ from config.settings import Settings
 from learning.allocator.book import Book
 from learning.allocator.windows import EpisodeSampler, Window
 from learning.envs.twin import Twin
+from learning.envs.vec_env import BatchVecEnv
 
 type BoolArray = NDArray[np.bool_]
 type Goals = dict[str, NDArray[np.float32]]
@@ -212,23 +212,16 @@ class GoalMarket:
         self.desired, self.elapsed = state["desired"].copy(), state["elapsed"].copy()
 
 
-class GoalVecEnv(VecEnv):
+class GoalVecEnv(BatchVecEnv):
     """A `GoalMarket` as stable-baselines3 takes it, without a process or a copy an episode."""
 
     def __init__(self, market: GoalMarket) -> None:
         self.goal_market = market
-        self.render_mode = None
-        self.seconds = 0.0  # of the sessions lived
-        self._actions = np.zeros(0)
         super().__init__(market.batch, market.observation_space, market.action_space)
 
     def reset(self) -> Goals:
         """Start all episodes anew."""
         return self.goal_market.reset()
-
-    def step_async(self, actions: NDArray[Any]) -> None:
-        """Take the actions of the next session."""
-        self._actions = actions
 
     def step_wait(self) -> tuple[Goals, NDArray[np.float32], BoolArray, list[dict[str, Any]]]:
         """Live one session; a finished episode's last observation goes into its info."""
@@ -251,26 +244,11 @@ class GoalVecEnv(VecEnv):
         return self.goal_market.reward(achieved, desired, net)
 
     def env_method(
-        self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
+        self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
     ) -> list[Any]:
         """Call a method once for the whole batch; one answer for each episode named."""
-        answer = getattr(self, method_name)(*args, **kwargs)
+        answer = getattr(self, method_name)(*method_args, **method_kwargs)
         return [answer for _ in self._get_indices(indices)]
-
-    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        """Return that none is."""
-        return [False for _ in self._get_indices(indices)]
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """Return an attribute of the batch, once for each episode named."""
-        return [getattr(self, attr_name) for _ in self._get_indices(indices)]
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of the batch."""
-        setattr(self, attr_name, value)
-
-    def close(self) -> None:
-        """Free nothing: there is no process."""
 
 
 class GoalEnv(gymnasium.Env[Any, NDArray[np.float32]]):

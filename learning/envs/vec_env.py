@@ -3,13 +3,12 @@ Forms as the libraries know environments: a batch for stable-baselines3, one for
 
 `TwinVecEnv` hands a form's arrays to stable-baselines3; what it wants a dict an environment for
 (ended episodes) is made for the ended rows alone. `TwinEnv` is a form of one episode. Neither
-changes a number.
+changes a number. `BatchVecEnv` is what any batch answers to stable-baselines3.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -32,21 +31,58 @@ def form_spaces(form: Form) -> tuple[spaces.Box[Any], spaces.Box[Any]]:
     )
 
 
-class TwinVecEnv(VecEnv):
+class BatchVecEnv(VecEnv):
+    """
+    Episodes that are stepped as one batch, as stable-baselines3 wants them; none stands alone.
+
+    `seconds` is the wall time spent in steps.
+    """
+
+    def __init__(self, batch: int, seen: spaces.Space[Any], asked: spaces.Box[Any]) -> None:
+        self.seconds = 0.0
+        self.render_mode = None
+        self._actions = np.zeros((batch, *asked.shape), dtype=np.float32)
+        super().__init__(batch, seen, asked)
+
+    def step_async(self, actions: NDArray[np.float32]) -> None:
+        """Keep the actions until `step_wait`."""
+        self._actions = actions
+
+    def close(self) -> None:
+        """Do nothing: a batch holds no process and no file."""
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Return the batch's attribute, once an index."""
+        return [getattr(self, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Refuse: episodes of a batch have no attributes of their own."""
+        raise AttributeError(f"expected no attribute to be set, was {attr_name!r}")
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Refuse: episodes of a batch have no methods of their own."""
+        raise AttributeError(f"expected no call of one episode, was {method_name!r}")
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None
+    ) -> list[bool]:
+        """Return False for each: a batch wraps nothing."""
+        return [False for _ in self._get_indices(indices)]
+
+
+class TwinVecEnv(BatchVecEnv):
     """
     A form's B episodes as one stable-baselines3 environment.
 
     `last` holds the arrays of the last step's information. Ended rows have started again: their
-    last observation is in their info dict, as stable-baselines3 wants it. `seconds` is the wall
-    time spent in steps.
+    last observation is in their info dict, as stable-baselines3 wants it.
     """
 
     def __init__(self, form: Form) -> None:
         self.form = form
         self.last: Info = {}
-        self.seconds = 0.0
-        self.render_mode = None
-        self._actions = np.zeros((form.batch, form.action_size), dtype=np.float32)
         super().__init__(form.batch, *form_spaces(form))
 
     def reset(self) -> Float32Array:
@@ -56,10 +92,6 @@ class TwinVecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()
         return self.form.reset()
-
-    def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Keep the actions until `step_wait`."""
-        self._actions = actions
 
     def step_wait(
         self,
@@ -80,32 +112,6 @@ class TwinVecEnv(VecEnv):
                 },
             }
         return observation, reward.astype(np.float32), over, infos
-
-    def close(self) -> None:
-        """Do nothing: a form holds no process and no file."""
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """Return the batch's attribute, once an index."""
-        return [getattr(self, attr_name)] * len(self._chosen(indices))
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Refuse: episodes of a batch have no attributes of their own."""
-        raise AttributeError(f"expected no attribute to be set, was {attr_name!r}")
-
-    def env_method(
-        self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
-    ) -> list[Any]:
-        """Refuse: episodes of a batch have no methods of their own."""
-        raise AttributeError(f"expected no call of one episode, was {method_name!r}")
-
-    def env_is_wrapped(
-        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None
-    ) -> list[bool]:
-        """Return False for each: a batch wraps nothing."""
-        return [False] * len(self._chosen(indices))
-
-    def _chosen(self, indices: Any) -> Sequence[int]:
-        return list(self._get_indices(indices))
 
 
 class TwinEnv(gymnasium.Env[Float32Array, NDArray[np.float32]]):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from agents.features import MACRO_FEATURES
 from agents.messages import Instrument
 from config.settings import UNLIMITED, Settings
 from learning.allocator.book import Book
@@ -17,7 +18,7 @@ PARTS = Split((Window(0, 65, 135),), (Window(0, 136, 168),), (), 0, 1)
 
 
 def made_book(make_market, drifts=(0.006, -0.006, 0.006, -0.006), noise=0.004) -> Book:
-    """Return the book; feature 0 is the drift's sign, feature 1 is noise."""
+    """Return the book; feature 0 is the sign of the drift, the others are noise."""
     rng = np.random.default_rng(0)
     prices = {}
     for symbol, drift in zip(SYMBOLS, drifts, strict=True):
@@ -33,22 +34,27 @@ def made_book(make_market, drifts=(0.006, -0.006, 0.006, -0.006), noise=0.004) -
     features = np.zeros((1, SESSIONS, 4, 22), dtype=np.float32)
     features[..., 0] = np.sign(drifts)
     features[..., 1:] = rng.standard_normal((1, SESSIONS, 4, 21))
-    tape = make_tape([market], LOOSE)
-    regime = np.zeros((1, SESSIONS), dtype=np.int64)
-    return Book(
-        name="multi-asset",
-        symbols=SYMBOLS,
-        groups=GROUPS,
-        group=GROUP,
-        shortable=np.zeros(4, dtype=np.bool_),
-        tape=tape,
-        ts=tape.ts_close,
-        features=features,
-        macro=np.zeros((1, SESSIONS, 18), dtype=np.float32),
-        label=regime,
-        estimate=regime,
-        hidden=regime,
-        returns=tape.returns,
-        source="made",
-        digest="made",
-    )
+    return bare_book(make_tape([market], LOOSE), features, GROUP, GROUPS)
+
+
+def bare_book(tape, features, group, groups, **known) -> Book:
+    """Return a book of a tape and features (M, T, N, 22); all but what is `known` says nothing."""
+    none = np.zeros(tape.ts_close.shape, dtype=np.int64)
+    made = {
+        "name": "multi-asset",
+        "symbols": tuple(instrument.symbol for instrument in tape.instruments),
+        "groups": groups,
+        "group": group,
+        "shortable": np.zeros(len(group), dtype=np.bool_),
+        "tape": tape,
+        "ts": tape.ts_close,
+        "features": features.astype(np.float32),
+        "macro": np.zeros((*none.shape, len(MACRO_FEATURES)), dtype=np.float32),
+        "label": none,
+        "estimate": none,
+        "hidden": none,
+        "returns": tape.returns,
+        "source": "made",
+        "digest": "made",
+    }
+    return Book(**made | known)

@@ -1,6 +1,7 @@
 """Macro PPO goes on from the pre-trained policy and never exports what validates worse."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,9 @@ from learning.allocator.macro_ppo import train_macro_ppo
 from learning.allocator.micro import pretrain_micro
 from learning.allocator.results import PhaseResult, read_result
 from learning.allocator.windows import Split
+from tests.learning.cut_short import cut_short
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = SimulatorSettings(
     instruments=4, sectors=2, warm_up=140, regime_sessions=(20.0, 20.0, 20.0)
@@ -56,11 +60,6 @@ class Stage:
             seed=0,
             **kwargs,
         )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +113,7 @@ def test_macro_ppo_exports_the_better_of_its_start_and_what_it_learned(stage, tm
 @pytest.mark.slow
 def test_macro_ppo_that_was_stopped_ends_as_one_that_was_not(stage, tmp_path):
     whole = stage.train(tmp_path / "whole")
-
-    def stop(row):
-        if row["steps"] >= 128:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stage.train(tmp_path / "stopped", progress=stop)
+    cut_short(partial(stage.train, tmp_path / "stopped"), lambda row: row["steps"] >= 128)
     resumed = stage.train(tmp_path / "stopped", resume=True)
     assert resumed.measures == whole.measures
     weights = "top/policy.safetensors"

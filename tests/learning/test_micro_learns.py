@@ -1,6 +1,7 @@
 """The micro policy's two phases each learn what can be learned in a market made for it."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,9 @@ from learning.allocator.micro import bottom_card, pretrain_micro
 from learning.allocator.results import read_curve
 from learning.allocator.windows import Split, Window
 from learning.envs.tape import make_tape
+from tests.learning.cut_short import cut_short
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 GROUPS = ("Energy", "Financials", "Utilities")
 EACH = 3
@@ -42,11 +46,6 @@ QUICK = HerSettings(
     exploration_noise=0.3,
     checkpoint_every=1_200,
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,6 @@ def risky_book() -> Book:
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
     """Return the risky book and the result of a pre-training on it, with its folder."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("micro")
     book = risky_book()
     result = pretrain_micro(book, parts(book, 0), MicroSettings(epochs=4), folder, seed=1)
@@ -133,19 +131,13 @@ def test_pretraining_exports_its_best_epoch(pretrained):
 
 def test_pretraining_that_was_cut_short_ends_as_if_it_had_not_been(pretrained, tmp_path):
     book, whole, folder = pretrained
-    split, settings = parts(book, 0), MicroSettings(epochs=4)
-
-    def crash(epoch, row):
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        pretrain_micro(book, split, settings, tmp_path, seed=1, progress=crash)
-    result = pretrain_micro(book, split, settings, tmp_path, seed=1, resume=True)
+    train = partial(pretrain_micro, book, parts(book, 0), MicroSettings(epochs=4), tmp_path)
+    cut_short(partial(train, seed=1), lambda epoch, _: epoch == 2)
+    result = train(seed=1, resume=True)
     assert result.measures == whole.measures
     assert read_curve(tmp_path / result.curve) == read_curve(folder / whole.curve)
     with pytest.raises(ConfigError, match="expected a run of the same seed, was another"):
-        pretrain_micro(book, split, settings, tmp_path, seed=2, resume=True)
+        train(seed=2, resume=True)
 
 
 @pytest.fixture
@@ -188,18 +180,13 @@ def test_td3_killed_in_the_middle_goes_on_bit_for_bit(flat, tmp_path):
         QUICK, timesteps=480, checkpoint_every=240, buffer_size=320, batch_size=32
     )
 
-    def crash(steps, row):
-        if steps > 360:
-            raise KeyboardInterrupt
-
     def run(folder: Path, **options):
         return train_micro_her(
             book, split, start, None, settings, folder, trading=FREE, seed=4, **options
         )
 
     whole = run(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", progress=crash)
+    cut_short(partial(run, tmp_path / "cut"), lambda steps, _: steps > 360)
     resumed = run(tmp_path / "cut", resume=True)
     assert resumed.measures == whole.measures
     curves = [read_curve(tmp_path / name / "curve.csv") for name in ("whole", "cut")]

@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,14 +16,15 @@ from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Norma
 from agents.allocator.policy_file import PolicyCard, load_policy, save_policy
 from config.allocator import EpisodeSettings, PpoSettings, RewardSettings
 from config.errors import ConfigError, Halt, RunIncomplete
-from learning.allocator import checkpoints, ppo, specialists
+from learning.allocator import checkpoints, specialists
 from learning.allocator.book import training_rows
 from learning.allocator.evaluate import run_policy, specialist_act, tiered_act
 from learning.allocator.meta import train_meta
-from learning.allocator.results import read_curve, read_result
+from learning.allocator.results import CHECKPOINTS, read_curve, read_result, training_record
 from learning.allocator.specialists import Job, train_specialist, train_specialists
 from learning.envs.bottoms import Bottoms
 from learning.envs.sub_book import only_group
+from tests.learning.cut_short import cut_short
 from tests.learning.made_book import GROUPS, LOOSE, PARTS, made_book
 
 TINY = PpoSettings(
@@ -64,7 +66,7 @@ def job(book, tmp_path) -> Job:
 
 
 def newest(folder: Path) -> dict[str, torch.Tensor]:
-    found = checkpoints.latest(folder / ppo.CHECKPOINTS)
+    found = checkpoints.latest(folder / CHECKPOINTS)
     assert found is not None
     return found.state["policy"]
 
@@ -122,16 +124,10 @@ def test_meta_controller_gives_capital_to_the_group_that_rises(make_market, tmp_
 
 def test_run_that_was_stopped_and_resumed_ends_with_the_same_weights(job, tmp_path):
     whole = msgspec.structs.replace(job.ppo, checkpoint_every=1)
-
-    def stop(row):
-        if row["steps"] >= 2 * ROLLOUT:
-            raise KeyboardInterrupt
-
     one = _changed(job, folder=tmp_path / "one", timesteps=4 * ROLLOUT, ppo=whole)
     two = _changed(one, folder=tmp_path / "two")
     train_specialist(one)
-    with pytest.raises(KeyboardInterrupt):
-        train_specialist(two, stop)
+    cut_short(partial(train_specialist, two), lambda row: row["steps"] >= 2 * ROLLOUT)
     assert read_result(two.folder) is None
     np.random.seed(99)  # noqa: NPY002 - whatever the interpreter did in between
     torch.manual_seed(99)
@@ -144,7 +140,7 @@ def test_run_that_was_stopped_and_resumed_ends_with_the_same_weights(job, tmp_pa
 def test_checkpoint_of_another_run_is_not_resumed(job):
     short = _changed(job, timesteps=2 * ROLLOUT)
     train_specialist(short)
-    with pytest.raises(ConfigError, match="expected checkpoints of this run"):
+    with pytest.raises(ConfigError, match="expected a run of the same seed, was another"):
         train_specialist(_changed(short, resume=True, seed=4))
 
 
@@ -173,7 +169,7 @@ def test_full_disk_leaves_the_last_good_checkpoint(job, monkeypatch):
     with pytest.raises(ConfigError, match="No space left on device; the last good one"):
         train_specialist(job)
     monkeypatch.undo()
-    assert checkpoints.latest(job.folder / ppo.CHECKPOINTS).step == ROLLOUT
+    assert checkpoints.latest(job.folder / CHECKPOINTS).step == ROLLOUT
 
 
 @pytest.mark.slow
@@ -211,5 +207,5 @@ def _card(book, norm, group):
         group=group,
         hidden=(64, 64),
         normaliser=norm,
-        trained=specialists.training_record(book, PARTS, 0, 0),
+        trained=training_record(book, PARTS, 0, 0),
     )

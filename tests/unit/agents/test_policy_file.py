@@ -98,6 +98,10 @@ def _flip(folder):
         (lambda p: _rewrite(p, format=2), "expected a policy's card in .*was: Invalid enum"),
         (lambda p: _rewrite(p, extra=1), "expected a policy's card in .*unknown field `extra`"),
         (lambda p: _rewrite(p, group="x"), "expected a policy's card in .*expected a group of"),
+        (
+            lambda p: _rewrite(p, action_transform="tanh"),
+            "card in .*was: Invalid enum",
+        ),
         (lambda p: _rewrite(p, files={}), "expected the SHA-256 of policy.safetensors, was of"),
         (lambda p: _rewrite(p, hidden=[8]), "expected the weights of 'ppo-bottom' in"),
         (lambda p: (p / CARD_FILE).write_text("{"), "expected a policy's card in .*was: Input"),

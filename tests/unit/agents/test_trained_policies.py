@@ -102,19 +102,6 @@ def test_both_tiers_place_what_the_trained_networks_ask_for(policies):
     assert shorts > 0
 
 
-def test_a_policy_that_was_trained_under_tanh_trades_under_it(policies):
-    save_policy(policies / "bottom", network(), card(action_transform="tanh"))
-    allocation = build_allocator(SETTINGS, policies).allocate(case_of(*arrays()), _panel(), [])
-
-    def act(rows, market):
-        return np.tanh(_actor(network())(rows, market))
-
-    _, placed = _asked(_actor(network("top")), act)
-    _, clipped = _asked(_actor(network("top")), _actor(network()))
-    assert _weights(allocation) == pytest.approx(placed, abs=1e-6)
-    assert np.abs(placed - clipped).max() > 1e-3
-
-
 class _FlatActor(torch.nn.Module):
     """An actor as stable-baselines3 has them: a vector in, our network inside, a critic beside."""
 

@@ -10,11 +10,13 @@ from config.errors import ConfigError
 from learning.allocator.checkpoints import (
     PATTERN,
     best,
+    check_same_run,
     generator_states,
     latest,
     load,
     restore_generators,
     save_checkpoint,
+    weights,
 )
 
 FULL_DISK = """
@@ -113,6 +115,34 @@ def test_broken_newest_checkpoint_is_passed_over_with_a_note(tmp_path: Path, dam
     assert found.step == 1
     assert len(found.notes) == 1
     assert path.name in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "other"),
+    [
+        ({"seed": 4, "phase": "graph", "clip": [1, 2]}, "seed"),
+        ({"seed": 4, "phase": "macro", "clip": [1, 2]}, "phase, seed"),
+        ({"seed": 3, "phase": "graph"}, "clip"),
+        ({"seed": 3, "phase": "graph", "clip": [1, 2], "graph": None}, "graph"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_by_what_differs(
+    tmp_path: Path, wanted: dict, other: str
+) -> None:
+    meta = {"seed": 3, "phase": "graph", "clip": (1, 2)}  # JSON gives a list back
+    save_checkpoint(tmp_path, 1, {}, meta)
+    found = latest(tmp_path)
+    check_same_run(tmp_path, found.meta, meta)
+    with pytest.raises(ConfigError, match=f"expected a run of the same {other}, was another"):
+        check_same_run(tmp_path, found.meta, wanted)
+
+
+def test_kept_weights_do_not_change_with_the_network() -> None:
+    net = torch.nn.Linear(2, 1)
+    kept = weights(net)
+    with torch.no_grad():
+        net.weight += 1.0
+    assert torch.equal(kept["weight"] + 1.0, net.weight)
 
 
 def test_full_disk_is_one_error_and_the_last_good_checkpoint_survives(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from learning.allocator.td3_policy import SectorValue, SessionInputs
 from learning.allocator.windows import Window
 from learning.envs.goal_env import POSITION_UNIT, GoalEnv, GoalMarket, GoalVecEnv, positions
 from learning.envs.tape import make_tape
+from tests.learning.made_book import bare_book
 
 GROUP = np.array([0, 0, 1, 1, 1])
 SETTINGS = Settings(
@@ -58,24 +59,8 @@ def book(make_market) -> Book:
     rng = np.random.default_rng(0)
     features = rng.standard_normal((*tape.returns.shape, len(INSTRUMENT_FEATURES)))
     features[rng.random(features.shape) < 0.1] = np.nan
-    none = np.zeros(tape.returns.shape[:2], dtype=np.int64)
-    return Book(
-        name="equity",
-        symbols=symbols,
-        groups=("G0", "G1"),
-        group=GROUP,
-        shortable=np.zeros(len(GROUP), dtype=np.bool_),
-        tape=tape,
-        ts=tape.ts_close,
-        features=features.astype(np.float32),
-        macro=rng.standard_normal((*none.shape, len(MACRO_FEATURES))).astype(np.float32),
-        label=none,
-        estimate=none,
-        hidden=none,
-        returns=tape.returns,
-        source="made",
-        digest="made",
-    )
+    macro = rng.standard_normal((*tape.ts_close.shape, len(MACRO_FEATURES))).astype(np.float32)
+    return bare_book(tape, features, GROUP, ("G0", "G1"), name="equity", macro=macro)
 
 
 def make(book: Book, batch: int, *, seed: int = 0, goals=None, her=HER) -> GoalMarket:

@@ -1,6 +1,7 @@
 """The sector graph's training: its objective, its twin for trading, and its resume."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,12 @@ from learning.allocator.graph import (
 )
 from learning.allocator.results import read_curve, read_result
 from learning.allocator.windows import Split, Window
+from tests.learning.cut_short import cut_short
 from tests.unit.learning.planted import planted_book, planted_split
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = GraphSettings(epochs=4, batch_graphs=16, every_sessions=4, learning_rate=3e-3)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +97,9 @@ def test_embeddings_know_no_future_and_are_those_of_trading(trained):
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained, tmp_path):
-    def stop(epoch, row):
-        if epoch == 3:
-            raise KeyboardInterrupt
-
-    run = planted_book(), planted_split(), SETTINGS, tmp_path
-    with pytest.raises(KeyboardInterrupt):
-        train_graph(*run, seed=1, progress=stop)
-    resumed = train_graph(*run, seed=1, resume=True)
+    train = partial(train_graph, planted_book(), planted_split(), SETTINGS, tmp_path, seed=1)
+    cut_short(train, lambda epoch, _: epoch == 3)
+    resumed = train(resume=True)
     assert resumed.measures == trained[0].measures
     assert (tmp_path / GRAPH_FILE).read_bytes() == (trained[1] / GRAPH_FILE).read_bytes()
 

@@ -1,6 +1,7 @@
 """Macro pre-training: it learns what can be learned, resumes, and exports what it trained."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,14 +17,12 @@ from learning.allocator.graph import train_graph
 from learning.allocator.macro import Lesson, budgets_of, pretrain_macro, top_net
 from learning.allocator.results import read_curve, read_result
 from learning.allocator.windows import Split, Window
+from tests.learning.cut_short import cut_short
 from tests.unit.learning.planted import planted_book, planted_split
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = MacroSettings(epochs=12, batch_sessions=32, learning_rate=3e-3, regime_weight=0.2)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +81,9 @@ def test_the_exported_policy_is_the_best_epoch(trained):
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained, tmp_path):
-    def stop(epoch, row):
-        if epoch == 5:
-            raise KeyboardInterrupt
-
-    run = planted_book(), planted_split(), SETTINGS, tmp_path
-    with pytest.raises(KeyboardInterrupt):
-        pretrain_macro(*run, seed=1, progress=stop)
-    resumed = pretrain_macro(*run, seed=1, resume=True)
+    train = partial(pretrain_macro, planted_book(), planted_split(), SETTINGS, tmp_path, seed=1)
+    cut_short(train, lambda epoch, _: epoch == 5)
+    resumed = train(resume=True)
     assert resumed.measures == trained[0].measures
     weights = "top/policy.safetensors"
     assert (tmp_path / weights).read_bytes() == (trained[1] / weights).read_bytes()
