@@ -12,16 +12,30 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from config.allocator import TrainingSettings, load_training
 from config.errors import ConfigError
+
+if TYPE_CHECKING:
+    from backtest.market import MarketData
+    from learning.allocator.book import Book
+    from learning.allocator.results import PhaseResult
+    from learning.allocator.windows import Split
 
 TRAINING_FILE, SUMMARY_FILE = "training.json", "summary.json"
 MOST_CURVES = 4
@@ -66,52 +80,59 @@ def settings_of(
 
 def train(request: Request, *, as_json: bool) -> None:
     """Run the phases that are asked for and not finished, and show all that are."""
-    from learning.allocator.phases import Training, open_book, phases_of, publish
-    from learning.allocator.results import PhaseResult
+    from learning.allocator.phases import POLICIES, open_book
 
     settings, folder = request.settings, request.folder
-    phases = phases_of(settings.book.name)
-    if request.phase is not None and not 1 <= request.phase <= len(phases):
-        raise ConfigError(
-            f"expected a phase of 1 to {len(phases)} ({', '.join(p.name for p in phases)}), "
-            f"was {request.phase}"
-        )
     console = Console(stderr=as_json)
-    _check_folder(request)
+    _check(request)
     with _bar(console) as bar:
         task = bar.add_task("book", total=None)
         book, parts, market = open_book(
             settings, lambda done, of: bar.update(task, completed=done, total=of)
         )
-        bar.remove_task(task)
     _claim(request, book.digest)
-    results: dict[str, tuple[PhaseResult, ...]] = {}
+    results = _run_phases(request, book, parts, market, console)
+    summary = {
+        "book": settings.book.name,
+        "source": book.source,
+        "seed": settings.seed,
+        "phases": {name: msgspec.to_builtins(found) for name, found in results.items()},
+    }
+    (folder / SUMMARY_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
+    for result in chain.from_iterable(results.values()):
+        _plot(result)
+    if as_json:
+        print(json.dumps(summary))
+        return
+    _print(summary, console)
+    console.print(f"policies: {folder / POLICIES}", soft_wrap=True)
+
+
+def _run_phases(
+    request: Request, book: Book, parts: Split, market: MarketData | None, console: Console
+) -> dict[str, tuple[PhaseResult, ...]]:
+    """Run what is asked for and not finished, and return what all finished phases left."""
+    from learning.allocator.phases import Training, phases_of, publish
+
+    results = {}
     with _bar(console) as bar:
-        tasks: dict[str, Any] = {}
+        tasks: dict[str, TaskID] = {}
 
         def progress(what: str, done: int, of: int) -> None:
             if what not in tasks:
                 tasks[what] = bar.add_task(what, total=of)
             bar.update(tasks[what], completed=done, total=of)
 
-        training = Training(book, parts, settings, folder, request.resume, progress, market)
-        for phase in phases:
-            finished = phase.finished(training)
-            if not finished and request.phase in (None, phase.number):
-                finished = phase.run(training)
+        training = Training(
+            book, parts, request.settings, request.folder, request.resume, progress, market
+        )
+        for phase in phases_of(book.name):
+            if not phase.finished(training) and request.phase in (None, phase.number):
+                phase.run(training)
                 publish(training)
-            if finished:
-                results[phase.name] = finished
-    summary = _summary(settings, book.source, results)
-    (folder / SUMMARY_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
-    for phase_results in results.values():
-        for result in phase_results:
-            plot(result)
-    if as_json:
-        print(json.dumps(summary))
-        return
-    _print(summary, console)
-    console.print(f"policies: {folder / 'policies'}", soft_wrap=True)
+            if found := phase.finished(training):
+                results[phase.name] = found
+    return results
 
 
 def read_settings(training: Path) -> TrainingSettings:
@@ -126,11 +147,19 @@ def read_settings(training: Path) -> TrainingSettings:
     return msgspec.convert(msgspec.json.decode(file.read_bytes())["settings"], TrainingSettings)
 
 
-def _check_folder(request: Request) -> None:
+def _check(request: Request) -> None:
+    """Raise ConfigError for a phase that the book has not, or a folder that is in use."""
+    from learning.allocator.phases import phases_of
+
+    names = [phase.name for phase in phases_of(request.settings.book.name)]
+    if request.phase is not None and not 1 <= request.phase <= len(names):
+        raise ConfigError(
+            f"expected a phase of 1 to {len(names)} ({', '.join(names)}), was {request.phase}"
+        )
     folder = request.folder
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / TRAINING_FILE).is_file():
-        raise ConfigError(f"expected a new folder or an earlier training, was {folder}")
     begun = (folder / TRAINING_FILE).is_file()
+    if folder.is_dir() and any(folder.iterdir()) and not begun:
+        raise ConfigError(f"expected a new folder or an earlier training, was {folder}")
     if begun and not request.resume and request.phase is None:
         raise ConfigError(f"expected --resume or a new folder, was a training begun in {folder}")
 
@@ -173,19 +202,7 @@ def _lengthless(settings: TrainingSettings) -> TrainingSettings:
     )
 
 
-def _summary(settings: TrainingSettings, source: str, results: Any) -> dict[str, Any]:
-    return {
-        "book": settings.book.name,
-        "source": source,
-        "seed": settings.seed,
-        "phases": {
-            name: [msgspec.to_builtins(result) for result in phase]
-            for name, phase in results.items()
-        },
-    }
-
-
-def plot(result: Any) -> None:
+def _plot(result: PhaseResult) -> None:
     """Draw a phase's curve beside it: what it is judged by, as far as it was recorded."""
     import numpy as np
 
@@ -194,9 +211,13 @@ def plot(result: Any) -> None:
 
     folder = Path(result.folder)
     rows = read_curve(folder / result.curve)
+    if not rows:
+        return
+    x_name = next(iter(rows[0]))
     panels = []
-    for name in (name for name in CURVES if rows and name in rows[0]):
-        x_name = next(iter(rows[0]))
+    for name in CURVES:
+        if name not in rows[0]:
+            continue
         x, y = np.array([[row[x_name], row[name]] for row in rows]).T
         known = np.isfinite(y)
         if known.sum() > 1:
@@ -212,25 +233,21 @@ def _print(summary: dict[str, Any], console: Console) -> None:
         table.add_column(
             head, justify="left" if head in ("phase", "where the time went") else "right"
         )
-    for phases in summary["phases"].values():
-        for result in phases:
-            seconds = sum(result["seconds"].values())
-            table.add_row(
-                result["phase"],
-                f"{result['steps']:,}",
-                f"{seconds:.0f}",
-                f"{result['steps'] / seconds:,.0f}" if seconds else "-",
-                ", ".join(
-                    f"{name} {part / seconds:.0%}" for name, part in result["seconds"].items()
-                ),
-            )
+    results = list(chain.from_iterable(summary["phases"].values()))
+    for result in results:
+        seconds = sum(result["seconds"].values())
+        table.add_row(
+            result["phase"],
+            f"{result['steps']:,}",
+            f"{seconds:.0f}",
+            f"{result['steps'] / seconds:,.0f}" if seconds else "-",
+            ", ".join(f"{name} {part / seconds:.0%}" for name, part in result["seconds"].items()),
+        )
     console.print(table)
-    for phases in summary["phases"].values():
-        for result in phases:
-            measures = ", ".join(f"{name} {v:.4g}" for name, v in result["measures"].items())
-            console.print(f"{result['phase']}: {measures}", soft_wrap=True, highlight=False)
-            for note in result["notes"]:
-                console.print(f"{result['phase']}: {note}", soft_wrap=True, highlight=False)
+    for result in results:
+        measures = ", ".join(f"{name} {v:.4g}" for name, v in result["measures"].items())
+        for line in (measures, *result["notes"]):
+            console.print(f"{result['phase']}: {line}", soft_wrap=True, highlight=False)
 
 
 def _bar(console: Console) -> Progress:

@@ -27,7 +27,6 @@ from learning.allocator.examine import whole_book
 from learning.allocator.markets import BookName
 from learning.allocator.phases import (
     Training,
-    by_group,
     embeddings_of,
     open_book,
     policies_by_phase,
@@ -133,27 +132,30 @@ def _run(job: _Job) -> dict[str, float]:
     settings = _varied(job.settings, job.variant)
     book, parts, market = open_book(settings)
     training = Training(book, parts, settings, job.folder, True, lambda *_: None, market)
-    if settings.book.name == "equity":
-        place = training.place("macro-pretraining") / "macro"
-        result = read_result(place) or run_macro_pretraining(training)[-1]
-        wanted = ("allocation_loss", "hidden_accuracy", "label_accuracy")
-        return {
-            name: value
-            for name, value in result.measures.items()
-            if name.startswith("test_") and name.removeprefix("test_") in wanted
-        }
-    earlier = policies_by_phase(job.training, settings.book.name)
-    if "meta" not in earlier:
-        raise ConfigError(f"expected two finished phases in {job.training}, was less")
-    before = earlier["meta"]
-    bottoms = by_group({slot: path for slot, path in before.items() if slot != "top"})
-    if read_result(training.place("joint")) is None:
-        run_joint(training, before["top"], bottoms)
-    after = policies_by_phase(job.folder, settings.book.name)["joint"]
+    return _macro(training) if book.name == "equity" else _joint(training, job.training)
+
+
+def _macro(training: Training) -> dict[str, float]:
+    place = training.place("macro-pretraining", "macro")
+    result = read_result(place) or run_macro_pretraining(training)
+    wanted = ("test_allocation_loss", "test_hidden_accuracy", "test_label_accuracy")
+    return {name: value for name, value in result.measures.items() if name in wanted}
+
+
+def _joint(training: Training, earlier: Path) -> dict[str, float]:
+    """Train the joint phase over the policies of an earlier training's first two."""
+    book, settings = training.book, training.settings
+    before = policies_by_phase(earlier, book.name)
+    if "meta" not in before:
+        raise ConfigError(f"expected two finished phases in {earlier}, was less")
+    folder = training.place("joint")
+    if read_result(folder) is None:
+        run_joint(training, before["meta"])
+    after = policies_by_phase(training.folder, book.name)["joint"]
     gross = settings.limits.max_gross * settings.limits.headroom
     acts = whole_book(book, "joint", after, gross, lambda top: embeddings_of(book, top))
-    path = run_policy(book, parts.test, settings.trading, acts["joint"])
-    curve = read_curve(training.place("joint") / CURVE_FILE)
+    path = run_policy(book, training.parts.test, settings.trading, acts["joint"])
+    curve = read_curve(folder / CURVE_FILE)
     found = [row["validation_sharpe"] for row in curve if math.isfinite(row["validation_sharpe"])]
     rewards = [row["reward"] for row in curve]
     return {

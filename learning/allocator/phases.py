@@ -12,11 +12,13 @@ passes between phases but policy folders. It knows no command line and no algori
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from agents.allocator.observation import Float32Array
+from agents.allocator.policy_file import ANY_GROUP
 from backtest.market import MarketData
 from backtest.sources import open_source
 from config.allocator import TrainingSettings
@@ -32,6 +34,14 @@ SIMULATOR = "simulator"
 type Told = Callable[[str, int, int], None]  # what, done, of
 
 
+class Given(TypedDict):
+    """What every trainer is given by name: its folder, the seed, and whether to go on there."""
+
+    folder: Path
+    seed: int
+    resume: bool
+
+
 @dataclass(frozen=True)
 class Training:
     """A book's training under way; `progress` is told what is done of each part."""
@@ -44,29 +54,25 @@ class Training:
     progress: Told
     market: MarketData | None = None  # what a real book was made of
 
-    def place(self, phase: str) -> Path:
-        """Return the folder of a phase."""
-        number = [p.name for p in phases_of(self.book.name)].index(phase) + 1
-        return self.folder / f"{number}-{phase}"
+    def place(self, phase: str, part: str = "") -> Path:
+        """Return the folder of a phase, or of a part of one."""
+        return self.phase(phase).folder(self.folder) / part
 
-    def policy(self, phase: str, slot: str) -> Path:
+    def given(self, phase: str, part: str = "") -> Given:
+        """Return what the trainer of a phase, or of a part of one, is given by name."""
+        return Given(folder=self.place(phase, part), seed=self.settings.seed, resume=self.resume)
+
+    def phase(self, name: str) -> Phase:
+        """Return a phase of the book."""
+        return next(phase for phase in phases_of(self.book.name) if phase.name == name)
+
+    def policies(self, phase: str) -> dict[str, Path]:
         """
-        Return where an earlier phase left a policy.
+        Return the policies of an earlier phase by slot.
 
         Raises ConfigError where that phase has not ended.
         """
-        for result in results_of(self.place(phase)):
-            if slot in result.policies:
-                return Path(result.folder) / result.policies[slot]
-        raise ConfigError(f"expected phase {phase} to be finished first, was none of its {slot}")
-
-    def policies(self, phase: str) -> dict[str, Path]:
-        """Return all policies of an earlier phase by slot."""
-        found = {
-            slot: Path(result.folder) / place
-            for result in results_of(self.place(phase))
-            for slot, place in result.policies.items()
-        }
+        found = _policies(self.phase(phase).finished(self))
         if not found:
             raise ConfigError(f"expected phase {phase} to be finished first, was not")
         return found
@@ -82,27 +88,27 @@ class Training:
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase: its place in the order, its name, and what runs it."""
+    """One phase: its place in the order, its name, what runs it, and the slots that it fills."""
 
     number: int
     name: str
-    run: Callable[[Training], tuple[PhaseResult, ...]]
+    run: Callable[[Training], object]
+    slots: tuple[str, ...]  # "bottom-*" is one a group
+
+    def folder(self, training: Path) -> Path:
+        """Return its folder in that of a training."""
+        return training / f"{self.number}-{self.name}"
 
     def finished(self, training: Training) -> tuple[PhaseResult, ...]:
         """Return what the phase left, nothing unless all its policies are there."""
-        found = results_of(training.place(self.name))
-        slots = {slot for result in found for slot in result.policies}
-        if self.name == "specialists":
-            wanted = {f"bottom-{group}" for group in training.book.groups}
-        else:
-            wanted = {"top"} if self.name in ("meta", "macro-pretraining", "macro-ppo") else slots
-        return found if found and wanted <= slots else ()
+        found = results_of(self.folder(training.folder))
+        wanted = {s.replace("*", group) for s in self.slots for group in training.book.groups}
+        return found if wanted <= _policies(found).keys() else ()
 
 
 def phases_of(book: BookName) -> tuple[Phase, ...]:
     """Return the phases of a book, in order."""
-    runs = _MULTI_ASSET if book == "multi-asset" else _EQUITY
-    return tuple(Phase(k + 1, name, run) for k, (name, run) in enumerate(runs.items()))
+    return _PHASES[book]
 
 
 def open_book(
@@ -145,9 +151,8 @@ def policies_by_phase(folder: Path, book: BookName) -> dict[str, dict[str, Path]
     newest: dict[str, Path] = {}
     found = {}
     for phase in phases_of(book):
-        results = results_of(folder / f"{phase.number}-{phase.name}")
-        for result in results:
-            newest |= {s: Path(result.folder) / place for s, place in result.policies.items()}
+        results = results_of(phase.folder(folder))
+        newest |= _policies(results)
         if results:
             found[phase.name] = dict(newest)
     return found
@@ -164,166 +169,141 @@ def publish(training: Training) -> None:
     partial.rename(place)
 
 
-def _specialists(training: Training) -> tuple[PhaseResult, ...]:
+def _policies(results: Iterable[PhaseResult]) -> dict[str, Path]:
+    """Return the policies that results name, by slot."""
+    return {slot: Path(r.folder) / place for r in results for slot, place in r.policies.items()}
+
+
+def _specialists(training: Training) -> None:
     from learning.allocator.specialists import train_specialists
 
     s = training.settings
-    results = train_specialists(
+    train_specialists(
         training.book,
         training.parts,
         s.ppo,
         s.reward,
         s.episode,
         s.trading,
-        training.place("specialists"),
         timesteps=s.specialist_timesteps,
-        seed=s.seed,
         processes=s.processes,
-        resume=training.resume,
         progress=lambda group, row: training.progress(
             group, int(row["steps"]), s.specialist_timesteps
         ),
+        **training.given("specialists"),
     )
-    return tuple(results.values())
 
 
-def _meta(training: Training) -> tuple[PhaseResult, ...]:
+def _meta(training: Training) -> None:
     from learning.allocator.meta import train_meta
 
     s = training.settings
-    result = train_meta(
+    train_meta(
         training.book,
         training.parts,
-        by_group(training.policies("specialists")),
+        _bottoms(training.policies("specialists")),
         s.ppo,
         s.reward,
         s.episode,
         s.trading,
-        training.place("meta"),
         timesteps=s.meta_timesteps,
-        seed=s.seed,
-        resume=training.resume,
         progress=training.steps("meta-controller", s.meta_timesteps),
+        **training.given("meta"),
     )
-    return (result,)
 
 
-def _joint_multi_asset(training: Training) -> tuple[PhaseResult, ...]:
-    bottoms = by_group(training.policies("specialists"))
-    return run_joint(training, training.policy("meta", "top"), bottoms)
-
-
-def run_macro_pretraining(training: Training) -> tuple[PhaseResult, ...]:
-    """Train the sector graph, where there is to be one, and the macro policy; in that order."""
+def run_macro_pretraining(training: Training) -> PhaseResult:
+    """Train the sector graph, where there is to be one, and then the macro policy; return that."""
     from learning.allocator.graph import train_graph
     from learning.allocator.macro import pretrain_macro
 
-    s, folder = training.settings, training.place("macro-pretraining")
-    results: list[PhaseResult] = []
-    graph_folder = None
+    s = training.settings
+    graph = None
     if s.graph is not None:
-        graph_folder = folder / "graph"
-        graph = read_result(graph_folder) if training.resume else None
-        results.append(
-            graph
-            or train_graph(
+        graph = training.place("macro-pretraining", "graph")
+        if not (training.resume and read_result(graph)):
+            train_graph(
                 training.book,
                 training.parts,
                 s.graph,
-                graph_folder,
-                seed=s.seed,
-                resume=training.resume,
                 progress=training.epochs("sector graph", s.graph.epochs),
+                **training.given("macro-pretraining", "graph"),
             )
-        )
-    results.append(
-        pretrain_macro(
-            training.book,
-            training.parts,
-            s.macro,
-            folder / "macro",
-            targets=s.target,
-            seed=s.seed,
-            resume=training.resume,
-            progress=training.epochs("macro pre-training", s.macro.epochs),
-            graph_folder=graph_folder,
-            gross=s.limits.max_gross * s.limits.headroom,
-        )
+    return pretrain_macro(
+        training.book,
+        training.parts,
+        s.macro,
+        targets=s.target,
+        progress=training.epochs("macro pre-training", s.macro.epochs),
+        graph_folder=graph,
+        gross=s.limits.max_gross * s.limits.headroom,
+        **training.given("macro-pretraining", "macro"),
     )
-    return tuple(results)
 
 
-def _micro_pretraining(training: Training) -> tuple[PhaseResult, ...]:
+def _micro_pretraining(training: Training) -> None:
     from learning.allocator.micro import pretrain_micro
 
     s = training.settings
-    result = pretrain_micro(
+    pretrain_micro(
         training.book,
         training.parts,
         s.micro,
-        training.place("micro-pretraining"),
         targets=s.target,
-        seed=s.seed,
-        resume=training.resume,
         progress=training.epochs("micro pre-training", s.micro.epochs),
+        **training.given("micro-pretraining"),
     )
-    return (result,)
 
 
-def _macro_ppo(training: Training) -> tuple[PhaseResult, ...]:
+def _macro_ppo(training: Training) -> None:
     from learning.allocator.macro_ppo import train_macro_ppo
 
     s = training.settings
-    result = train_macro_ppo(
+    train_macro_ppo(
         training.book,
         training.parts,
-        training.policy("macro-pretraining", "top"),
-        training.policy("micro-pretraining", "bottom"),
+        training.policies("macro-pretraining")["top"],
+        training.policies("micro-pretraining")["bottom"],
         s.ppo,
         s.reward,
         s.episode,
         s.trading,
-        training.place("macro-ppo"),
         timesteps=s.macro_timesteps,
-        seed=s.seed,
-        resume=training.resume,
         progress=training.steps("macro PPO", s.macro_timesteps),
+        **training.given("macro-ppo"),
     )
-    return (result,)
 
 
-def _micro_her(training: Training) -> tuple[PhaseResult, ...]:
+def _micro_her(training: Training) -> None:
     from learning.allocator.her import train_micro_her
 
     s = training.settings
-    result = train_micro_her(
+    train_micro_her(
         training.book,
         training.parts,
-        training.policy("micro-pretraining", "bottom"),
-        training.policy("macro-ppo", "top"),
+        training.policies("micro-pretraining")["bottom"],
+        training.policies("macro-ppo")["top"],
         s.her,
-        training.place("micro-td3-her"),
         trading=s.trading,
-        seed=s.seed,
-        resume=training.resume,
         progress=training.epochs("micro TD3 + HER", s.her.timesteps),
+        **training.given("micro-td3-her"),
     )
-    return (result,)
 
 
-def _joint_equity(training: Training) -> tuple[PhaseResult, ...]:
-    bottoms = {"*": training.policy("micro-td3-her", "bottom")}
-    return run_joint(training, training.policy("macro-ppo", "top"), bottoms)
+def _joint(training: Training) -> None:
+    *earlier, _ = phases_of(training.book.name)
+    newest: dict[str, Path] = {}
+    for phase in earlier:
+        newest |= training.policies(phase.name)
+    run_joint(training, newest)
 
 
-def run_joint(
-    training: Training, top: Path, bottoms: Mapping[str, Path]
-) -> tuple[PhaseResult, ...]:
-    """Run the joint phase from given policies."""
+def run_joint(training: Training, policies: Mapping[str, Path]) -> None:
+    """Run the joint phase from given policies by slot: the top and all bottoms."""
     from learning.allocator.crises import with_crises
     from learning.allocator.joint import train_joint
 
-    s = training.settings
+    s, top = training.settings, policies["top"]
     book, crises = with_crises(
         training.book,
         training.parts,
@@ -332,23 +312,20 @@ def run_joint(
         market=training.market,
         own_costs=s.book.own_costs,
     )
-    result = train_joint(
+    train_joint(
         book,
         training.parts,
         top,
-        bottoms,
+        _bottoms(policies),
         s.trading,
         s.joint,
         s.reward,
         s.episode,
-        training.place("joint"),
-        seed=s.seed,
         crises=crises,
         embeddings=embeddings_of(book, top),
-        resume=training.resume,
         progress=training.steps("joint", s.joint.timesteps),
+        **training.given("joint"),
     )
-    return (result,)
 
 
 def embeddings_of(book: Book, top: Path) -> Float32Array | None:
@@ -361,20 +338,26 @@ def embeddings_of(book: Book, top: Path) -> Float32Array | None:
     return embeddings(book, load_graph(file)) if file.is_file() else None
 
 
-def by_group(policies: Mapping[str, Path]) -> dict[str, Path]:
-    """Return bottom policies by their groups' names."""
-    return {slot.removeprefix("bottom-"): path for slot, path in policies.items()}
+def _bottoms(policies: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the bottom policies by their groups, the one of all groups by "*"."""
+    return {
+        slot.removeprefix("bottom").removeprefix("-") or ANY_GROUP: path
+        for slot, path in policies.items()
+        if slot != "top"
+    }
 
 
-_MULTI_ASSET: dict[str, Callable[[Training], tuple[PhaseResult, ...]]] = {
-    "specialists": _specialists,
-    "meta": _meta,
-    "joint": _joint_multi_asset,
-}
-_EQUITY: dict[str, Callable[[Training], tuple[PhaseResult, ...]]] = {
-    "macro-pretraining": run_macro_pretraining,
-    "micro-pretraining": _micro_pretraining,
-    "macro-ppo": _macro_ppo,
-    "micro-td3-her": _micro_her,
-    "joint": _joint_equity,
+_PHASES: dict[BookName, tuple[Phase, ...]] = {
+    "multi-asset": (
+        Phase(1, "specialists", _specialists, ("bottom-*",)),
+        Phase(2, "meta", _meta, ("top",)),
+        Phase(3, "joint", _joint, ("top", "bottom-*")),
+    ),
+    "equity": (
+        Phase(1, "macro-pretraining", run_macro_pretraining, ("top",)),
+        Phase(2, "micro-pretraining", _micro_pretraining, ("bottom",)),
+        Phase(3, "macro-ppo", _macro_ppo, ("top",)),
+        Phase(4, "micro-td3-her", _micro_her, ("bottom",)),
+        Phase(5, "joint", _joint, ("top", "bottom")),
+    ),
 }

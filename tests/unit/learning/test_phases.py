@@ -1,0 +1,115 @@
+"""A phase is finished when all its policies are there; the newest of each slot are published."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from config.allocator import TrainingSettings
+from config.errors import ConfigError
+from learning.allocator.phases import (
+    Training,
+    phases_of,
+    policies_by_phase,
+    publish,
+    run_macro_pretraining,
+)
+from learning.allocator.results import PhaseResult, write_result
+
+GROUPS = ("commodity", "forex")
+
+
+def training(folder, book="multi-asset", *, resume=True):
+    """Return a training of a book that is never looked into."""
+    made = SimpleNamespace(name=book, groups=GROUPS)
+    return Training(made, None, TrainingSettings(), folder, resume, lambda *_: None)
+
+
+def leave(folder, *slots):
+    """Leave a finished phase's summary and a policy for each slot, which says where it was."""
+    for slot in slots:
+        (folder / slot).mkdir(parents=True)
+        (folder / slot / "policy.json").write_text(folder.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_result(
+        PhaseResult(
+            phase=folder.name,
+            folder=str(folder),
+            steps=1,
+            seconds={},
+            measures={},
+            policies={slot: slot for slot in slots},
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("book", "names"),
+    [
+        ("multi-asset", ["specialists", "meta", "joint"]),
+        (
+            "equity",
+            ["macro-pretraining", "micro-pretraining", "macro-ppo", "micro-td3-her", "joint"],
+        ),
+    ],
+)
+def test_phases_of_a_book_are_numbered_in_order(book, names):
+    phases = phases_of(book)
+    assert [phase.name for phase in phases] == names
+    assert [phase.number for phase in phases] == list(range(1, len(names) + 1))
+
+
+def test_specialists_are_finished_when_every_group_has_its_own(tmp_path):
+    run, (specialists, *_) = training(tmp_path), phases_of("multi-asset")
+    assert specialists.finished(run) == ()
+    leave(tmp_path / "1-specialists" / "commodity", "bottom-commodity")
+    assert specialists.finished(run) == ()
+    with pytest.raises(ConfigError, match="expected phase specialists to be finished first"):
+        run.policies("specialists")
+    leave(tmp_path / "1-specialists" / "forex", "bottom-forex")
+    assert [result.phase for result in specialists.finished(run)] == list(GROUPS)
+    assert run.policies("specialists") == {
+        f"bottom-{group}": tmp_path / "1-specialists" / group / f"bottom-{group}"
+        for group in GROUPS
+    }
+
+
+def test_a_sector_graph_alone_is_no_finished_pretraining(tmp_path):
+    run, (pretraining, *_) = training(tmp_path, "equity"), phases_of("equity")
+    leave(tmp_path / "1-macro-pretraining" / "graph")
+    assert pretraining.finished(run) == ()
+    leave(tmp_path / "1-macro-pretraining" / "macro", "top")
+    assert len(pretraining.finished(run)) == 2
+
+
+def test_a_phase_before_its_time_says_which_is_missing(tmp_path):
+    for phase in phases_of("multi-asset")[1:]:
+        with pytest.raises(ConfigError, match="expected phase specialists to be finished first"):
+            phase.run(training(tmp_path))
+
+
+def test_a_finished_graph_is_trained_again_only_where_a_run_does_not_resume(tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr("learning.allocator.graph.train_graph", lambda *_, **k: trained.append(k))
+    monkeypatch.setattr("learning.allocator.macro.pretrain_macro", lambda *_, **k: k)
+    graph = tmp_path / "1-macro-pretraining" / "graph"
+    leave(graph)
+    given = run_macro_pretraining(training(tmp_path, "equity"))
+    assert given["graph_folder"] == graph
+    assert trained == []
+    run_macro_pretraining(training(tmp_path, "equity", resume=False))
+    assert [k["folder"] for k in trained] == [graph]
+
+
+def test_what_is_published_are_the_newest_policies_of_each_slot(tmp_path):
+    for group in GROUPS:
+        leave(tmp_path / "1-specialists" / group, f"bottom-{group}")
+    leave(tmp_path / "2-meta", "top")
+    publish(training(tmp_path))
+    leave(tmp_path / "3-joint", "top", "bottom-commodity")
+    by_phase = policies_by_phase(tmp_path, "multi-asset")
+    assert list(by_phase) == ["specialists", "meta", "joint"]
+    assert set(by_phase["specialists"]) == {"bottom-commodity", "bottom-forex"}
+    assert by_phase["meta"]["top"] == tmp_path / "2-meta" / "top"
+    publish(training(tmp_path))
+    said = {p.name: (p / "policy.json").read_text() for p in (tmp_path / "policies").iterdir()}
+    assert said == {"top": "3-joint", "bottom-commodity": "3-joint", "bottom-forex": "forex"}
