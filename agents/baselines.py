@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -22,8 +22,40 @@ SLOW_SESSIONS = 100
 GRID = 1e10  # weights are whole multiples of 1 / GRID, rounded down: N of them never exceed 1
 
 
+def plain_decision(
+    case: Case, weights: Mapping[str, float], policy: str, *, latency_ns: int, expiry_ns: int
+) -> Decision:
+    """
+    Return the decision that target weights make: no routes, opinions or proposals.
+
+    `weights` holds every symbol of the case; it may be acted on after `latency_ns`.
+    """
+    budgets: dict[str, list[float]] = {}
+    for state in case.instruments:
+        budgets.setdefault(state.group, []).append(abs(weights[state.symbol]))
+    return Decision(
+        decision_id=case.decision_id,
+        ts_event=case.ts_event,
+        ts_init=case.ts_init + latency_ns,
+        expires=case.ts_init + latency_ns + expiry_ns,
+        trigger=case.trigger,
+        minds=policy,
+        routes=(),
+        opinions=(),
+        abstentions=(),
+        proposals=(),
+        allocation=Allocation(
+            regime=case.macro.regime,
+            top_policy=policy,
+            bottom_policy=policy,
+            group_budgets={g: math.fsum(budgets[g]) for g in sorted(budgets)},
+            weights={symbol: weights[symbol] for symbol in sorted(weights)},
+        ),
+    )
+
+
 class _Baseline(ABC):
-    """What the three share: a decision without routes, opinions or proposals."""
+    """What the three share: a plain decision, and nothing to learn."""
 
     name: str
     needs_features = False
@@ -31,28 +63,12 @@ class _Baseline(ABC):
     def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
         """Return the rule's target weights; it may be acted on after `latency_ns`."""
         weights = {s.symbol: 0.0 for s in case.instruments} | self._targets(case, panel)
-        budgets: dict[str, list[float]] = {}
-        for state in case.instruments:
-            budgets.setdefault(state.group, []).append(abs(weights[state.symbol]))
-        policy = f"baseline:{self.name}"
-        return Decision(
-            decision_id=case.decision_id,
-            ts_event=case.ts_event,
-            ts_init=case.ts_init + latency_ns,
-            expires=case.ts_init + latency_ns + expiry_ns,
-            trigger=case.trigger,
-            minds=policy,
-            routes=(),
-            opinions=(),
-            abstentions=(),
-            proposals=(),
-            allocation=Allocation(
-                regime=case.macro.regime,
-                top_policy=policy,
-                bottom_policy=policy,
-                group_budgets={g: math.fsum(budgets[g]) for g in sorted(budgets)},
-                weights={symbol: weights[symbol] for symbol in sorted(weights)},
-            ),
+        return plain_decision(
+            case,
+            weights,
+            f"baseline:{self.name}",
+            latency_ns=latency_ns,
+            expiry_ns=expiry_ns,
         )
 
     def track(self) -> tuple[TrackRecord, ...]:

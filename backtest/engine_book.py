@@ -19,14 +19,8 @@ from greenlet import getcurrent, greenlet
 from nautilus_trader.backtest.engine import BacktestEngine
 from numpy.typing import NDArray
 
-from agents.messages import (
-    Allocation,
-    Case,
-    Decision,
-    FillRecord,
-    OrderRecord,
-    TrackRecord,
-)
+from agents.baselines import plain_decision
+from agents.messages import Case, Decision, FillRecord, OrderRecord, TrackRecord
 from agents.protocols import Lesson, Panel
 from backtest.desk_result import EngineLog, check_end
 from backtest.desk_setup import expiry_ns, latency_ns, make_desk, observe
@@ -80,29 +74,8 @@ class _Scripted:
     def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
         """Return the decision that the caller's weights make."""
         weights: FloatArray = getcurrent().parent.switch(case)
-        symbols = [state.symbol for state in case.instruments]
-        budgets: dict[str, float] = {}
-        for state, weight in zip(case.instruments, weights.tolist(), strict=True):
-            budgets[state.group] = budgets.get(state.group, 0.0) + abs(weight)
-        return Decision(
-            decision_id=case.decision_id,
-            ts_event=case.ts_event,
-            ts_init=case.ts_init + latency_ns,
-            expires=case.ts_init + latency_ns + expiry_ns,
-            trigger=case.trigger,
-            minds=POLICY,
-            routes=(),
-            opinions=(),
-            abstentions=(),
-            proposals=(),
-            allocation=Allocation(
-                regime=case.macro.regime,
-                top_policy=POLICY,
-                bottom_policy=POLICY,
-                group_budgets=budgets,
-                weights=dict(zip(symbols, weights.tolist(), strict=True)),
-            ),
-        )
+        by_symbol = {s.symbol: w for s, w in zip(case.instruments, weights.tolist(), strict=True)}
+        return plain_decision(case, by_symbol, POLICY, latency_ns=latency_ns, expiry_ns=expiry_ns)
 
     def track(self) -> tuple[TrackRecord, ...]:
         """Return nothing: no junior was asked."""

@@ -9,7 +9,7 @@ engine. Nothing here depends on what a book does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -19,6 +19,7 @@ from agents.feature_engine import FeatureEngine
 from agents.messages import Instrument
 from backtest.market import MarketData
 from backtest.rules import (
+    EngineBars,
     dividends_paid,
     engine_bars,
     fee_fracs,
@@ -39,6 +40,7 @@ type IntArray = NDArray[np.int64]
 type BoolArray = NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int64).max
+PRICES = ("bid", "ask", "size", "close", "close_bid", "close_ask")  # of a slot, NaN for none
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class _Reel:
         for name in ("ts_bar", "ts_end"):
             stamps = getattr(self, name)
             setattr(self, name, np.pad(stamps, ((0, 0), (0, more)), constant_values=NEVER))
-        for name in ("bid", "ask", "size", "close", "close_bid", "close_ask"):
+        for name in PRICES:
             wide = ((0, 0), (0, more), (0, 0))
             setattr(self, name, np.pad(getattr(self, name), wide, constant_values=np.nan))
 
@@ -130,21 +132,8 @@ def make_tape(markets: Sequence[MarketData], settings: Settings) -> Tape:
     Raises DataError where they do not, where there are fewer than two sessions, or where a bar
     reaches beyond its session or the opening after it.
     """
-    if not markets:
-        raise DataError("expected at least one market, was none")
+    _check_alike(markets)
     first = markets[0]
-    for market in markets:
-        if market.instruments != first.instruments:
-            raise DataError(
-                f"expected {market.name} to have the instruments of {first.name}, had others"
-            )
-        if len(market.session_closes) != len(first.session_closes):
-            raise DataError(
-                f"expected {market.name} to have the {len(first.session_closes)} sessions of "
-                f"{first.name}, was {len(market.session_closes)}"
-            )
-    if len(first.session_closes) < 2:
-        raise DataError(f"expected at least 2 sessions, was {len(first.session_closes)}")
     reels = [_reel(market, settings) for market in markets]
     slots = max(reel.ts_bar.shape[1] for reel in reels)
     for reel in reels:
@@ -178,6 +167,24 @@ def make_tape(markets: Sequence[MarketData], settings: Settings) -> Tape:
     )
 
 
+def _check_alike(markets: Sequence[MarketData]) -> None:
+    if not markets:
+        raise DataError("expected at least one market, was none")
+    first = markets[0]
+    for market in markets:
+        if market.instruments != first.instruments:
+            raise DataError(
+                f"expected {market.name} to have the instruments of {first.name}, had others"
+            )
+        if len(market.session_closes) != len(first.session_closes):
+            raise DataError(
+                f"expected {market.name} to have the {len(first.session_closes)} sessions of "
+                f"{first.name}, was {len(market.session_closes)}"
+            )
+    if len(first.session_closes) < 2:
+        raise DataError(f"expected at least 2 sessions, was {len(first.session_closes)}")
+
+
 def _reel(market: MarketData, settings: Settings) -> _Reel:
     closes = np.asarray(market.session_closes, dtype=np.int64)
     openings, row = np.unique(market.bars["ts_open"].to_numpy(np.int64), return_index=True)
@@ -186,43 +193,51 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
         raise DataError(f"expected {market.name} to have no bar after its last session, had one")
     slot = np.arange(len(openings)) - np.searchsorted(session, session)
     t, k, n = len(closes), int(slot.max(initial=0)) + 1, len(market.instruments)
-    prices = ("bid", "ask", "size", "close", "close_bid", "close_ask")
+    bars_of = _engine_bars(market, settings)
     reel = _Reel(
         ts_close=closes,
         ts_accrue=np.full(t, NEVER),
         ts_bar=np.full((t, k), NEVER),
         ts_end=np.full((t, k), -1),
-        **{name: np.full((t, k, n), np.nan) for name in prices},
+        **{name: np.full((t, k, n), np.nan) for name in PRICES},
         dividends=np.zeros((t, n)),
         riskless=np.zeros(t),
-        returns=_returns(market, settings),
+        returns=_returns(market, bars_of),
     )
     reel.ts_bar[session, slot] = openings
-    factors = split_factors(market)
-    bars_by_symbol = dict(tuple(market.bars.groupby("symbol", sort=True)))
-    for i, instrument in enumerate(market.instruments):
-        if instrument.symbol not in bars_by_symbol:
-            continue
-        bars = engine_bars(instrument, bars_by_symbol[instrument.symbol], factors, settings.market)
+    for i, bars in bars_of.items():
         place = np.searchsorted(openings, bars.ts_open)
-        at = session[place], slot[place], i
-        quoted = np.where(bars.traded, 1.0, np.nan)
-        scale = 10.0**instrument.price_precision
-        bid, ask = quote_around(bars.open, instrument, settings.market)
-        reel.bid[at] = fixed(np.rint(bid * scale), scale) * quoted
-        reel.ask[at] = fixed(np.rint(ask * scale), scale) * quoted
-        reel.size[at] = bars.size * quoted
-        reel.close[at] = fixed(np.rint(bars.close * scale), scale)
-        if instrument.currency != settings.market.currency:
-            bid, ask = quote_around(bars.close, instrument, settings.market)
-            reel.close_bid[at] = fixed(np.rint(bid * scale), scale) * quoted
-            reel.close_ask[at] = fixed(np.rint(ask * scale), scale) * quoted
-        np.maximum.at(reel.ts_end, at[:2], bars.ts_close)
+        at = session[place], slot[place]
+        _write_prices(reel, (*at, i), market.instruments[i], bars, settings)
+        np.maximum.at(reel.ts_end, at, bars.ts_close)
         np.minimum.at(reel.ts_accrue, at[0], np.where(bars.traded, bars.ts_open, bars.ts_close))
     reel.ts_end[reel.ts_end < 0] = NEVER
     _check_order(market, reel)
     _write_cash(market, reel)
     return reel
+
+
+def _write_prices(
+    reel: _Reel,
+    at: tuple[IntArray, IntArray, int],
+    instrument: Instrument,
+    bars: EngineBars,
+    settings: Settings,
+) -> None:
+    """Write an instrument's quotes and closes, as the venue's fixed-point numbers give them."""
+    scale = 10.0**instrument.price_precision
+    quoted = np.where(bars.traded, 1.0, np.nan)
+
+    def on_grid(price: FloatArray) -> FloatArray:
+        return fixed(np.rint(price * scale), scale)
+
+    bid, ask = quote_around(bars.open, instrument, settings.market)
+    reel.bid[at], reel.ask[at] = on_grid(bid) * quoted, on_grid(ask) * quoted
+    reel.size[at] = bars.size * quoted
+    reel.close[at] = on_grid(bars.close)
+    if instrument.currency != settings.market.currency:
+        bid, ask = quote_around(bars.close, instrument, settings.market)
+        reel.close_bid[at], reel.close_ask[at] = on_grid(bid) * quoted, on_grid(ask) * quoted
 
 
 def _check_order(market: MarketData, reel: _Reel) -> None:
@@ -253,9 +268,9 @@ def _write_cash(market: MarketData, reel: _Reel) -> None:
     reel.riskless[:] = np.array([0.0, *(rate for _, rate in rates)])[known]
 
 
-def _returns(market: MarketData, settings: Settings) -> FloatArray:
+def _returns(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:
     """Return the feature engine's total returns (T, N), a row a session, as the desk feeds it."""
-    closes = _session_closes(market, settings)
+    closes = _session_closes(market, bars_of)
     engine = FeatureEngine(
         market.instruments, price_basis=market.price_basis, score=lambda _: 0.0, panel_sessions=1
     )
@@ -281,18 +296,23 @@ def _returns(market: MarketData, settings: Settings) -> FloatArray:
     return returns
 
 
-def _session_closes(market: MarketData, settings: Settings) -> FloatArray:
+def _session_closes(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:
     """Return the last engine price of each session, (T, N), NaN where there was no bar."""
     result = np.full((len(market.session_closes), len(market.instruments)), np.nan)
-    factors = split_factors(market)
-    bars_by_symbol = dict(tuple(market.bars.groupby("symbol", sort=True)))
-    for i, instrument in enumerate(market.instruments):
-        if instrument.symbol in bars_by_symbol:
-            bars = engine_bars(
-                instrument, bars_by_symbol[instrument.symbol], factors, settings.market
-            )
-            result[np.searchsorted(market.session_closes, bars.ts_close), i] = bars.close
+    for i, bars in bars_of.items():
+        result[np.searchsorted(market.session_closes, bars.ts_close), i] = bars.close
     return result
+
+
+def _engine_bars(market: MarketData, settings: Settings) -> dict[int, EngineBars]:
+    """Return the bars that the venue is handed by an instrument's place, none without any."""
+    factors = split_factors(market)
+    own = dict(tuple(market.bars.groupby("symbol", sort=True)))
+    return {
+        i: engine_bars(instrument, own[instrument.symbol], factors, settings.market)
+        for i, instrument in enumerate(market.instruments)
+        if instrument.symbol in own
+    }
 
 
 def _newest(session_close: FloatArray) -> tuple[FloatArray, IntArray]:

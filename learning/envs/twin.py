@@ -128,12 +128,7 @@ class Twin:
         )
         self._risk = RiskReader(tape.risk, tape.group, tape.shortable)
         self._exchange = ExchangeRates(tape)
-        rows = tape.markets * tape.sessions
-        self._flat = {
-            name: np.ascontiguousarray(getattr(tape, name)).reshape(rows, *shape[2:])
-            for name in _PER_SESSION
-            for shape in [getattr(tape, name).shape]
-        }
+        self._flat = {name: _by_session(getattr(tape, name)) for name in _PER_SESSION}
         self._pays = self._flat["dividends"].any(axis=1)
         self._funded = tape.funded.astype(np.float64)
         self.market: IntArray = np.zeros(batch, np.int64)
@@ -478,6 +473,11 @@ class Twin:
             shift = np.random.default_rng(self._seed).integers(0, SLIP_SHIFTS, self.batch)
         probability = self.settings.market.slippage_probability
         return SlipStream(probability, self._seed, self.batch, shift=shift)
+
+
+def _by_session(values: NDArray[Any]) -> NDArray[Any]:
+    """Return an array (M, T, ...) of a tape as (M * T, ...), a row a session."""
+    return np.ascontiguousarray(values).reshape(-1, *values.shape[2:])
 
 
 _PER_SESSION = (

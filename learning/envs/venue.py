@@ -101,7 +101,7 @@ class Fills:
     """
     What was filled, the first fill of an order and the one beyond the touch.
 
-    Shapes: quantity (B, N, 2) signed, 0 where none; price (B, N, 2); fee (B, N, 2) in the
+    Shapes: quantity (R, N, 2) signed, 0 where none; price (R, N, 2); fee (R, N, 2) in the
     account's currency, as the desk records it: the venue's fee times the desk's rate.
     """
 
@@ -115,8 +115,8 @@ class Executed:
     """
     The book after a dispatch.
 
-    Shapes: quantity, average (B, N); balance (B,), the change in the account's smallest unit;
-    traded (B,) notional and fees (B,) in the account's currency, as the desk's ledger counts them.
+    Shapes: quantity, average (R, N); balance (R,), the change in the account's smallest unit;
+    traded (R,) notional and fees (R,) in the account's currency, as the desk's ledger counts them.
     """
 
     quantity: FloatArray
@@ -150,10 +150,6 @@ class SlipStream:
         self._slips: BoolArray = np.zeros(0, dtype=bool)
         self._shift = np.zeros(batch, np.int64) if shift is None else shift.astype(np.int64)
         self.count: IntArray = np.zeros(batch, dtype=np.int64)
-
-    def reset(self, where: BoolArray | None = None) -> None:
-        """Begin again, in all books or in some."""
-        self.count = np.zeros_like(self.count) if where is None else np.where(where, 0, self.count)
 
     def draw(
         self, sent: BoolArray, rank: IntArray, rows: IntArray | slice = EVERY_BOOK
@@ -205,16 +201,7 @@ def fill_orders(
     ticks = np.rint(quote * terms.price_scale) + side * slipped
     units = np.rint(np.abs(order) * terms.size_scale)
     first = np.fmin(units, np.rint(size * terms.size_scale))  # NaN where there is no quote
-    if terms.any_foreign:
-        # selling asks for the bid of quote/account, which is one over the ask of its inverse
-        pair = np.where(buys != terms.inverse, rate_ask, rate_bid)
-        pair_ticks = np.rint(np.where(terms.foreign, pair, 1.0) * terms.pair_scale)
-        exact = np.where(
-            terms.inverse, terms.pair_scale / pair_ticks, pair_ticks / terms.pair_scale
-        )
-        exchange = np.where(terms.foreign, exact, 1.0)
-    else:
-        exchange = np.ones_like(order)
+    exchange = _exchange(terms, buys, rate_bid, rate_ask)
     held, mean = quantity, average
     change = np.zeros(order.shape)
     traded = np.zeros(order.shape)
@@ -282,6 +269,19 @@ def fixed(units: FloatArray, scale: FloatArray | float) -> FloatArray:
     Its integer of 1e-16 is made a double before it is divided, which may miss the nearest one.
     """
     return units * (10.0**FIXED_DIGITS / scale) / 10.0**FIXED_DIGITS
+
+
+def _exchange(
+    terms: Terms, buys: BoolArray, rate_bid: FloatArray, rate_ask: FloatArray
+) -> FloatArray:
+    """Return what the venue makes of one unit of each quote currency, in the account's."""
+    if not terms.any_foreign:
+        return np.ones(buys.shape)
+    # selling asks for the bid of quote/account, which is one over the ask of its inverse
+    pair = np.where(buys != terms.inverse, rate_ask, rate_bid)
+    ticks = np.rint(np.where(terms.foreign, pair, 1.0) * terms.pair_scale)
+    exact = np.where(terms.inverse, terms.pair_scale / ticks, ticks / terms.pair_scale)
+    return np.where(terms.foreign, exact, 1.0)
 
 
 def _commission(terms: Terms, notional: FloatArray) -> FloatArray:

@@ -10,13 +10,10 @@ import learning.allocator.book as books
 import learning.allocator.book_arrays as module
 from agents.features import INSTRUMENT_FEATURES
 from agents.juniors.lexicon import sentiment
-from agents.messages import Case
 from agents.regime import regime_label
-from backtest.engine import run_book
-from backtest.feed import make_feed
 from config.allocator import EpisodeSettings, SplitSettings
 from config.errors import ConfigError, DataError
-from config.settings import LimitSettings, Settings
+from config.settings import Settings
 from config.simulator import REGIMES
 from learning.allocator.book import (
     Book,
@@ -28,11 +25,19 @@ from learning.allocator.book import (
 )
 from learning.allocator.markets import SIMULATORS, real_market, simulated_market
 from learning.tensors import compute_tensors
-from ops.minds import build_mind
+from tests.unit.learning import seen_by_desk
+from tests.unit.learning.seen_by_desk import check_desk_sees
 from tests.unit.learning.test_markets import PAIRS, hourly
 
 SETTINGS = Settings()
 SMALL = msgspec.structs.replace(SIMULATORS["multi-asset"], warm_up=30)
+ASKED = {
+    "name": "multi-asset",
+    "seeds": (3, 4, 5, 6),
+    "sessions": 120,
+    "settings": SETTINGS,
+    "simulator": SMALL,
+}
 EPISODE = EpisodeSettings(sessions=60, min_sessions=40, warm_up=20)
 SPLIT = SplitSettings(train_until="2019-11-30", validation_until="2020-03-15")
 
@@ -48,14 +53,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def book(cache) -> Book:
-    return simulated_book(
-        "multi-asset",
-        seeds=(3, 4, 5, 6),
-        sessions=120,
-        settings=SETTINGS,
-        simulator=SMALL,
-        cache=cache,
-    )
+    return simulated_book(**ASKED, cache=cache)
 
 
 def test_a_simulated_book_holds_each_seeds_own_market(book):
@@ -78,14 +76,7 @@ def test_a_simulated_book_holds_each_seeds_own_market(book):
 def test_a_book_is_made_once_and_then_opened_read_only(book, cache, monkeypatch):
     monkeypatch.setattr(module, "compute_tensors", never)
     monkeypatch.setattr(module, "make_tape", never)
-    again = simulated_book(
-        "multi-asset",
-        seeds=(3, 4, 5, 6),
-        sessions=120,
-        settings=SETTINGS,
-        simulator=SMALL,
-        cache=cache,
-    )
+    again = simulated_book(**ASKED, cache=cache)
     assert again.digest == book.digest
     np.testing.assert_array_equal(again.features, book.features)
     np.testing.assert_array_equal(again.tape.risk.volatility, book.tape.risk.volatility)
@@ -111,15 +102,12 @@ def test_another_seed_length_rule_or_strength_is_another_book(book, cache, monke
         raise MadeAnewError
 
     monkeypatch.setattr(module, "compute_tensors", lambda *a, **k: anew())
-    asked = {"seeds": (3, 4, 5, 6), "sessions": 120, "settings": SETTINGS, "simulator": SMALL}
     with pytest.raises(MadeAnewError):
-        simulated_book("multi-asset", **{**asked, **change}, cache=cache)
+        simulated_book(**{**ASKED, **change}, cache=cache)
 
 
 def test_a_longer_market_leaves_what_was_seen_as_it_was(book, cache):
-    longer = simulated_book(
-        "multi-asset", seeds=(3,), sessions=160, settings=SETTINGS, simulator=SMALL, cache=cache
-    )
+    longer = simulated_book(**{**ASKED, "seeds": (3,), "sessions": 160}, cache=cache)
     np.testing.assert_array_equal(longer.features[0, :150], book.features[0])
     np.testing.assert_array_equal(longer.macro[0, :150], book.macro[0])
     np.testing.assert_array_equal(longer.estimate[0, :150], book.estimate[0])
@@ -234,26 +222,9 @@ def test_a_hold_out_starts_after_its_day_and_has_room_for_an_episode(tmp_path):
 
 
 def test_the_desk_decides_on_exactly_what_the_book_holds(tmp_path):
-    settings = Settings(limits=LimitSettings(min_history=20))
     market = real_market("multi-asset", hourly(weeks=16), PAIRS)
-    book = real_book("multi-asset", hourly(weeks=16), settings, symbols=PAIRS, cache=tmp_path)
-    start = market.session_closes[60]
-    run = run_book(
-        market,
-        make_feed(market, settings.market, start),
-        settings,
-        build_mind(settings),
-        name="test",
-        limits=settings.limits,
-        gated=True,
-        decide_from=start,
+    desk = seen_by_desk.SETTINGS
+    book = real_book("multi-asset", hourly(weeks=16), desk, symbols=PAIRS, cache=tmp_path)
+    check_desk_sees(
+        market, 60, ts=book.ts[0], features=book.features[0], macro=book.macro[0], cases=20
     )
-    cases = run.records.of(Case)
-    assert len(cases) == 20
-    for case in cases:
-        t = int(np.searchsorted(book.ts[0], case.ts_init))
-        seen = np.array(case.macro.features, dtype=np.float32)
-        np.testing.assert_array_equal(book.macro[0, t], seen)
-        for n, state in enumerate(case.instruments):
-            seen = np.array(state.features, dtype=np.float32)
-            np.testing.assert_array_equal(book.features[0, t, n], seen)

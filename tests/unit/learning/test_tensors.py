@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 
 from agents.juniors.lexicon import sentiment
-from agents.messages import Case, MacroValue
-from backtest.engine import run_book
-from backtest.feed import make_feed
+from agents.messages import MacroValue
 from config.errors import ConfigError
-from config.settings import LimitSettings, Settings
 from learning.tensors import load_tensors, session_bars, split
-from ops.minds import build_mind
 from tests.conftest import session
+from tests.unit.learning.seen_by_desk import check_desk_sees
 
 MACRO = tuple(
     MacroValue(series="vix", ts_event=session(d)[0], ts_init=session(d)[0], value=15.0 + d % 7)
@@ -19,33 +16,13 @@ MACRO = tuple(
 )
 
 
-def numbers(row) -> np.ndarray:
-    return np.array([np.nan if x is None else x for x in row])
-
-
 def test_the_desk_decides_on_exactly_what_trainers_are_given(make_market, tmp_path):
     actions = [("AAA", 30, 2.0, 0.0), ("BBB", 75, 1.0, 0.4), ("CCC", 80, 1.5, 0.0)]
     market = make_market(sessions=90, macro=MACRO, actions=actions)
     tensors = load_tensors(market, tmp_path, score=sentiment)
-    settings = Settings(limits=LimitSettings(min_history=20))
-    start = session(70)[1]
-    run = run_book(
-        market,
-        make_feed(market, settings.market, start),
-        settings,
-        build_mind(settings),
-        name="test",
-        limits=settings.limits,
-        gated=True,
-        decide_from=start,
+    check_desk_sees(
+        market, 70, ts=tensors.ts, features=tensors.features, macro=tensors.macro, cases=20
     )
-    cases = run.records.of(Case)
-    assert len(cases) == 20
-    for case in cases:
-        t = int(np.searchsorted(tensors.ts, case.ts_init))
-        np.testing.assert_array_equal(tensors.macro[t], numbers(case.macro.features))
-        for n, state in enumerate(case.instruments):
-            np.testing.assert_array_equal(tensors.features[t, n], numbers(state.features))
 
 
 def test_tensors_are_computed_once_and_opened_as_read_only_maps(make_market, tmp_path):

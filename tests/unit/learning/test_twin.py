@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from agents.baselines import BuyAndHold
+from agents.baselines import plain_decision
 from agents.messages import Instrument, MacroValue
 from backtest.engine import run_book
 from backtest.feed import make_feed
@@ -28,7 +28,6 @@ class Script:
         self.weights = weights
         self.session = {ts: t for t, ts in enumerate(market.session_closes)}
         self.symbols = market.symbols
-        self.inner = BuyAndHold()
 
     def track(self):
         return ()
@@ -40,12 +39,9 @@ class Script:
         pass
 
     def decide(self, case, panel, *, latency_ns, expiry_ns):
-        plain = self.inner.decide(case, panel, latency_ns=latency_ns, expiry_ns=expiry_ns)
         row = self.weights[self.session[case.ts_init]].tolist()
-        allocation = msgspec.structs.replace(
-            plain.allocation, weights=dict(zip(self.symbols, row, strict=True))
-        )
-        return msgspec.structs.replace(plain, allocation=allocation)
+        weights = dict(zip(self.symbols, row, strict=True))
+        return plain_decision(case, weights, self.name, latency_ns=latency_ns, expiry_ns=expiry_ns)
 
 
 def in_engine(market, settings, weights):
