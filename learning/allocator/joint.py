@@ -1,17 +1,18 @@
 """
 The joint phase: specialists and meta-controller go on learning together, over one encoder.
 
-Reads top to bottom: warm start, rollout, update, validation, checkpoint. The learner is PPO with
+Reads top to bottom: rollout, update, validation, checkpoint. The learner is PPO with
 one clipped loss a head - every head is an actor of its own, with its own probability ratio - and
 one critic that sees the whole book. All are paid by the one portfolio's reward.
 
-Warm start. The shared net takes the top's encoder and all heads from the earlier phases, and is
-then fitted to those policies' own actions on sessions of the training windows. How well it fits
-is reported; the earlier policies themselves are the first candidate, so that what this phase
-exports is never worse than what it was given, by validation Sharpe.
+Start. The shared net begins as the earlier phases' policies side by side (`joint_net`), and
+answers as they do. The critic alone learns first, for `critic_updates`: what an untaught one
+calls good would undo what the heads know. The earlier policies are the first candidate, so that
+what this phase exports is never worse than what it was given, by validation Sharpe.
 
-Update. The meta head and the critic learn from every rollout, the bottoms from every fifth. The
-encoder moves with the bottoms, when every head has its say: a step on the meta head's behalf
+Update. The meta head and the critic learn from every rollout, the bottoms at every fifth update
+from all the rollouts since their last: they have stood still, so all of it is what they do now.
+The encoder moves with the bottoms, when every head has its say: a step on the meta head's behalf
 alone would move the specialists under its feet. Where the heads' gradients on the encoder
 conflict they are projected (`pcgrad`), then summed and clipped.
 
@@ -36,12 +37,11 @@ at these sizes, on a CPU, neither pays.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,6 @@ from learning.allocator.joint_net import (
     REGIME,
     TOP,
     Former,
-    Policies,
     SharedNet,
     View,
     bottoms_by_group,
@@ -76,19 +75,22 @@ from learning.allocator.joint_net import (
     view,
 )
 from learning.allocator.pcgrad import conflict_share, flat, project_conflicts, unflat
-from learning.allocator.results import CURVE_FILE, PhaseResult, write_curve, write_result
+from learning.allocator.results import (
+    CHECKPOINTS,
+    CURVE_FILE,
+    LOGS,
+    PhaseResult,
+    write_curve,
+    write_result,
+)
 from learning.allocator.windows import Split, Window
 from learning.envs.forms import Arena, JointForm
 
-CHECKPOINTS, LOGS = "checkpoints", "tensorboard"
 RATE_STEP = 1.5
-CLONE_MINIBATCH = 128
 LOG_TWO_PI = math.log(2.0 * math.pi)
 
 type Row = dict[str, float]
 type Progress = Callable[[Row], None]
-
-logger = logging.getLogger(__name__)
 
 
 def train_joint(
@@ -145,7 +147,9 @@ def train_joint(
 @dataclass(frozen=True)
 class Rollout:
     """
-    S = rollout_steps * envs sessions of play, flattened.
+    S sessions of play, flattened: of one rollout, or of several in a row.
+
+    The present top played those from row `fresh` on; the bottoms are the same in all.
 
     Shapes: `actions` and `log_probs` by head, the top first: (S, G) and (S, 1) of the top, (S, n)
     and (S, groups) of a bottom; advantages, returns (S,); labels (S,), -1 where unknown.
@@ -157,6 +161,24 @@ class Rollout:
     advantages: Tensor
     returns: Tensor
     labels: Tensor
+    fresh: int = 0
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rollout]) -> Rollout:
+        """Return rollouts in a row; the present top played the last."""
+
+        def heads(lists: Iterable[list[Tensor]]) -> list[Tensor]:
+            return [torch.cat(head) for head in zip(*lists, strict=True)]
+
+        return cls(
+            view=_stacked([part.view for part in parts]),
+            actions=heads(part.actions for part in parts),
+            log_probs=heads(part.log_probs for part in parts),
+            advantages=torch.cat([part.advantages for part in parts]),
+            returns=torch.cat([part.returns for part in parts]),
+            labels=torch.cat([part.labels for part in parts]),
+            fresh=sum(len(part.returns) for part in parts[:-1]),
+        )
 
 
 class Critic(nn.Module):
@@ -204,10 +226,8 @@ class _Trainer:
         self.form: JointForm = CurriculumForm(arena, joint.envs, seed, self.curriculum)
         self.rng = np.random.default_rng([seed, 1])  # exploration, minibatches, projection
         torch.manual_seed(seed)
-        hidden = former.top_card.hidden
-        extra = 0 if embeddings is None else embeddings.shape[-1]
-        self.net = SharedNet(self.layout, extra, hidden, joint.first_std, move_std=joint.move_std)
-        self.critic = Critic(self.net.wide, self.net.encoder.market, hidden)
+        self.net = SharedNet(former, joint.first_std, joint.move_std)
+        self.critic = Critic(self.net.wide, self.net.encoder.market, former.top_card.hidden)
         self.parts = self.net.parts
         self.learned = [*self.parts]  # the regime only where the top was taught it
         if not former.top_card.regimes:
@@ -225,10 +245,10 @@ class _Trainer:
         ]
         self.observation: Float32Array = np.empty(0, np.float32)
         self.updates = 0
+        self.waiting: list[Rollout] = []  # for the bottoms' next turn
         self.curve: list[Row] = []
-        self.seconds = dict.fromkeys(("clone", "environment", "rollout", "update"), 0.0)
-        self.seconds["validation"] = 0.0
-        self.start: Row = {}  # the scores that it starts from
+        self.seconds = dict.fromkeys(("environment", "rollout", "update", "validation"), 0.0)
+        self.former_sharpe = math.nan  # of the earlier policies, on validation
 
     @property
     def steps(self) -> int:
@@ -247,15 +267,14 @@ class _Trainer:
         meta = self._meta(timesteps)
         found = checkpoints.latest(store) if resume else None
         if found is not None:
-            if found.meta != meta:
-                raise ConfigError(f"{folder}: expected checkpoints of this run, was another's")
+            checkpoints.check_same_run(folder, found.meta, meta)
             self._restore(found.state)
         else:
             for old in store.glob(checkpoints.PATTERN):
                 old.unlink()
-            self._warm_start()
+            self.former_sharpe = self._sharpe(self.former.top_net, self.former.nets)
             self.observation = self.form.reset()
-            self._save(store, meta, self.start["clone_sharpe"])
+            self._save(store, meta, self.former_sharpe)
         total = math.ceil(timesteps / (self.joint.envs * self.joint.rollout_steps))
         logs = SummaryWriter(str(folder / LOGS), purge_step=self.steps)
         try:
@@ -279,14 +298,19 @@ class _Trainer:
 
     def _train_once(self) -> Row:
         """Play one rollout and learn from it; return the curve's row."""
-        full = self.updates % self.joint.specialists_every == 0
+        parts = self._turn()
         level = self.curriculum.level
         began = time.perf_counter()
         before = self.seconds["environment"]
         rollout, played = self._play()
         middle = time.perf_counter()
         self.seconds["rollout"] += middle - began - (self.seconds["environment"] - before)
-        learned = self._update(rollout, full=full)
+        self.waiting.append(rollout)
+        if ENCODER in parts:
+            rollout = Rollout.joined(self.waiting)
+        if not parts or ENCODER in parts:
+            self.waiting = []
+        learned = self._update(rollout, parts)
         self.seconds["update"] += time.perf_counter() - middle
         self.updates += 1
         self._guard()
@@ -295,72 +319,10 @@ class _Trainer:
         row |= {f"rate_{part}": rate for part, rate in self.rates.items()}
         return row | {"validation_sharpe": math.nan}
 
-    # --- warm start ----------------------------------------------------------------------------
-
-    def _warm_start(self) -> None:
-        """Fit the shared net to the earlier policies' actions, and score both on validation."""
-        self.net.start_from(self.former)
-        self.start = {"former_sharpe": self._sharpe(self.former)}
-        began = time.perf_counter()
-        self.start |= self._clone(*self._demonstrations())
-        self.seconds["clone"] = time.perf_counter() - began
-        self.start["clone_sharpe"] = self._validate()
-        logger.info("joint training starts from %s", self.start)
-
-    def _demonstrations(self) -> tuple[View, list[Tensor]]:
-        """
-        Return what the earlier policies see and do in the training windows, by head.
-
-        They act with the exploration noise that the joint phase starts with, so that the net
-        learns what they would do in the books that it will itself get into; and every book on
-        sessions of its own, for peers would show the same market again.
-        """
-        alone = msgspec.structs.replace(self.arena.episode, cohort=1)
-        form = JointForm(replace(self.arena, episode=alone), self.joint.envs, self.seed)
-        observation = form.reset()
-        views, wanted = [], []
-        for _ in range(self.joint.clone_sessions):
-            seen, actions, means, _ = self._act(self.former, form, observation)
-            views.append(seen)
-            wanted.append(means)
-            observation = form.step(_joined(actions, self))[0]
-        return _stacked(views), [torch.cat(head) for head in zip(*wanted, strict=True)]
-
-    def _clone(self, seen: View, wanted: list[Tensor]) -> Row:
-        """Return the share of each head's variance that the fitted net explains."""
-        j = self.joint
-        optimizer = torch.optim.Adam(self.net.parameters(), lr=j.clone_learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, j.clone_steps))
-        scale = [float(head.var()) + 1e-4 for head in wanted]
-        with torch.no_grad():
-            logits = self.former.top(seen)[1]
-        for _ in range(j.clone_steps):
-            rows = torch.from_numpy(self.rng.integers(len(seen.rows), size=CLONE_MINIBATCH))
-            some = seen.take(rows)
-            means, told = self.net.top(some)
-            loss = (means - wanted[0][rows]).square().mean() / scale[0]
-            for h in range(len(self.layout.heads)):
-                error = (self.net.bottom(some, h) - wanted[h + 1][rows]).square().mean()
-                loss = loss + error / scale[h + 1]
-            if REGIME in self.learned:
-                loss = loss + functional.cross_entropy(told, logits[rows].softmax(dim=-1))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-        with torch.no_grad():
-            fitted = [self.net.top(seen)[0]]
-            fitted += [self.net.bottom(seen, h) for h in range(len(self.layout.heads))]
-        names = [TOP, *(f"bottom-{name}" for name, _ in self.layout.heads)]
-        return {
-            f"fit_{name}": 1.0 - float((got.clamp(-1, 1) - want).square().mean()) / size
-            for name, got, want, size in zip(names, fitted, wanted, scale, strict=True)
-        }
-
     # --- rollout -------------------------------------------------------------------------------
 
     def _act(
-        self, policies: Policies, form: JointForm, observation: Float32Array
+        self, form: JointForm, observation: Float32Array
     ) -> tuple[View, list[Tensor], list[Tensor], Tensor]:
         """
         Let the top act, then the bottoms on what it gave them, all with exploration noise.
@@ -371,12 +333,12 @@ class _Trainer:
         extra = None if self.embeddings is None else self.embeddings[twin.market, twin.t]
         seen = view(unflatten(observation, self.n), extra, self.layout)
         with torch.no_grad():
-            means = [policies.top(seen)[0]]
+            means = [self.net.top(seen)[0]]
             actions = [self._explore(0, means[0])]
             budgets = top_budgets(actions[0].numpy(), form.gross)
             seen = seen.with_budgets(torch.from_numpy(budgets).float(), self.layout.group)
             for h in range(len(self.layout.heads)):
-                means.append(policies.bottom(seen, h))
+                means.append(self.net.bottom(seen, h))
                 actions.append(self._explore(h + 1, means[-1]))
         labels = torch.from_numpy(book.truth[twin.market, twin.t])
         return seen, actions, means, labels
@@ -397,7 +359,7 @@ class _Trainer:
         sums = {"reward": 0.0, "limits_hit": 0.0, "turnover": 0.0, "breached_var": 0.0}
         seen_all, actions_all, means_all, labels_all = [], [], [], []
         for t in range(j.rollout_steps):
-            seen, actions, means, labels = self._act(self.net, form, self.observation)
+            seen, actions, means, labels = self._act(form, self.observation)
             market, session = form.twin.market.copy(), form.twin.t.copy()
             began = time.perf_counter()
             self.observation, reward, terminated, truncated, info = form.step(
@@ -450,10 +412,18 @@ class _Trainer:
 
     # --- update --------------------------------------------------------------------------------
 
-    def _update(self, rollout: Rollout, *, full: bool) -> Row:
-        """Learn from a rollout: the meta head and the critic, and with `full` everything."""
+    def _turn(self) -> list[str]:
+        """Return the parts whose turn it is at the next update, beside the critic's."""
+        if self.updates < self.joint.critic_updates:
+            return []
+        if (self.updates + 1) % self.joint.specialists_every == 0:
+            return self.learned
+        return [part for part in self.learned if part in (TOP, REGIME)]
+
+    def _update(self, rollout: Rollout, parts: Sequence[str]) -> Row:
+        """Let the critic and some parts learn from a rollout; the encoder needs all the heads."""
         j = self.joint
-        parts = [part for part in self.learned if full or part in (TOP, REGIME)]
+        full = ENCODER in parts
         moved = dict.fromkeys(parts, 0.0)  # by the last epoch's mean KL
         losses = dict.fromkeys([*parts, "value"], 0.0)
         conflicts, count = 0.0, 0
@@ -465,9 +435,7 @@ class _Trainer:
             minibatches = self._minibatches(len(rollout.returns))
             for rows in minibatches:
                 some = rollout.view.take(rows)
-                heads = self._head_losses(rollout, rows, some, None if full else code)
-                if not full:
-                    heads = {part: heads[part] for part in parts}
+                heads = self._head_losses(rollout, rows, some, code) if parts else {}
                 conflict = self._differentiate({p: loss for p, (loss, _) in heads.items()})
                 value = (self.critic(some) - rollout.returns[rows]).square().mean()
                 critic = list(self.critic.parameters())
@@ -488,7 +456,7 @@ class _Trainer:
         row = {f"loss_{part}": losses.get(part, 0.0) / count for part in (TOP, "value")}
         bottoms = [p for p in parts if p not in (TOP, REGIME, ENCODER)]
         row["loss_bottoms"] = float(np.mean([losses[p] for p in bottoms])) / count if full else 0.0
-        row["kl_top"] = moved[TOP]
+        row["kl_top"] = moved.get(TOP, 0.0)
         row["kl_bottoms"] = max((moved[p] for p in bottoms), default=0.0)
         row["conflict_share"] = conflicts / count if full else math.nan
         spreads = torch.stack([self.net.top_spread, *self.net.spreads]).detach()
@@ -502,7 +470,8 @@ class _Trainer:
         j = self.joint
         encoded = self.net.encode_top(some) if code is None else code[rows]
         means, logits = self.net.read_top(encoded)
-        found = {TOP: self._clipped(rollout, 0, means, rows)}
+        own = rows >= rollout.fresh
+        found = {TOP: self._clipped(rollout, 0, means[own], rows[own])}
         if REGIME in self.learned:
             labels = rollout.labels[rows]
             known = labels >= 0
@@ -528,9 +497,10 @@ class _Trainer:
         advantage = rollout.advantages[rows].unsqueeze(-1)
         gain = torch.minimum(
             ratio * advantage, ratio.clamp(1.0 - j.clip, 1.0 + j.clip) * advantage
-        ).mean()
-        loss = -gain - j.entropy_coef * self._spread(head)
-        return loss, float((ratio - 1.0 - log_ratio).detach().mean())
+        )
+        count = max(1, gain.numel())  # a minibatch of rollouts in a row may have no fresh session
+        loss = -gain.sum() / count - j.entropy_coef * self._spread(head)
+        return loss, float((ratio - 1.0 - log_ratio).detach().sum()) / count
 
     def _spread(self, head: int) -> Tensor:
         return self.net.top_spread if head == 0 else self.net.spreads[head - 1]
@@ -599,14 +569,10 @@ class _Trainer:
 
     # --- validation, checkpoints, result -------------------------------------------------------
 
-    def _sharpe(self, policies: Former | SharedNet) -> float:
+    def _sharpe(self, top: TopNet, nets: Sequence[BottomNet]) -> float:
         """Return the portfolio's Sharpe ratio on the validation windows, without exploration."""
         book = self.arena.book
-        if isinstance(policies, Former):
-            top, bottoms = policies.top_net, policies.placing(book)
-        else:
-            top, nets = policies.export()
-            bottoms = bottoms_by_group(book, self.layout, nets)
+        bottoms = bottoms_by_group(book, self.layout, nets)
         act = tiered_act(
             book, self.arena.norm, top, bottoms, self.form.gross, embeddings=self.embeddings
         )
@@ -614,7 +580,7 @@ class _Trainer:
 
     def _validate(self) -> float:
         began = time.perf_counter()
-        sharpe = self._sharpe(self.net)
+        sharpe = self._sharpe(*self.net.export())
         self.seconds["validation"] += time.perf_counter() - began
         return sharpe
 
@@ -642,9 +608,10 @@ class _Trainer:
             "curriculum": self.curriculum.state(),
             "generators": checkpoints.generator_states(learner=self.rng),
             "updates": self.updates,
+            "waiting": [asdict(rollout) for rollout in self.waiting],
             "curve": self.curve,
             "seconds": self.seconds,
-            "start": self.start,
+            "former_sharpe": self.former_sharpe,
         }
         checkpoints.save_checkpoint(store, self.steps, state, meta, score=score)
 
@@ -658,21 +625,27 @@ class _Trainer:
         self.curriculum.restore(state["curriculum"])
         checkpoints.restore_generators(state["generators"], learner=self.rng)
         self.updates, self.curve = state["updates"], state["curve"]
-        self.seconds, self.start = state["seconds"], state["start"]
+        self.waiting = [
+            Rollout(**rollout | {"view": View(**rollout["view"])}) for rollout in state["waiting"]
+        ]
+        self.seconds, self.former_sharpe = state["seconds"], state["former_sharpe"]
 
     def _finish(self, folder: Path, notes: tuple[str, ...]) -> PhaseResult:
         """Export the best, which may be what the phase was given, and write the summary."""
         chosen = checkpoints.best(folder / CHECKPOINTS)
-        former = self.start["former_sharpe"]
         cards = [self.former.top_card, *self.former.cards]
-        if chosen is not None and chosen.score is not None and chosen.score > former:
+        if chosen is not None and chosen.score is not None and chosen.score > self.former_sharpe:
             self.net.load_state_dict(chosen.state["net"])
             top, bottoms = self.net.export()
-            cards = [trained_card(card, steps=chosen.step, seed=self.seed) for card in cards]
+            hidden = self.net.encoder.hidden
+            cards = [
+                trained_card(card, hidden=hidden, steps=chosen.step, seed=self.seed)
+                for card in cards
+            ]
             best, step = chosen.score, chosen.step
         else:
             top, bottoms = self.former.top_net, self.former.nets
-            best, step = former, 0
+            best, step = self.former_sharpe, 0
             notes += ("no joint policy was better on validation: the earlier phase's stand",)
         graph = self.former.top_folder / GRAPH_FILE if cards[0].embeddings else None
         policies = {}
@@ -688,7 +661,7 @@ class _Trainer:
             steps=self.steps,
             seconds=self.seconds,
             measures={
-                **self.start,
+                "former_sharpe": self.former_sharpe,
                 "validation_sharpe": best,
                 "best_step": float(step),
                 "conflict_share": float(np.mean(known)) if known else 0.0,

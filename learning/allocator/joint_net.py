@@ -7,9 +7,13 @@ those of a bottom its group's instruments. A head is one linear layer: one for e
 one for the meta-controller, one for the regime. Where the top's rows carry a sector's embedding
 besides, the bottoms use the encoder without those columns.
 
-`Former` gives the policies of the earlier phases the same face, so that both can be asked,
-compared and cloned. `SharedNet.export` takes the tiers apart again. It knows no market and no
+`SharedNet` begins as the policies of the earlier phases (`Former`) side by side: it answers as
+they do, to the bit or two that a longer sum costs, and what the heads make of each other's units
+is left to learning. `SharedNet.export` takes the tiers apart again. It knows no market and no
 learner.
+
+Source: Chen et al. 2016, "Net2Net: Accelerating Learning via Knowledge Transfer", a wider network
+that begins with the same function; here it is wide enough for several.
 """
 
 from __future__ import annotations
@@ -17,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -113,46 +116,35 @@ def view(observation: Observation, extra: Float32Array | None, layout: Layout) -
     )
 
 
-class Policies(Protocol):
-    """Both tiers' action means: of the top (B, G) with regime logits, of a bottom (B, n)."""
-
-    def top(self, view: View) -> tuple[Tensor, Tensor]:
-        """Return the groups' means and the regime's logits."""
-        ...
-
-    def bottom(self, view: View, head: int) -> Tensor:
-        """Return the means of one head's instruments, in their order."""
-        ...
-
-
 class SharedNet(nn.Module):
     """
     One encoder and its heads; spreads are the heads' log standard deviations of an action.
 
-    `parts` names what is trained apart: the encoder, the top's head, the regime's, each bottom's.
+    `former` are the earlier phases' policies, whose answers it begins with; `std` and `move_std`
+    are the deviations to explore with, of levels and of moves. `parts` names what is trained
+    apart: the encoder, the top's head, the regime's, each bottom's.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        embedding: int,
-        hidden: Sequence[int],
-        std: float,
-        move_std: float,
-    ) -> None:
+    def __init__(self, former: Former, std: float, move_std: float) -> None:
         super().__init__()
-        self.layout = layout
-        self.wide = len(INSTRUMENT_INPUTS) + embedding
-        self.encoder = SetEncoder(self.wide, len(MARKET_INPUTS), hidden)
-        width = self.encoder.width
-        self.heads = nn.ModuleList([nn.Linear(width, 1) for _ in layout.heads])
-        self.top_head, self.regime_head = nn.Linear(width, 1), nn.Linear(width, 3)
-        stds = [move_std if holds else std for holds in layout.holds]
+        self.layout = former.layout
+        earlier: list[TopNet | BottomNet] = [former.top_net, *former.nets]
+        self.wide = former.top_net.encoder.rows
+        self.encoder = side_by_side([net.encoder for net in earlier], self.wide)
+        top, *bottoms = torch.split(
+            torch.eye(self.encoder.width), [net.encoder.width for net in earlier]
+        )  # (own width, H): where each policy's codes stand among all
+        self.top_head = _reading(former.top_net.head, top)
+        self.regime_head = _reading(former.top_net.regime_head, top)
+        self.heads = nn.ModuleList(
+            _reading(net.head, place) for net, place in zip(former.nets, bottoms, strict=True)
+        )
+        stds = [move_std if holds else std for holds in self.layout.holds]
         self.spreads = nn.ParameterList(
             [nn.Parameter(torch.tensor(float(np.log(size)))) for size in stds]
         )
         self.top_spread = nn.Parameter(torch.tensor(float(np.log(std))))
-        self.members = [layout.members(h) for h in range(len(layout.heads))]
+        self.members = [self.layout.members(h) for h in range(len(self.layout.heads))]
 
     @property
     def parts(self) -> dict[str, list[nn.Parameter]]:
@@ -208,14 +200,6 @@ class SharedNet(nn.Module):
             return moves
         return held_actions(view.rows[:, self.members[head]]) + moves
 
-    def start_from(self, former: Former) -> None:
-        """Take the top's encoder and every head's last layer from the earlier phases."""
-        self.encoder.load_state_dict(former.top_net.encoder.state_dict())
-        self.top_head.load_state_dict(former.top_net.head.state_dict())
-        self.regime_head.load_state_dict(former.top_net.regime_head.state_dict())
-        for mine, net in zip(self.heads, former.nets, strict=True):
-            mine.load_state_dict(net.head.state_dict())
-
     def export(self) -> tuple[TopNet, list[BottomNet]]:
         """Return the tiers as the trading side loads them."""
         hidden, inputs = self.encoder.hidden, len(INSTRUMENT_INPUTS)
@@ -251,10 +235,10 @@ class Former:
         self.nets = [net for net, _ in loaded.values()]
         self.cards = [card for _, card in loaded.values()]
         for card in (self.top_card, *self.cards):
-            if card.hidden != self.top_card.hidden:
+            if len(card.hidden) != len(self.top_card.hidden):
                 raise ConfigError(
-                    f"expected hidden layers {self.top_card.hidden} in {card.name!r}, "
-                    f"was {card.hidden}"
+                    f"expected {len(self.top_card.hidden)} hidden layers in {card.name!r}, "
+                    f"was {len(card.hidden)}"
                 )
             if card.normaliser != self.top_card.normaliser:
                 raise ConfigError(
@@ -281,33 +265,55 @@ class Former:
 
     def placing(self, book: Book) -> Bottoms:
         """Return the bottoms for an evaluation."""
-        return bottoms_by_group(
-            book,
-            self.layout,
-            [
-                _Tanh(net) if card.action_transform == "tanh" else net
-                for net, card in zip(self.nets, self.cards, strict=True)
-            ],
-        )
+        return bottoms_by_group(book, self.layout, self.nets)
 
     @property
     def digests(self) -> list[str]:
         """What a resumed run must have started from too."""
         return [card.digest for card in (self.top_card, *self.cards)]
 
-    def top(self, view: View) -> tuple[Tensor, Tensor]:
-        """Return the groups' means, bounded, and the regime's logits."""
-        means, logits = self.top_net(view.top, view.market)
-        return _bounded(means, self.top_card), logits
 
-    def bottom(self, view: View, head: int) -> Tensor:
-        """Return the means of one head's instruments, bounded."""
-        members = self.layout.members(head)
-        means = view.rows.new_zeros((len(view.rows), len(members)))
-        for group in self.layout.heads[head][1]:
-            own = self.layout.group[members] == group
-            means[:, own] = self.nets[head](view.rows[:, members[own]], view.market)
-        return _bounded(means, self.cards[head])
+def side_by_side(encoders: Sequence[SetEncoder], rows: int) -> SetEncoder:
+    """
+    Return an encoder whose code is that of all the encoders, one after the other.
+
+    Each keeps its units; between the units of different ones the weights begin at 0. An encoder
+    of fewer row inputs than `rows` knows the first ones. Raises ValueError where they see
+    markets of another size or are not as deep.
+    """
+    first = encoders[0]
+    if {(e.market, len(e.hidden)) for e in encoders} != {(first.market, len(first.hidden))}:
+        raise ValueError("expected encoders of one depth and one market, was several")
+    hidden = [sum(sizes) for sizes in zip(*(e.hidden for e in encoders), strict=True)]
+    joined = SetEncoder(rows, first.market, hidden)
+    for at, layer in enumerate(joined.layers):
+        if isinstance(layer, nn.Linear):
+            parts: list[nn.Linear] = [e.layers[at] for e in encoders]  # type: ignore[misc]
+            weights = [part.weight for part in parts]
+            if at == 0:
+                weight = torch.cat(
+                    [_spaced(w, rows, e) for w, e in zip(weights, encoders, strict=True)]
+                )
+            else:
+                weight = torch.block_diag(*weights)  # type: ignore[no-untyped-call]
+            layer.load_state_dict(
+                {"weight": weight, "bias": torch.cat([part.bias for part in parts])}
+            )
+    return joined
+
+
+def _spaced(weight: Tensor, rows: int, encoder: SetEncoder) -> Tensor:
+    """Return a first layer's weights with room for `rows` inputs of a row and of the mean."""
+    own, mean, market = torch.split(weight, [encoder.rows, encoder.rows, encoder.market], dim=1)
+    room = (0, rows - encoder.rows)
+    return torch.cat([functional.pad(own, room), functional.pad(mean, room), market], dim=1)
+
+
+def _reading(head: nn.Linear, place: Tensor) -> nn.Linear:
+    """Return a policy's last layer that reads its codes out of all. Shape: place (own, H)."""
+    layer = nn.Linear(place.shape[1], head.out_features)
+    layer.load_state_dict({"weight": head.weight @ place, "bias": head.bias})
+    return layer
 
 
 def bottoms_by_group(book: Book, layout: Layout, nets: Sequence[BottomNet]) -> Bottoms:
@@ -322,25 +328,14 @@ def bottoms_by_group(book: Book, layout: Layout, nets: Sequence[BottomNet]) -> B
     )
 
 
-def trained_card(card: PolicyCard, *, steps: int, seed: int) -> PolicyCard:
+def trained_card(
+    card: PolicyCard, *, hidden: tuple[int, ...], steps: int, seed: int
+) -> PolicyCard:
     """Return an earlier phase's card as that of the jointly trained policy."""
     trained = msgspec.structs.replace(card.trained, steps=card.trained.steps + steps, seed=seed)
     return msgspec.structs.replace(
-        card, name=f"joint-{card.slot}", action_transform="clip", trained=trained, files={}
+        card, name=f"joint-{card.slot}", hidden=hidden, trained=trained, files={}
     )
-
-
-class _Tanh(BottomNet):
-    """A bottom policy whose actions are bounded by tanh, as one that is clipped."""
-
-    def __init__(self, net: BottomNet) -> None:
-        shape = net.encoder.rows, net.encoder.market, net.encoder.hidden
-        super().__init__(*shape, holds=net.holds)
-        self.load_state_dict(net.state_dict())
-
-    def forward(self, instruments: Tensor, market: Tensor) -> Tensor:
-        """Return the bounded means."""
-        return super().forward(instruments, market).tanh()
 
 
 def _load[T: (TopNet, BottomNet)](folder: Path, kind: type[T]) -> tuple[T, PolicyCard]:
@@ -348,7 +343,3 @@ def _load[T: (TopNet, BottomNet)](folder: Path, kind: type[T]) -> tuple[T, Polic
     if not isinstance(net, kind):
         raise ConfigError(f"expected a {kind.__name__} in {folder}, was a {card.kind} policy")
     return net, card
-
-
-def _bounded(means: Tensor, card: PolicyCard) -> Tensor:
-    return means.tanh() if card.action_transform == "tanh" else means.clamp(-1.0, 1.0)

@@ -1,6 +1,7 @@
 """Joint training on a market in which one group rises and the other falls."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,20 +19,16 @@ from agents.allocator.observation import (
     top_budgets,
 )
 from agents.allocator.policy_file import PolicyCard, TrainingRecord, load_policy, read_card
-from agents.messages import Instrument
 from backtest.market import MarketData
 from config.allocator import CurriculumSettings, EpisodeSettings, JointSettings, RewardSettings
 from config.errors import ConfigError, Halt
-from config.settings import UNLIMITED, Settings
 from learning.allocator import checkpoints
 from learning.allocator.book import Book
-from learning.allocator.joint import CHECKPOINTS, gae, train_joint
-from learning.allocator.results import PhaseResult, read_curve, read_result
-from learning.allocator.windows import Split, Window
-from learning.envs.tape import make_tape
+from learning.allocator.joint import gae, train_joint
+from learning.allocator.results import CHECKPOINTS, PhaseResult, read_curve, read_result
+from tests.learning.cut_short import cut_short
+from tests.learning.made_book import GROUPS, LOOSE, PARTS, SESSIONS, made_book
 
-GROUPS = ("down", "up")
-SESSIONS = 150
 SHAPES = len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)
 TINY = JointSettings(
     envs=8,
@@ -40,56 +37,17 @@ TINY = JointSettings(
     epochs=3,
     checkpoint_every=2,
     specialists_every=3,
-    clone_steps=30,
-    clone_sessions=5,
+    critic_updates=0,
     curriculum=CurriculumSettings(levels=2, stretch_sessions=10, longest=2),
 )
-
-LOOSE = Settings(limits=UNLIMITED)  # all there is to learn is where to put the capital
 
 type Train = Callable[..., PhaseResult]
 
 
 @pytest.fixture
 def book(make_market: Callable[..., MarketData]) -> Book:
-    """Two groups of two; a feature says which is which, another is noise."""
-    rng = np.random.default_rng(0)
-    symbols = ("AAA", "BBB", "CCC", "DDD")
-    prices = {}
-    for i, symbol in enumerate(symbols):
-        drift = 0.006 if i % 2 else -0.006
-        close = 50.0 * np.exp(np.cumsum(drift + 0.004 * rng.standard_normal(SESSIONS)))
-        opened = np.concatenate([[50.0], close[:-1]])
-        ohlc = [opened, np.maximum(opened, close), np.minimum(opened, close), close]
-        prices[symbol] = np.column_stack(ohlc)
-    instruments = tuple(
-        Instrument(symbol=s, venue="SIM", group=GROUPS[i % 2], price_precision=4)
-        for i, s in enumerate(symbols)
-    )
-    market = make_market(sessions=SESSIONS, prices=prices, instruments=instruments, news_every=0)
-    features = np.zeros((1, SESSIONS, 4, 22), dtype=np.float32)
-    features[..., 1] = rng.standard_normal((1, SESSIONS, 4))
-    group = np.array([0, 1, 0, 1])
-    features[..., 0] = 2.0 * group - 1.0
-    tape = make_tape([market], LOOSE)
-    label = np.zeros((1, SESSIONS), dtype=np.int64)
-    return Book(
-        name="multi-asset",
-        symbols=symbols,
-        groups=GROUPS,
-        group=group,
-        shortable=np.zeros(4, dtype=np.bool_),
-        tape=tape,
-        ts=tape.ts_close,
-        features=features,
-        macro=np.zeros((1, SESSIONS, 18), dtype=np.float32),
-        label=label,
-        estimate=label,
-        hidden=label,
-        returns=tape.returns,
-        source="made",
-        digest="made",
-    )
+    """Return a book whose first group falls and whose second one rises."""
+    return made_book(make_market, drifts=(-0.006, -0.006, 0.006, 0.006))
 
 
 @pytest.fixture
@@ -116,7 +74,7 @@ def train(book: Book, tmp_path: Path) -> Train:
     ) -> PhaseResult:
         return train_joint(
             book,
-            Split((Window(0, 65, 130),), (Window(0, 130, 149),), (), 0, 1),
+            PARTS,
             start / "top",
             {name: start / f"bottom-{name}" for name in GROUPS},
             LOOSE,
@@ -146,7 +104,7 @@ def _equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
-def _share_of_up(book: Book, folder: Path) -> float:
+def _share_of_second(book: Book, folder: Path) -> float:
     """Return what share of its budgets a top policy gives the group that rises."""
     top, card = load_policy(folder)
     none = np.zeros((SESSIONS, 4))
@@ -169,8 +127,8 @@ def test_joint_learner_gives_capital_to_the_group_that_rises(
     result = train(tmp_path / "joint", settings, timesteps=20 * 32 * 8)
     measures = result.measures
     assert measures["validation_sharpe"] > measures["former_sharpe"] + 1.0
-    assert _share_of_up(book, tmp_path / "start" / "top") == pytest.approx(0.5, abs=0.05)
-    assert _share_of_up(book, tmp_path / "joint" / "top") > 0.65
+    assert _share_of_second(book, tmp_path / "start" / "top") == pytest.approx(0.5, abs=0.05)
+    assert _share_of_second(book, tmp_path / "joint" / "top") > 0.65
     card = read_card(tmp_path / "joint" / "top")
     assert (card.name, card.trained.steps) == ("joint-top", measures["best_step"])
 
@@ -180,12 +138,8 @@ def test_run_that_was_stopped_and_resumed_ends_with_the_same_weights(
 ) -> None:
     whole = train(tmp_path / "whole")
 
-    def stop(row: dict[str, float]) -> None:
-        if row["steps"] == 3 * 8 * 8:  # the newest checkpoint is of the second update
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "halves", progress=stop)
+    third = 3 * 8 * 8  # the newest checkpoint is of the second update
+    cut_short(partial(train, tmp_path / "halves"), lambda row: row["steps"] == third)
     torch.manual_seed(99)
     resumed = train(tmp_path / "halves", resume=True)
     assert _equal(_weights(tmp_path / "whole"), _weights(tmp_path / "halves"))
@@ -203,28 +157,33 @@ def test_another_seed_ends_elsewhere(train: Train, tmp_path: Path) -> None:
 
 def test_checkpoint_of_another_run_is_not_resumed(train: Train, tmp_path: Path) -> None:
     train(tmp_path / "run", timesteps=1)
-    with pytest.raises(ConfigError, match="expected checkpoints of this run"):
+    with pytest.raises(ConfigError, match="expected a run of the same seed"):
         train(tmp_path / "run", timesteps=1, seed=2, resume=True)
 
 
 def test_earlier_policies_stand_where_none_was_better(train: Train, tmp_path: Path) -> None:
     train(tmp_path / "first", timesteps=1)
-    idle = msgspec.structs.replace(TINY, learning_rate=1e-12, clone_steps=0)
+    idle = msgspec.structs.replace(TINY, learning_rate=1e-12)
     result = train(tmp_path / "second", idle, start=tmp_path / "first", timesteps=1)
-    assert result.measures["clone_sharpe"] == pytest.approx(result.measures["former_sharpe"])
     assert result.measures["validation_sharpe"] == result.measures["former_sharpe"]
     assert "the earlier phase's stand" in result.notes[0]
-    for slot in ("top", "bottom-down", "bottom-up"):
+    for slot in ("top", "bottom-first", "bottom-second"):
         given, left = (read_card(tmp_path / run / slot) for run in ("first", "second"))
         assert given == left
 
 
-def test_shared_net_learns_what_the_earlier_policies_do(train: Train, tmp_path: Path) -> None:
-    longer = msgspec.structs.replace(TINY, clone_steps=200, clone_sessions=10)
-    result = train(tmp_path / "joint", longer, timesteps=1)
-    fits = [value for name, value in result.measures.items() if name.startswith("fit_")]
-    assert len(fits) == 3
-    assert min(fits) > 0.5
+def test_critic_learns_first_and_the_heads_after_it(train: Train, tmp_path: Path) -> None:
+    first = msgspec.structs.replace(TINY, critic_updates=2)
+    critics, nets = [], []
+    for updates in (1, 2, 3):
+        train(tmp_path / str(updates), first, timesteps=updates * 8 * 8)
+        found = checkpoints.latest(tmp_path / str(updates) / CHECKPOINTS)
+        assert found is not None
+        critics.append(found.state["critic"])
+        nets.append(found.state["net"])
+    assert not _equal(critics[0], critics[1])
+    assert _equal(nets[0], nets[1])
+    assert not _equal(nets[1], nets[2])
 
 
 def test_encoder_and_specialists_stand_still_between_their_updates(

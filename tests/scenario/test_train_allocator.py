@@ -22,8 +22,7 @@ joint:
   minibatch: 128
   epochs: 2
   checkpoint_every: 1
-  clone_steps: 20
-  clone_sessions: 16
+  critic_updates: 1
   curriculum: {crises: 0, stretch_sessions: 30}
 """
 TRAIN = ("train", "allocator", "--book", "multi-asset", "--config", "small.yaml")
@@ -90,6 +89,43 @@ def test_an_evaluation_stands_beside_baselines_on_held_out_markets(command, plac
     assert {"buy-and-hold", "equal weight", "risk parity", "joint"} <= set(names)
     assert "joint less specialists, equal budgets" in report["differences"]
     assert (trained[0] / "test" / "examination.png").stat().st_size > 1_000
+
+
+@pytest.mark.slow
+def test_seeds_of_one_training_are_judged_together(command, place, trained):
+    folder, _ = trained
+    assert command(*TRAIN, "--seed", "1", "--out", "other", cwd=place).code == 0
+    ended = command("evaluate", "allocator", "whole", "other", "--json", cwd=place)
+    assert (ended.code, ended.err.strip()) == (0, "")
+    report = json.loads(ended.out)
+    assert report["seeds"] == [0, 1]
+    whole = {v["name"]: v for v in report["verdicts"]["book"]}
+    assert len(whole["joint"]["seeds"]) == len(whole["specialists, equal budgets"]["seeds"]) == 2
+    assert whole["joint"]["sharpe"] == pytest.approx(sum(whole["joint"]["seeds"]) / 2)
+    assert whole["joint"]["kupiec"] is None
+    assert len(whole["equal weight"]["seeds"]) == 1
+    assert {"joint less meta", "joint less risk parity"} <= set(report["differences"])
+    assert set(report["shares"]) == {"book", "commodity", "forex", "index"}
+    assert set(report["shares"]["book"]["joint"]) == {"filter", "filter_in_twin"}
+    assert (folder / "test-seeds" / "examination.png").stat().st_size > 1_000
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "expected a seed of its own in each training, was [0, 0]"),
+        ({"seed": 1, "ppo": {"gamma": 0.5}}, "was another ppo.gamma in second"),
+    ],
+)
+def test_trainings_that_are_no_seeds_of_one_are_refused(command, tmp_path, changed, said):
+    for name, settings in (("first", {}), ("second", changed)):
+        (tmp_path / name).mkdir()
+        text = json.dumps({"settings": settings})
+        (tmp_path / name / "training.json").write_text(text)
+    ended = command("evaluate", "allocator", "first", "second", cwd=tmp_path)
+    assert ended.code == 2
+    assert said in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 import torch
 
-from agents.allocator.networks import BottomNet, TopNet
+from agents.allocator.networks import BottomNet, SetEncoder, TopNet
 from agents.allocator.observation import (
     BUDGET_UNIT,
     INSTRUMENT_INPUTS,
@@ -17,7 +18,15 @@ from agents.allocator.observation import (
 )
 from agents.allocator.policy_file import PolicyCard, TrainingRecord, save_policy
 from config.errors import ConfigError
-from learning.allocator.joint_net import BUDGET, Former, Layout, SharedNet, View, view
+from learning.allocator.joint_net import (
+    BUDGET,
+    Former,
+    Layout,
+    SharedNet,
+    View,
+    side_by_side,
+    view,
+)
 
 SHAPES = len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)
 GROUP = np.array([0, 1, 0, 1, 1])
@@ -44,6 +53,20 @@ def layout(*, one: bool = False) -> Layout:
     return Layout(torch.tensor(GROUP), 2, heads, (True, False)[: len(heads)])
 
 
+def former(chart: Layout, embedding: int) -> Any:
+    """Return untrained policies whose heads are as large as trained ones', and not alike."""
+    torch.manual_seed(3)
+    nets = [BottomNet(*SHAPES, HIDDEN, holds=holds) for holds in chart.holds]
+    top = TopNet(SHAPES[0] + embedding, SHAPES[1], (5, 7))
+    for net in (top, *nets):
+        torch.nn.init.normal_(net.head.weight)
+    return SimpleNamespace(layout=chart, top_net=top, nets=nets)
+
+
+def close(got: Any, wanted: Any) -> None:
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0.0)
+
+
 def seen(chart: Layout, embedding: int = 0) -> tuple[View, Observation]:
     rng = np.random.default_rng(0)
     observation = Observation(
@@ -57,24 +80,42 @@ def seen(chart: Layout, embedding: int = 0) -> tuple[View, Observation]:
 
 @pytest.mark.parametrize("one", [False, True])
 @pytest.mark.parametrize("embedding", [0, 4])
-def test_exported_tiers_answer_as_the_shared_net_does(one: bool, embedding: int) -> None:
-    chart = layout(one=one)
-    torch.manual_seed(3)
-    net = SharedNet(chart, embedding, HIDDEN, 0.2, 0.2)
+def test_shared_net_begins_as_the_earlier_policies_and_is_exported_as_it_answers(
+    one: bool, embedding: int
+) -> None:
+    earlier = former(layout(one=one), embedding)
+    chart = earlier.layout
+    net = SharedNet(earlier, 0.2, 0.2)
     given, _ = seen(chart, embedding)
     given = given.with_budgets(torch.rand(7, 2), chart.group)
+    for top, bottoms in ((earlier.top_net, earlier.nets), net.export()):
+        with torch.no_grad():
+            close(net.top(given), top(given.top, given.market))
+            for h, (_, groups) in enumerate(chart.heads):
+                means = net.bottom(given, h)
+                of = chart.group[chart.members(h)]
+                for group in groups:
+                    own = bottoms[h](given.rows[:, chart.group == group], given.market)
+                    close(means[:, of == group], own)
+
+
+def test_exported_tiers_answer_as_a_shared_net_that_learned_does() -> None:
+    chart = layout()
+    net = SharedNet(former(chart, 4), 0.2, 0.2)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    given, _ = seen(chart, 4)
     top, bottoms = net.export()
     with torch.no_grad():
-        means, logits = net.top(given)
-        again, told = top(given.top, given.market)
-        torch.testing.assert_close(means, again, atol=1e-6, rtol=0.0)
-        torch.testing.assert_close(logits, told, atol=1e-6, rtol=0.0)
-        for h, (_, groups) in enumerate(chart.heads):
-            means = net.bottom(given, h)
-            of = chart.group[chart.members(h)]
-            for group in groups:
-                own = bottoms[h](given.rows[:, chart.group == group], given.market)
-                torch.testing.assert_close(means[:, of == group], own, atol=1e-6, rtol=0.0)
+        close(net.top(given), top(given.top, given.market))
+        for h in range(2):
+            close(net.bottom(given, h), bottoms[h](given.rows[:, chart.group == h], given.market))
+
+
+def test_encoders_of_several_depths_are_not_put_side_by_side() -> None:
+    with pytest.raises(ValueError, match="expected encoders of one depth"):
+        side_by_side([SetEncoder(*SHAPES, (4,)), SetEncoder(*SHAPES, (4, 4))], SHAPES[0])
 
 
 def test_view_has_the_means_that_a_top_policy_trades_on() -> None:
@@ -94,7 +135,7 @@ def test_budgets_reach_the_bottoms_and_not_the_top() -> None:
 
 
 def test_parts_are_disjoint_and_complete() -> None:
-    net = SharedNet(layout(), 0, HIDDEN, 0.2, 0.2)
+    net = SharedNet(former(layout(), 0), 0.2, 0.2)
     parts = [id(p) for part in net.parts.values() for p in part]
     assert sorted(parts) == sorted(id(p) for p in net.parameters())
 
@@ -106,24 +147,10 @@ def save(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def test_earlier_policies_are_asked_as_they_trade(tmp_path: Path) -> None:
-    top = save(tmp_path / "top")
-    bottom = save(tmp_path / "bottom", kind="bottom", group="*", action_transform="tanh")
-    former = Former(BOOK, top, {"*": bottom})
-    given, _ = seen(former.layout)
-    given = given.with_budgets(torch.rand(7, 2), former.layout.group)
-    means = former.bottom(given, 0)
-    for group in (0, 1):
-        own = torch.tensor(group == GROUP)
-        torch.testing.assert_close(
-            means[:, own], former.nets[0](given.rows[:, own], given.market).tanh()
-        )
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"group": "down", "hidden": (4, 4)}, "expected hidden layers"),
+        ({"group": "down", "hidden": (4,)}, "expected 2 hidden layers"),
         ({"group": "*"}, "expected a bottom policy for down, up"),
         (
             {
