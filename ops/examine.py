@@ -1,5 +1,7 @@
 """
-`evaluate allocator`: a training's policies on held-out sessions, as a table, a plot and JSON.
+`evaluate allocator`: what trainings learned, on held-out sessions, as tables, a plot and JSON.
+
+Several trainings are one with several seeds: whatever else differs between them is refused.
 """
 
 from __future__ import annotations
@@ -29,12 +31,12 @@ class Request:
     """
     What the command line asked for.
 
-    `source` and `after` (YYYY-MM-DD) name another market than the one that was trained on, and
-    the day after which it is held out; `cost_frac` another cost per fill; `windows` how many of
-    the held-out ones, None for all.
+    `trainings` are folders, one a seed. `source` and `after` (YYYY-MM-DD) name another market
+    than the one that was trained on, and the day after which it is held out; `cost_frac` another
+    cost per fill; `windows` how many of the held-out ones, None for all.
     """
 
-    training: Path
+    trainings: tuple[Path, ...]
     out: Path
     source: str | None
     after: str
@@ -45,26 +47,27 @@ class Request:
 
 
 def examine(request: Request, *, as_json: bool) -> None:
-    """Run what a training left on sessions that it never saw, and show what it is worth."""
+    """Run what trainings left on sessions that they never saw, and show what it is worth."""
     from learning.allocator.examine import examine as run
     from learning.allocator.phases import embeddings_of, open_book, policies_by_phase
 
     console = Console(stderr=as_json)
-    settings = _settings(request)
+    seeds, settings = _settings(request)
+    trainings = [policies_by_phase(folder, settings.book.name) for folder in request.trainings]
+    for folder, phases in zip(request.trainings, trainings, strict=True):
+        if not phases:
+            raise ConfigError(f"expected a finished phase in {folder}, was none")
     book, parts, _ = open_book(settings)
     windows = parts.test
     if request.source is not None:
         book, windows = _elsewhere(request, settings)
     windows = windows[: request.windows]
-    phases = policies_by_phase(request.training, settings.book.name)
-    if not phases:
-        raise ConfigError(f"expected a finished phase in {request.training}, was none")
     with console.status("running") as status:
         examined, paths = run(
             book,
             windows,
             settings.trading,
-            phases,
+            trainings,
             seed=settings.seed,
             oracles=request.oracles,
             processes=settings.processes,
@@ -72,7 +75,8 @@ def examine(request: Request, *, as_json: bool) -> None:
             progress=lambda what: status.update(what),
         )
     report = {
-        "training": request.training.name,
+        "training": ", ".join(folder.name for folder in request.trainings),
+        "seeds": seeds,
         "source": book.source,
         "windows": [[w.market, w.start, w.stop] for w in windows],
         "first": stamp_text(min(int(book.ts[w.market, w.start]) for w in windows)),
@@ -92,16 +96,40 @@ def examine(request: Request, *, as_json: bool) -> None:
     console.print(f"figures: {request.out / RESULT}, plot: {request.out / PLOT}", soft_wrap=True)
 
 
-def _settings(request: Request) -> TrainingSettings:
-    """Return the settings that a training was begun with, with other costs where asked for."""
-    settings = read_settings(request.training)
+def _settings(request: Request) -> tuple[list[int], TrainingSettings]:
+    """
+    Return the trainings' seeds and their settings, with other costs where asked for.
+
+    Raises ConfigError where they differ in more than their seeds, or have the same.
+    """
+    every = [read_settings(folder) for folder in request.trainings]
+    settings, seeds = every[0], [other.seed for other in every]
+    for folder, other in zip(request.trainings, every, strict=True):
+        path = _difference(settings, msgspec.structs.replace(other, seed=settings.seed))
+        if path:
+            raise ConfigError(
+                f"expected trainings that differ by their seed alone, was another {path} "
+                f"in {folder}"
+            )
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"expected a seed of its own in each training, was {seeds}")
     if request.own_costs:
         book = msgspec.structs.replace(settings.book, own_costs=True)
         settings = msgspec.structs.replace(settings, book=book)
     if request.cost_frac is not None:
         market = msgspec.structs.replace(settings.market, cost_frac=request.cost_frac)
         settings = msgspec.structs.replace(settings, market=market)
-    return settings
+    return seeds, settings
+
+
+def _difference(first: Any, second: Any) -> str:
+    """Return the dotted path of the first field in which settings differ, "" for none."""
+    for name in first.__struct_fields__ if first != second else ():
+        own, other = getattr(first, name), getattr(second, name)
+        if own != other:
+            nested = isinstance(own, msgspec.Struct) and type(own) is type(other)
+            return f"{name}.{_difference(own, other)}" if nested else name
+    return ""
 
 
 def _elsewhere(request: Request, settings: TrainingSettings) -> tuple[Any, Any]:
@@ -123,10 +151,10 @@ def _plot(paths: dict[str, Any], path: Path) -> None:
     from backtest.curves import Curve, Panel, write_curves
 
     curves = []
-    for (name, run), colour in zip(paths.items(), COLOURS, strict=False):
-        growth = np.nan_to_num(run.growth).mean(axis=0)
-        worth = np.cumprod(1.0 + growth)
-        curves.append(Curve(name, colour, np.arange(len(worth)), worth[None]))
+    for (name, runs), colour in zip(paths.items(), COLOURS, strict=False):
+        growth = np.stack([np.nan_to_num(run.growth).mean(axis=0) for run in runs])
+        worth = np.cumprod(1.0 + growth, axis=1)
+        curves.append(Curve(name, colour, np.arange(worth.shape[1]), worth))
     panel = Panel("Held out, net of costs: mean over windows", "sessions", "equity", tuple(curves))
     write_curves(path, (panel,))
 
@@ -135,16 +163,9 @@ def _print(report: dict[str, Any], console: Console) -> None:
     for scope, verdicts in report["verdicts"].items():
         title = f"{scope}: {verdicts[0]['sessions']:,} held-out sessions"
         table = Table(title=title, box=SIMPLE, padding=(0, 0))
-        for head in (
-            "policy",
-            "Sharpe",
-            "95%",
-            "return",
-            "drawdown",
-            "wins",
-            "turnover",
-            "VaR ok",
-        ):
+        seeds = ("seeds",) if len(report["seeds"]) > 1 else ()
+        heads = ("Sharpe", "95%", *seeds, "return", "drawdown", "wins", "turnover", "VaR ok")
+        for head in ("policy", *heads):
             left = head == "policy"
             table.add_column(head, justify="left" if left else "right", no_wrap=left)
         for v in verdicts:
@@ -153,6 +174,7 @@ def _print(report: dict[str, Any], console: Console) -> None:
                 v["name"],
                 _text(v["sharpe"], "{:.2f}"),
                 "-" if bounds is None else f"[{bounds[0]:.2f}, {bounds[1]:.2f}]",
+                *[_spread(v["seeds"]) for _ in seeds],
                 _text(v["annual_return"], "{:.1%}"),
                 f"{v['max_drawdown']:.1%}",
                 f"{v['win_rate']:.1%}",
@@ -163,8 +185,12 @@ def _print(report: dict[str, Any], console: Console) -> None:
             oracles = report["oracles"][scope]
             for name in ("state", "filter", "filter_in_twin"):
                 mean = float(np.mean(oracles[name]))
-                table.add_row(f"{name.replace('_', ' ')} oracle", f"{mean:.2f}", *["-"] * 6)
+                table.add_row(
+                    f"{name.replace('_', ' ')} oracle", f"{mean:.2f}", *["-"] * (len(heads) - 1)
+                )
         console.print(table)
+    if report["shares"]:
+        console.print(_share_table(report["shares"]))
     for name, d in report["differences"].items():
         bounds = d["sharpe_interval"]
         if d["sharpe"] is not None and bounds is not None:
@@ -172,6 +198,30 @@ def _print(report: dict[str, Any], console: Console) -> None:
                 f"{name}: {d['sharpe']:+.2f} [{bounds[0]:+.2f}, {bounds[1]:+.2f}] of Sharpe",
                 highlight=False,
             )
+
+
+def _share_table(shares: dict[str, Any]) -> Table:
+    table = Table(title="Share of the filter oracle's Sharpe ratio, 95%", box=SIMPLE, padding=0)
+    for head in ("", "policy"):
+        table.add_column(head)
+    for head in ("as it reckons", "in the twin"):
+        table.add_column(head, justify="right")
+    for scope, policies in shares.items():
+        for name, of in policies.items():
+            table.add_row(scope, name, _share(of["filter"]), _share(of["filter_in_twin"]))
+    return table
+
+
+def _spread(seeds: list[float | None]) -> str:
+    """Return the seeds' lowest and highest; a dash for a baseline, which has no seed."""
+    known = [ratio for ratio in seeds if ratio is not None]
+    return f"{min(known):.2f} to {max(known):.2f}" if len(known) > 1 else "-"
+
+
+def _share(share: dict[str, Any]) -> str:
+    bounds = share["interval"]
+    value = _text(share["value"], "{:.0%}")
+    return value if bounds is None else f"{value} [{bounds[0]:.0%}, {bounds[1]:.0%}]"
 
 
 def _text(value: float | None, form: str) -> str:

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-import cvxpy as cp
+import clarabel
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from backtest.simulator.filter import Belief, Reading, beliefs
 from backtest.simulator.market import SimulatedMarket, simulate
@@ -26,6 +28,7 @@ from backtest.simulator.structure import (
     FloatArray,
     relative,
 )
+from config.errors import DataError
 from config.settings import LimitSettings
 from config.simulator import SimulatorSettings
 
@@ -35,6 +38,7 @@ MOVES = (1, 2, 3, 4, 10)  # sessions between a plan's rebalancings
 DEFAULT_COST = 0.003
 BPS = 1e4  # the objective is in basis points: the solver's tolerance is absolute
 REBALANCE = 21  # sessions between the rebalancings of equal weight
+SOLVED = (clarabel.SolverStatus.Solved, clarabel.SolverStatus.AlmostSolved)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,19 @@ class View:
     news_drift: FloatArray
     value_gap: FloatArray
     momentum: FloatArray
+    covariance: FloatArray
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """
+    What an oracle expects at each close of a market, whatever it may hold and whatever it holds.
+
+    Shapes: mean (T, 1 + sum(MOVES), N), simple returns over cash of the sessions ahead;
+    covariance (T, N, N) of the next session's log returns; NaN before the first decision.
+    """
+
+    mean: FloatArray
     covariance: FloatArray
 
 
@@ -84,10 +101,15 @@ def forecast(market: SimulatedMarket, view: View, sessions: int) -> FloatArray:
 
 class Plan:
     """
-    The receding-horizon program, compiled once (DPP) and solved at every close.
+    The receding-horizon program, laid out once and solved at every close.
 
     maximise   sum_b  mean_b . w_b - aversion/2 len_b w_b' covariance w_b - cost |w_b - w_b-1|_1
     subject to 0 <= w_b <= position limit, group sums <= group limit, sum(w_b) <= gross limit
+
+    Clarabel minimises x' P x / 2 + q' x over A x <= b, the first rows with equality. Here x is
+    (w, r, first, later): r_b = sqrt(len_b) root' w_b with the covariance's root, then bounds on
+    the sizes of the first moves and of the later ones. Each runs instrument by instrument, in an
+    instrument move by move. A close has its own mean in q, root in A and held weights in b.
     """
 
     def __init__(
@@ -99,26 +121,26 @@ class Plan:
         tradable: BoolArray | None = None,
     ) -> None:
         st = market.structure
-        n = len(st.symbols)
+        n, m = len(st.symbols), len(MOVES)
+        groups = np.eye(len(st.sector_names))[st.sector]
         most = limits.max_position * (np.ones(n) if tradable is None else tradable)
         self._overnight = st.overnight_mean
-        self._held = cp.Parameter(n)
-        self._mean = cp.Parameter((len(MOVES), n))
-        self._root = cp.Parameter((n, n))
-        self._weights = cp.Variable((len(MOVES), n), nonneg=True)
-        groups = np.eye(len(st.sector_names))[st.sector]
-        w = self._weights
-        risk = cp.sum_squares(cp.multiply(np.sqrt(MOVES)[:, None], w) @ self._root)
-        moved = cp.abs(w[0] - self._held) + cp.sum(cp.abs(w[1:] - w[:-1]), axis=0)
-        gain = cp.sum(cp.multiply(self._mean, w)) - aversion / 2.0 * risk
-        self._problem = cp.Problem(
-            cp.Maximize(gain - cost_frac * BPS * cp.sum(moved)),
+        self._shape = n, m
+        self._rows = _rows(groups)
+        # where A keeps the root: the first n entries of each of w's columns
+        self._root = (self._rows.indptr[: n * m, None] + np.arange(n)).ravel()
+        risk = np.repeat([0.0, aversion, 0.0], n * m)
+        self._risk = sparse.csc_array(np.diag(risk))
+        self._gain = np.repeat([0.0, cost_frac * BPS], [2 * n * m, n * m])
+        self._bound = np.concatenate(
             [
-                w <= most[None, :],
-                cp.sum(w, axis=1) <= limits.max_gross,
-                w @ groups <= limits.max_group,
-            ],
+                np.zeros(4 * n * m),
+                np.repeat(most, m),
+                np.full(m, limits.max_gross),
+                np.full(m * groups.shape[1], limits.max_group),
+            ]
         )
+        self._solver: clarabel.DefaultSolver | None = None
 
     def target(self, mean: FloatArray, covariance: FloatArray, held: FloatArray) -> FloatArray:
         """
@@ -126,15 +148,62 @@ class Plan:
 
         Shapes: mean (1 + sum(MOVES), N), of simple returns over cash, by session; held (N,). A
         position earns from opening to opening: what is left of one session and the overnight
-        share of the next.
+        share of the next. Raises DataError where the program has no answer.
         """
+        n, m = self._shape
         earned = (1.0 - self._overnight) * mean[:-1] + self._overnight * mean[1:]
         starts = np.cumsum([0, *MOVES[:-1]])
-        self._mean.value = BPS * np.add.reduceat(earned, starts, axis=0)
-        self._root.value = np.linalg.cholesky(BPS * covariance)
-        self._held.value = held
-        self._problem.solve(solver=cp.CLARABEL, ignore_dpp=False)
-        return np.asarray(np.maximum(self._weights.value[0], 0.0))
+        gain = self._gain.copy()
+        gain[: n * m] = -(BPS * np.add.reduceat(earned, starts, axis=0)).T.ravel()
+        root = np.linalg.cholesky(BPS * covariance)
+        bound = self._bound.copy()
+        bound[2 * n * m : 2 * n * m + 2 * n] = np.concatenate([held, -held])
+        scaled = np.sqrt(MOVES)[:, None] * root[:, None, :]  # (N, moves, N)
+        self._rows.data[self._root] = scaled.ravel()
+        answer = self._solve(gain, bound)
+        if answer.status not in SOLVED:
+            raise DataError(f"expected a plan for the oracle, was {answer.status}")
+        return np.maximum(np.asarray(answer.x)[: n * m : m], 0.0)
+
+    def _solve(self, gain: FloatArray, bound: FloatArray) -> Any:
+        """Return Clarabel's answer; the first close's numbers scale those of all."""
+        if self._solver is not None:
+            # P has not changed, but without it the last bits depend on the solve before
+            self._solver.update(P=self._risk.data, q=gain, A=self._rows.data, b=bound)
+            return self._solver.solve()
+        settings = clarabel.DefaultSettings()
+        settings.verbose = False
+        equal = self._shape[0] * self._shape[1]
+        cones = [clarabel.ZeroConeT(equal), clarabel.NonnegativeConeT(len(bound) - equal)]
+        self._solver = clarabel.DefaultSolver(self._risk, gain, self._rows, bound, cones, settings)
+        return self._solver.solve()
+
+
+def _rows(groups: FloatArray) -> sparse.csc_array:
+    """
+    Return the program's A, with a placeholder of the root; shape: groups (N, G).
+
+    Its rows are r's equations, w's floor, the moves' bounds from above and below, and the
+    position, gross and group limits.
+    """
+    n, m = len(groups), len(MOVES)
+    every, own, move = sparse.eye_array(n * m), sparse.eye_array(n), sparse.eye_array(m)
+    first = sparse.kron(own, np.eye(m)[:1])
+    later = sparse.kron(own, np.diff(np.eye(m), axis=0))
+    first_bound, later_bound = sparse.eye_array(n), sparse.eye_array(n * (m - 1))
+    blocks: Any = [
+        [sparse.kron(np.ones((n, n)), move), -every, None, None],
+        [-every, None, None, None],
+        [first, None, -first_bound, None],
+        [-first, None, -first_bound, None],
+        [later, None, None, -later_bound],
+        [-later, None, None, -later_bound],
+        [every, None, None, None],
+        [sparse.kron(np.ones((1, n)), move), None, None, None],
+        [sparse.kron(groups.T, move), None, None, None],
+    ]
+    rows: sparse.csc_array = sparse.block_array(blocks, format="csc")
+    return rows
 
 
 class Holdings:
@@ -171,18 +240,8 @@ def riskless(market: SimulatedMarket) -> FloatArray:
     return np.maximum(percent, 0.0) / 100.0 / SESSIONS_PER_YEAR
 
 
-def state_oracle(
-    market: SimulatedMarket,
-    cost_frac: float = DEFAULT_COST,
-    limits: LimitSettings | None = None,
-    aversion: float = 5.0,
-    tradable: BoolArray | None = None,
-) -> OracleRun:
-    """
-    Return the run of one who knows the present hidden state, but no future shock.
-
-    `tradable` (N,) are the instruments that may be held, all by default; the rest still inform.
-    """
+def state_outlook(market: SimulatedMarket) -> Outlook:
+    """Return what one expects who knows the present hidden state, but no future shock."""
     st = market.structure
     pure = np.eye(len(st.drift))
 
@@ -196,43 +255,49 @@ def state_oracle(
             covariance=st.volatility[z] ** 2 * st.covariance,
         )
 
-    return _run(market, view, cost_frac, limits or LimitSettings(), aversion, tradable)
+    return _outlook(market, view)
 
 
-def filter_oracle(
-    market: SimulatedMarket,
-    cost_frac: float = DEFAULT_COST,
-    limits: LimitSettings | None = None,
-    aversion: float = 5.0,
-    tradable: BoolArray | None = None,
-    reading: Reading | None = None,
-) -> OracleRun:
-    """Return the run of one who holds the Bayes filter's beliefs; `tradable` as above."""
+def filter_outlook(market: SimulatedMarket, reading: Reading | None = None) -> Outlook:
+    """Return what one expects who holds the Bayes filter's beliefs."""
     held: list[Belief] = beliefs(market, reading)
 
     def view(t: int) -> View:
         b = held[t]
         return View(b.probability, b.news_drift, b.value_gap, b.momentum, b.covariance)
 
-    return _run(market, view, cost_frac, limits or LimitSettings(), aversion, tradable)
+    return _outlook(market, view)
 
 
-def _run(
-    market: SimulatedMarket,
-    view: Callable[[int], View],
-    cost_frac: float,
-    limits: LimitSettings,
-    aversion: float,
-    tradable: BoolArray | None,
-) -> OracleRun:
-    cost = own_cost(market, cost_frac)
-    plan = Plan(market, cost, limits, aversion, tradable)
+def _outlook(market: SimulatedMarket, view: Callable[[int], View]) -> Outlook:
     ahead, free = sum(MOVES) + 1, riskless(market)
+    sessions, n = market.close.shape
+    mean, covariance = np.full((sessions, ahead, n), np.nan), np.full((sessions, n, n), np.nan)
+    for t in range(_first(market), sessions):
+        now = view(t)
+        mean[t] = forecast(market, now, ahead) + np.diag(now.covariance) / 2.0 - free[t]
+        covariance[t] = now.covariance
+    return Outlook(mean, covariance)
+
+
+def oracle_run(
+    market: SimulatedMarket,
+    outlook: Outlook,
+    cost_frac: float = DEFAULT_COST,
+    limits: LimitSettings | None = None,
+    aversion: float = 5.0,
+    tradable: BoolArray | None = None,
+) -> OracleRun:
+    """
+    Return the run of one who plans by an outlook at each close.
+
+    `tradable` (N,) are the instruments that may be held, all by default; the rest still inform.
+    """
+    cost = own_cost(market, cost_frac)
+    plan = Plan(market, cost, limits or LimitSettings(), aversion, tradable)
 
     def target(t: int, held: FloatArray) -> FloatArray:
-        now = view(t)
-        mean = forecast(market, now, ahead) + np.diag(now.covariance) / 2.0 - free[t]
-        return plan.target(mean, now.covariance, held)
+        return plan.target(outlook.mean[t], outlook.covariance[t], held)
 
     return follow(market, target, cost)
 
@@ -247,7 +312,7 @@ def follow(
 
     `target(t, held)` gives the weights to trade to at opening t + 1, None to leave them.
     """
-    first = max(market.settings.warm_up - 1, 0)
+    first = _first(market)
     sessions, n = market.close.shape
     book = Holdings(market, cost_frac)
     weights, equity = np.full((sessions, n), np.nan), np.ones(sessions)
@@ -258,6 +323,11 @@ def follow(
     return OracleRun(weights, equity)
 
 
+def _first(market: SimulatedMarket) -> int:
+    """Return the close of the first decision: the warm-up's last."""
+    return max(market.settings.warm_up - 1, 0)
+
+
 def own_cost(market: SimulatedMarket, cost_frac: float) -> float:
     """Return the cost per fill: the instruments' own where they have one."""
     own = market.settings.cost_bps
@@ -266,7 +336,7 @@ def own_cost(market: SimulatedMarket, cost_frac: float) -> float:
 
 def sharpe(market: SimulatedMarket, equity: FloatArray) -> float:
     """Return the annualised Sharpe ratio of an equity path over cash after warm-up; 0 for cash."""
-    first = max(market.settings.warm_up - 1, 0)
+    first = _first(market)
     path = equity[first:]
     excess = path[1:] / path[:-1] - 1.0 - riskless(market)[first:-1]
     deviation = float(excess.std())
@@ -298,8 +368,8 @@ def oracle_report(
         market = simulate(settings, seed)
         cost = own_cost(market, cost_frac)
         runs = {
-            "state_oracle": state_oracle(market, cost_frac, limits),
-            "filter_oracle": filter_oracle(market, cost_frac, limits),
+            "state_oracle": oracle_run(market, state_outlook(market), cost_frac, limits),
+            "filter_oracle": oracle_run(market, filter_outlook(market), cost_frac, limits),
             "equal_weight": follow(market, equal_weight, cost),
             "buy_and_hold": follow(market, buy_and_hold, cost),
         }

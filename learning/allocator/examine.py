@@ -1,7 +1,8 @@
 """
-A finished training on windows that it never saw, beside those who learned nothing and the oracles.
+Finished trainings on windows that they never saw, beside those who learned nothing and oracles.
 
-Every phase's policies are run as they were left: each specialist on its own group with all of its
+Trainings are of one kind and differ by their seed: a policy's name has a path a seed. Every
+phase's policies are run as they were left: each specialist on its own group with all of its
 budget, then whole books. In a simulated book the two oracles stand beside them, as they reckon
 themselves and, the filter's targets once more, through the same twin: what the same gate, stops
 and whole lots leave of them. It knows no command line.
@@ -22,12 +23,27 @@ from agents.allocator.networks import BottomNet, TopNet
 from agents.allocator.observation import Float32Array
 from agents.allocator.policy_file import ANY_GROUP, load_policy
 from agents.protocols import FloatArray
-from backtest.simulator.oracles import OracleRun, filter_oracle, sharpe, state_oracle
+from backtest.simulator.oracles import filter_outlook, oracle_run, sharpe, state_outlook
+from config.errors import ConfigError
 from config.settings import Settings
 from config.simulator import SimulatorSettings
 from learning.allocator.book import Book
-from learning.allocator.evaluate import Act, PolicyPath, run_policy, specialist_act, tiered_act
-from learning.allocator.judge import Verdict, baselines, judge, sharpe_difference
+from learning.allocator.evaluate import (
+    Act,
+    BoolArray,
+    PolicyPath,
+    run_policy,
+    specialist_act,
+    tiered_act,
+)
+from learning.allocator.judge import (
+    Share,
+    Verdict,
+    baselines,
+    judge,
+    share_of,
+    sharpe_difference,
+)
 from learning.allocator.markets import BookName, simulated_market
 from learning.allocator.specialists import largest_budget
 from learning.allocator.windows import Window
@@ -36,6 +52,11 @@ from learning.envs.sub_book import only_group
 from learning.envs.twin import Twin
 
 EQUAL_BUDGETS = "specialists, equal budgets"
+
+type Phases = Mapping[str, Mapping[str, Path]]  # policy folders by phase and slot
+type Paths = dict[str, list[PolicyPath]]  # by name: one a seed, of a baseline one alone
+type Embed = Callable[[Path], Float32Array | None]
+type Progress = Callable[[str], None]
 
 
 class Oracles(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,71 +77,109 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     """
     Verdicts by scope ("book", or a group) and name, differences of Sharpe ratios, oracles.
 
-    A difference is [first less second]: its value and 95% interval.
+    A difference is [first less second]: its value and 95% interval. `shares` are what learned
+    policies have of the filter oracle and of it in the twin, by scope, policy and oracle.
     """
 
     verdicts: dict[str, list[Verdict]]
     differences: dict[str, dict[str, Any]]
     oracles: dict[str, Oracles]
+    shares: dict[str, dict[str, dict[str, Share]]]
 
 
 def examine(
     book: Book,
     windows: Sequence[Window],
     settings: Settings,
-    phases: Mapping[str, Mapping[str, Path]],
+    trainings: Sequence[Phases],
     *,
     seed: int,
     oracles: bool = True,
     processes: int = 2,
-    embed: Callable[[Path], Float32Array | None] = lambda _: None,
-    progress: Callable[[str], None] = lambda _: None,
-) -> tuple[Examination, dict[str, PolicyPath]]:
+    embed: Embed = lambda _: None,
+    progress: Progress = lambda _: None,
+) -> tuple[Examination, Paths]:
     """
     Return every policy's figures on the windows, and the whole books' paths by name.
 
-    `phases` are policy folders by phase and slot, each with what it had of earlier phases;
-    `embed` returns the sectors' embeddings for a top policy's folder. Raises what loading does.
+    `trainings` differ by their seed alone; of each, the policy folders by phase and slot, every
+    phase with what it had of earlier ones. `embed` returns the sectors' embeddings for a top
+    policy's folder. Raises ConfigError where trainings ended different phases, and what loading
+    does.
     """
-    gross = settings.limits.max_gross * settings.limits.headroom
-    scopes: dict[str, Book] = {"book": book}
-    paths: dict[str, dict[str, PolicyPath]] = {"book": {}}
-    first = next(iter(phases.values()))
-    for slot, folder in sorted(first.items()):
-        net, card = load_policy(folder)
-        if isinstance(net, BottomNet) and card.group != ANY_GROUP:
-            own = scopes[card.group] = only_group(book, card.group)
-            budget = largest_budget(len(own.symbols), settings.limits)
-            acts = {slot: specialist_act(own, card.normaliser, net, budget)}
-            acts |= baselines(own, budget)
-            progress(card.group)
-            paths[card.group] = {
-                name: run_policy(own, windows, settings, act) for name, act in acts.items()
-            }
-    acts = dict(baselines(book, gross))
-    for phase, slots in phases.items():
-        acts |= whole_book(book, phase, slots, gross, embed)
-    for name, act in acts.items():
-        progress(name)
-        paths["book"][name] = run_policy(book, windows, settings, act)
-
+    if len({tuple(phases) for phases in trainings}) > 1:
+        raise ConfigError("expected the same finished phases in all trainings, was not")
+    scopes, paths = _run(book, windows, settings, trainings, embed, progress)
     found: dict[str, Oracles] = {}
     if oracles and book.simulator is not None:
-        for scope, own in scopes.items():
-            progress(f"oracles, {scope}")
-            found[scope] = _oracles(book, own, windows, settings, processes)
+        progress("oracles")
+        found = _oracles(book, scopes, windows, settings, processes)
+    progress("intervals")
     verdicts = {
-        scope: [judge(name, scopes[scope], windows, path, seed) for name, path in of.items()]
-        for scope, of in paths.items()
+        scope: [judge(name, scopes[scope], windows, of, seed) for name, of in every.items()]
+        for scope, every in paths.items()
     }
-    names = [name for name in paths["book"] if name not in baselines(book, gross)]
-    pairs = [(a, b) for k, a in enumerate(names) for b in (*names[:k], "equal weight")]
-    differences = {
-        f"{a} less {b}": sharpe_difference(paths["book"][a], paths["book"][b], seed)
-        for a, b in pairs
+    untaught = list(baselines(book, 1.0))
+    whole = paths["book"]
+    names = [name for name in whole if name not in untaught]
+    pairs = [(a, b) for k, a in enumerate(names) for b in (*names[:k], *untaught)]
+    examined = Examination(
+        verdicts=verdicts,
+        differences={
+            f"{a} less {b}": sharpe_difference(whole[a], whole[b], seed) for a, b in pairs
+        },
+        oracles=found,
+        shares={
+            scope: {
+                v.name: _shares(v, of, seed) for v in verdicts[scope] if v.name not in untaught
+            }
+            for scope, of in found.items()
+        },
+    )
+    return examined, whole
+
+
+def _run(
+    book: Book,
+    windows: Sequence[Window],
+    settings: Settings,
+    trainings: Sequence[Phases],
+    embed: Embed,
+    progress: Progress,
+) -> tuple[dict[str, Book], dict[str, Paths]]:
+    """Return the books by scope, and the paths of all that run on them."""
+    scopes, paths = {"book": book}, dict[str, Paths](book={})
+
+    def run(scope: str, acts: Mapping[str, Act]) -> None:
+        for name, act in acts.items():
+            progress(name if scope == "book" else scope)
+            path = run_policy(scopes[scope], windows, settings, act)
+            paths.setdefault(scope, {}).setdefault(name, []).append(path)
+
+    gross = settings.limits.max_gross * settings.limits.headroom
+    budgets = {"book": gross}
+    for phases in trainings:
+        for slot, folder in sorted(next(iter(phases.values())).items()):
+            net, card = load_policy(folder)
+            if isinstance(net, BottomNet) and card.group != ANY_GROUP:
+                own = scopes.setdefault(card.group, only_group(book, card.group))
+                budgets[card.group] = largest_budget(len(own.symbols), settings.limits)
+                act = specialist_act(own, card.normaliser, net, budgets[card.group])
+                run(card.group, {slot: act})
+    for scope, own in scopes.items():
+        run(scope, baselines(own, budgets[scope]))
+    for phases in trainings:
+        for phase, slots in phases.items():
+            run("book", whole_book(book, phase, slots, gross, embed))
+    return scopes, paths
+
+
+def _shares(verdict: Verdict, oracles: Oracles, seed: int) -> dict[str, Share]:
+    own = np.array(verdict.sharpes)
+    return {
+        "filter": share_of(own, np.array(oracles.filter), seed),
+        "filter_in_twin": share_of(own, np.array(oracles.filter_in_twin), seed),
     }
-    examined = Examination(verdicts=verdicts, differences=differences, oracles=found)
-    return examined, paths["book"]
 
 
 def whole_book(
@@ -128,7 +187,7 @@ def whole_book(
     phase: str,
     slots: Mapping[str, Path],
     gross: float,
-    embed: Callable[[Path], Float32Array | None],
+    embed: Embed,
 ) -> dict[str, Act]:
     """
     Return the acts of one phase's policies over the whole book; none without all bottoms.
@@ -158,39 +217,54 @@ def whole_book(
 
 
 def _oracles(
-    book: Book, own: Book, windows: Sequence[Window], settings: Settings, processes: int
-) -> Oracles:
-    """Return the oracles that may hold `own`'s instruments, on simulated markets."""
+    book: Book,
+    scopes: Mapping[str, Book],
+    windows: Sequence[Window],
+    settings: Settings,
+    processes: int,
+) -> dict[str, Oracles]:
+    """Return the oracles that may hold each scope's instruments, on simulated markets."""
     assert book.simulator is not None
-    held = np.isin(book.symbols, own.symbols)
+    held = [np.isin(book.symbols, own.symbols) for own in scopes.values()]
     jobs = [(book.name, book.simulator, book.seeds[w.market], settings, held) for w in windows]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         answers = list(pool.map(_asked, jobs))
-    targets = np.stack([weights for _, _, weights in answers])[:, :, held]
     place = {w.market: k for k, w in enumerate(windows)}
+    found = {}
+    for scope, mask, of in zip(scopes, held, zip(*answers, strict=True), strict=True):
+        targets = np.stack([weights for _, _, weights in of])[:, :, mask]
 
-    def follow(twin: Twin) -> FloatArray:
-        rows = [place[m] for m in twin.market.tolist()]
-        return np.nan_to_num(targets[rows, twin.t])
+        def follow(twin: Twin, targets: FloatArray = targets) -> FloatArray:
+            rows = [place[m] for m in twin.market.tolist()]
+            return np.nan_to_num(targets[rows, twin.t])
 
-    path = run_policy(own, windows, settings, follow)
-    return Oracles(
-        state=tuple(a[0] for a in answers),
-        filter=tuple(a[1] for a in answers),
-        filter_in_twin=tuple(path.sharpes.tolist()),
-        filter_in_twin_pooled=path.sharpe,
-    )
+        path = run_policy(scopes[scope], windows, settings, follow)
+        found[scope] = Oracles(
+            state=tuple(state for state, _, _ in of),
+            filter=tuple(filtered for _, filtered, _ in of),
+            filter_in_twin=tuple(path.sharpes.tolist()),
+            filter_in_twin_pooled=path.sharpe,
+        )
+    return found
 
 
 def _asked(
-    job: tuple[BookName, SimulatorSettings, int, Settings, Any],
-) -> tuple[float, float, FloatArray]:
-    """Return one market's oracles: their Sharpe ratios and the filter's targets (T, N)."""
+    job: tuple[BookName, SimulatorSettings, int, Settings, list[BoolArray]],
+) -> list[tuple[float, float, FloatArray]]:
+    """
+    Return one market's oracles, of each mask of what they may hold.
+
+    Their Sharpe ratios, and the filter's targets (T, N).
+    """
     name, simulator, seed, settings, held = job
     market = simulated_market(name, simulator, seed)
-
-    def run(oracle: Callable[..., OracleRun]) -> OracleRun:
-        return oracle(market, settings.market.cost_frac, settings.limits, tradable=held)
-
-    state, filtered = run(state_oracle), run(filter_oracle)
-    return sharpe(market, state.equity), sharpe(market, filtered.equity), filtered.weights
+    state, filtered = state_outlook(market), filter_outlook(market)
+    found = []
+    for mask in held:
+        known, believed = (
+            oracle_run(market, outlook, settings.market.cost_frac, settings.limits, tradable=mask)
+            for outlook in (state, filtered)
+        )
+        ratios = sharpe(market, known.equity), sharpe(market, believed.equity)
+        found.append((*ratios, believed.weights))
+    return found

@@ -16,7 +16,10 @@ evaluate_app = typer.Typer(
 
 @evaluate_app.command("allocator")
 def evaluate_allocator(
-    training: Annotated[Path, typer.Argument(help="The folder of a `train allocator`.")],
+    trainings: Annotated[
+        list[Path],
+        typer.Argument(help="The folder of a `train allocator`; several are seeds of one."),
+    ],
     source: Annotated[
         str | None, typer.Option(help="Another market, held out whole; else the test windows.")
     ] = None,
@@ -32,13 +35,16 @@ def evaluate_allocator(
     ] = None,
     oracles: Annotated[bool, typer.Option(help="Run the simulator's oracles too.")] = True,
     out: Annotated[
-        Path | None, typer.Option(help="Where figures go; TRAINING/test by default.")
+        Path | None,
+        typer.Option(
+            help="Where figures go; TRAINING/test by default, test-seeds in the first of several."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a training's policies, baselines and oracles on held-out sessions, through the twin."""
+    """Run trainings' policies, baselines and oracles on held-out sessions, through the twin."""
     from ops.examine import Request, examine
 
-    place = out or training / "test"
-    request = Request(training, place, source, after, own_costs, cost, windows, oracles)
+    place = out or trainings[0] / ("test" if len(trainings) == 1 else "test-seeds")
+    request = Request(tuple(trainings), place, source, after, own_costs, cost, windows, oracles)
     examine(request, as_json=as_json)

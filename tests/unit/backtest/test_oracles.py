@@ -1,3 +1,4 @@
+import cvxpy as cp
 import msgspec
 import numpy as np
 import pytest
@@ -5,16 +6,19 @@ import pytest
 from backtest.simulator.filter import beliefs
 from backtest.simulator.market import simulate
 from backtest.simulator.oracles import (
+    BPS,
+    MOVES,
     Holdings,
     Plan,
     View,
-    filter_oracle,
+    filter_outlook,
     follow,
     forecast,
     oracle_report,
+    oracle_run,
     riskless,
     sharpe,
-    state_oracle,
+    state_outlook,
 )
 from config.settings import LimitSettings
 from config.simulator import SimulatorSettings
@@ -23,6 +27,10 @@ from config.simulator import SimulatorSettings
 pytestmark = pytest.mark.filterwarnings("ignore:Series.values:DeprecationWarning")
 
 SHORT = SimulatorSettings(sessions=80, warm_up=100)
+
+
+def state_oracle(market, *rules):
+    return oracle_run(market, state_outlook(market), *rules)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +87,37 @@ def test_the_plan_leaves_a_book_alone_when_no_gain_pays_for_its_trade(market):
     assert np.allclose(weights, held, atol=1e-6)
 
 
+def test_the_plan_is_the_program_that_a_modelling_language_makes_of_its_equations(market):
+    st, limits, rng = market.structure, LimitSettings(max_group=0.3), np.random.default_rng(0)
+    n, m = SHORT.instruments, len(MOVES)
+    held, mean, root = cp.Parameter(n), cp.Parameter((m, n)), cp.Parameter((n, n))
+    w = cp.Variable((m, n), nonneg=True)
+    risk = cp.sum_squares(cp.multiply(np.sqrt(MOVES)[:, None], w) @ root)
+    moved = cp.abs(w[0] - held) + cp.sum(cp.abs(w[1:] - w[:-1]), axis=0)
+    gain = cp.sum(cp.multiply(mean, w)) - 5.0 / 2.0 * risk
+    tradable = np.arange(n) % 3 > 0
+    groups = np.eye(len(st.sector_names))[st.sector]
+    program = cp.Problem(
+        cp.Maximize(gain - 0.003 * BPS * cp.sum(moved)),
+        [
+            w <= limits.max_position * tradable[None, :],
+            cp.sum(w, axis=1) <= limits.max_gross,
+            w @ groups <= limits.max_group,
+        ],
+    )
+    plan = Plan(market, 0.003, limits, 5.0, tradable)
+    for _ in range(5):
+        held.value, covariance = 0.05 * rng.random(n), st.covariance * rng.uniform(1e-5, 4e-4)
+        ahead = 1e-2 * rng.standard_normal((sum(MOVES) + 1, n))
+        earned = (1.0 - st.overnight_mean) * ahead[:-1] + st.overnight_mean * ahead[1:]
+        mean.value = BPS * np.add.reduceat(earned, np.cumsum([0, *MOVES[:-1]]), axis=0)
+        root.value = np.linalg.cholesky(BPS * covariance)
+        program.solve(solver=cp.CLARABEL)
+        wanted = np.maximum(w.value[0], 0.0)
+        assert np.allclose(plan.target(ahead, covariance, held.value), wanted, atol=1e-6)
+        assert wanted.max() > 0.05
+
+
 def test_every_target_stays_within_the_limits():
     tight = LimitSettings(max_position=0.08, max_group=0.15, max_gross=0.5)
     short = msgspec.structs.replace(SHORT, sessions=30)
@@ -121,7 +160,7 @@ def test_runs_repeat_bit_for_bit(market, state_run):
 
 
 def test_the_filter_oracle_holds_the_beliefs_and_differs_from_the_state_oracle(market, state_run):
-    run = filter_oracle(market)
+    run = oracle_run(market, filter_outlook(market))
     held = beliefs(market)
     assert len(held) == len(run.weights)
     assert np.nanmax(np.abs(run.weights - state_run.weights)) > 0.01

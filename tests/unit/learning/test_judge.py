@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
+from backtest.measures import sharpe_interval
+from backtest.statistics import paired_difference
 from learning.allocator.evaluate import PolicyPath, run_policy
-from learning.allocator.judge import REBALANCE, baselines, judge, sharpe_difference
+from learning.allocator.judge import REBALANCE, baselines, judge, share_of, sharpe_difference
 from learning.allocator.windows import Window
 from tests.learning.made_book import LOOSE, made_book
 
 WINDOWS = (Window(0, 65, 135),)
+FIGURES = ("sharpe", "sharpe_interval", "annual_return", "max_drawdown", "turnover", "by_regime")
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def test_figures_are_those_of_the_path(book):
     rng = np.random.default_rng(0)
     excess = 0.001 + 0.01 * rng.standard_normal(70)
     breached = np.arange(70) < 7
-    found = judge("some", book, WINDOWS, made_path(excess, breached=breached), 0)
+    found = judge("some", book, WINDOWS, [made_path(excess, breached=breached)], 0)
     assert found.sharpe == pytest.approx(excess.mean() / excess.std(ddof=1) * 252**0.5)
     low, high = found.sharpe_interval
     assert low < found.sharpe < high
@@ -65,7 +68,7 @@ def test_figures_are_those_of_the_path(book):
 
 def test_use_is_each_groups_share_of_equity(book):
     weights = np.tile([0.1, -0.2, 0.0, 0.4], (1, 70, 1))
-    found = judge("some", book, WINDOWS, made_path(np.zeros(70), weights=weights), 0)
+    found = judge("some", book, WINDOWS, [made_path(np.zeros(70), weights=weights)], 0)
     assert found.use == pytest.approx({"first": 0.3, "second": 0.4})
     assert found.sharpe is None  # no variance: undefined, and not 0
 
@@ -73,8 +76,79 @@ def test_use_is_each_groups_share_of_equity(book):
 def test_a_difference_is_of_both_on_the_same_sessions():
     rng = np.random.default_rng(0)
     luck = 0.01 * rng.standard_normal(400)
-    better, worse = made_path(luck + 0.002), made_path(luck)
+    better, worse = [made_path(luck + 0.002)], [made_path(luck)]
     found = sharpe_difference(better, worse, 0)
     low, high = found["sharpe_interval"]
     assert 0 < low < found["sharpe"] < high
     assert sharpe_difference(worse, worse, 0)["sharpe"] == 0.0
+
+
+def made_luck(sessions=400):
+    return 0.01 * np.random.default_rng(1).standard_normal(sessions)
+
+
+def made_seeds(count, spread, sessions=400):
+    """Return paths of one luck whose means differ by up to `spread` of its deviation."""
+    luck = 0.01 * np.random.default_rng(0).standard_normal(sessions)
+    return [made_path(luck + 0.01 * (0.05 + m)) for m in spread * np.linspace(-1, 1, count)]
+
+
+def width(interval):
+    return interval[1] - interval[0]
+
+
+def test_intervals_of_one_seed_are_those_of_the_statistics(book):
+    (first,), second = made_seeds(1, 0.0), made_path(made_luck())
+    a, b = (path.growth[0] for path in (first, second))
+    wanted = paired_difference(a, b, 3)["figures"]
+    for name, value in sharpe_difference([first], [second], 3).items():
+        assert value == pytest.approx(wanted[name])
+    short = made_luck(70)
+    interval, _ = sharpe_interval(short, seed=3)
+    assert judge("some", book, WINDOWS, [made_path(short)], 3).sharpe_interval == interval
+
+
+def test_seeds_that_came_out_alike_have_the_interval_of_one(book):
+    path = made_path(made_luck(70))
+    one, four = (judge("some", book, WINDOWS, [path] * count, 0) for count in (1, 4))
+    for name in FIGURES:
+        assert getattr(four, name) == pytest.approx(getattr(one, name), nan_ok=True)
+    assert four.seeds == (one.sharpe,) * 4
+    assert (one.kupiec is not None, four.kupiec) == (True, None)
+
+
+def test_seeds_that_differ_widen_the_interval_and_their_mean_is_the_ratio(book):
+    alike, apart = (
+        judge("some", book, WINDOWS, made_seeds(4, spread, 70), 0) for spread in (0.0, 0.5)
+    )
+    assert width(apart.sharpe_interval) > 1.1 * width(alike.sharpe_interval)
+    assert apart.sharpe == pytest.approx(np.mean(apart.seeds))
+    assert apart.sharpes == pytest.approx([apart.sharpe], rel=0.01)
+    assert min(apart.seeds) < alike.sharpe < max(apart.seeds)
+
+
+def test_breaches_of_var_are_pooled_over_seeds(book):
+    seeds = [made_path(made_luck(70), breached=np.arange(70) < count) for count in (0, 7)]
+    assert judge("some", book, WINDOWS, seeds, 0).var_compliance == pytest.approx(0.95)
+
+
+def test_a_difference_is_paired_by_seed_and_session():
+    seeds = made_seeds(4, 0.5)
+    better = [made_path(path.growth + 0.001) for path in seeds]
+    paired = sharpe_difference(better, seeds, 0)
+    assert paired["mean"] == pytest.approx(0.252)
+    assert width(paired["mean_interval"]) < 1e-12
+    single = sharpe_difference(better, seeds[:1], 0)  # one that has no seed is beside each
+    assert width(single["sharpe_interval"]) > 10 * width(paired["sharpe_interval"])
+    assert single["sharpe"] > paired["sharpe"] > 0
+
+
+def test_a_share_of_an_oracle_is_a_ratio_of_means_over_windows():
+    oracle = np.array([1.0, 2.0, 3.0, 2.0])
+    even = share_of(0.6 * oracle, oracle, 0)
+    assert even.value == pytest.approx(0.6)
+    assert even.interval == pytest.approx((0.6, 0.6))
+    low, high = share_of(np.array([1.0, 1.0, 1.0, 2.0]), oracle, 0).interval
+    assert low < 5 / 8 < high
+    assert share_of(oracle[:1], oracle[:1], 0).interval is None
+    assert share_of(oracle, -oracle, 0).value is None
