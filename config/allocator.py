@@ -223,10 +223,10 @@ class CurriculumSettings(_Settings, frozen=True, kw_only=True):
     enabled: bool = True
     levels: Annotated[int, Meta(ge=1, le=10)] = 4
     stretch_sessions: Annotated[int, Meta(ge=5)] = 63  # a quarter: what is ranked by turbulence
-    pass_mark: float = 0.0  # reward a step: more than nothing is earned at this level
+    pass_mark: float = -0.05  # reward a step, with what exploration costs
     window: Count = 5  # updates
-    patience: Count = 5  # updates
-    longest: Count = 40  # updates
+    patience: Count = 3  # updates
+    longest: Count = 10  # updates: learning on for long from calm sessions alone unlearns others
     crises: Annotated[int, Meta(ge=0, le=64)] = 4  # markets that are generated
     crisis_share: Frac = 0.25  # of the episodes at the last level, where there are crises
 
