@@ -275,7 +275,7 @@ def baselines(book: Book, gross: float) -> dict[str, Act]:
     acts: dict[str, Act] = {
         "buy-and-hold": buy_and_hold,
         "equal weight": Rebalanced(book, lambda past: even, gross),
-        "risk parity": Rebalanced(book, risk_parity_shares, gross),
+        "hierarchical risk parity": Rebalanced(book, risk_parity_shares, gross),
     }
     if book.name == "equity":
         acts["60/40"] = Rebalanced(book, lambda past: even, STOCKS * gross)

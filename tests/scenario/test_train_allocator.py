@@ -86,7 +86,7 @@ def test_an_evaluation_stands_beside_baselines_on_held_out_markets(command, plac
     assert ended.code == 0
     report = json.loads(ended.out)
     names = [v["name"] for v in report["verdicts"]["book"]]
-    assert {"buy-and-hold", "equal weight", "risk parity", "joint"} <= set(names)
+    assert {"buy-and-hold", "equal weight", "hierarchical risk parity", "joint"} <= set(names)
     assert "joint less specialists, equal budgets" in report["differences"]
     assert (trained[0] / "test" / "examination.png").stat().st_size > 1_000
 
@@ -104,7 +104,7 @@ def test_seeds_of_one_training_are_judged_together(command, place, trained):
     assert whole["joint"]["sharpe"] == pytest.approx(sum(whole["joint"]["seeds"]) / 2)
     assert whole["joint"]["kupiec"] is None
     assert len(whole["equal weight"]["seeds"]) == 1
-    assert {"joint less meta", "joint less risk parity"} <= set(report["differences"])
+    assert {"joint less meta", "joint less hierarchical risk parity"} <= set(report["differences"])
     assert set(report["shares"]) == {"book", "commodity", "forex", "index"}
     assert set(report["shares"]["book"]["joint"]) == {"filter", "filter_in_twin"}
     assert (folder / "test-seeds" / "examination.png").stat().st_size > 1_000

@@ -1,19 +1,23 @@
 """A phase is finished when all its policies are there; the newest of each slot are published."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from config.allocator import TrainingSettings
+from config.allocator import BookSettings, TrainingSettings
 from config.errors import ConfigError
+from config.settings import DeskSettings, load_settings
 from learning.allocator.phases import (
     Training,
+    open_book,
     phases_of,
     policies_by_phase,
     publish,
     run_macro_pretraining,
 )
 from learning.allocator.results import PhaseResult, write_result
+from ops.allocator import settings_of
 
 GROUPS = ("commodity", "forex")
 
@@ -113,3 +117,17 @@ def test_what_is_published_are_the_newest_policies_of_each_slot(tmp_path):
     publish(training(tmp_path))
     said = {p.name: (p / "policy.json").read_text() for p in (tmp_path / "policies").iterdir()}
     assert said == {"top": "3-joint", "bottom-commodity": "3-joint", "bottom-forex": "forex"}
+
+
+def test_a_band_that_lets_nobody_hold_all_instruments_is_refused():
+    band = DeskSettings(no_trade_band=0.11)
+    settings = TrainingSettings(book=BookSettings(seeds=1, sessions=300), desk=band)
+    with pytest.raises(ConfigError, match="an even holding of 9 instruments"):
+        open_book(settings)
+
+
+@pytest.mark.parametrize("book", ["multi-asset", "equity"])
+def test_a_book_is_traded_with_the_band_that_it_is_trained_with(book):
+    profile = load_settings(Path("config/profiles") / f"{book}.yaml", environ={})
+    trained = settings_of(book, "full", None, {})
+    assert profile.desk.no_trade_band == trained.trading.desk.no_trade_band
