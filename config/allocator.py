@@ -68,7 +68,10 @@ class SplitSettings(_Settings, frozen=True, kw_only=True):
 
 SPLITS = {
     "multi-asset": SplitSettings(
-        train_until="2018-06-30", validation_until="2019-06-30", test_until="2020-10-15"
+        train_until="2018-06-30",
+        validation_until="2019-06-30",
+        test_until="2020-10-15",
+        test_share=0.125,
     ),
     "equity": SplitSettings(
         train_from="2015-01-01",
@@ -77,7 +80,7 @@ SPLITS = {
         test_until="2022-12-31",
     ),
 }
-"""The days of each book where nothing else is set."""
+"""The days and shares of each book where nothing else is set."""
 
 
 class BookSettings(_Settings, frozen=True, kw_only=True):
@@ -194,6 +197,20 @@ class PpoSettings(_Settings, frozen=True, kw_only=True):
     checkpoint_every: Count = 10  # updates; the policy is validated then, too
 
 
+class DirectSettings(_Settings, frozen=True, kw_only=True):
+    """A specialist's first lesson, by the gradient of what its book earns (Moody and Saffell)."""
+
+    epochs: Count = 20
+    patience: Count = 8  # epochs without a better validation Sharpe before it stops
+    updates: Count = 10  # an epoch
+    books: Count = 256  # an update
+    sessions: Annotated[int, Meta(ge=2)] = 40  # that each book lives
+    learning_rate: Positive = 1e-3
+    weight_decay: NonNegative = 1e-2
+    clip_norm: Positive = 0.5
+    risk_aversion: NonNegative = 3.0  # a year's Sharpe ratio
+
+
 class RewardSettings(_Settings, frozen=True, kw_only=True):
     """
     What a session's result is worth to a learner (SPEC F4); learning/allocator/rewards.py.
@@ -284,6 +301,7 @@ class TrainingSettings(_Settings, frozen=True, kw_only=True):
     joint: JointSettings = JointSettings()
 
     # the multi-asset book: each specialist's steps and the meta-controller's
+    direct: DirectSettings | None = DirectSettings()  # null: PPO starts untaught
     specialist_timesteps: Count = 500_000
     meta_timesteps: Count = 300_000
     processes: Count = 2  # specialists trained side by side

@@ -23,7 +23,6 @@ from agents.allocator.policy_file import ANY_GROUP, GRAPH_FILE, save_policy
 from config.allocator import EpisodeSettings, PpoSettings, RewardSettings, TargetSettings
 from config.settings import Settings
 from learning.allocator.book import Book
-from learning.allocator.checkpoints import weights
 from learning.allocator.evaluate import run_policy, tiered_act
 from learning.allocator.joint_net import Former
 from learning.allocator.macro import Lesson
@@ -84,7 +83,6 @@ def train_macro_ppo(
         act = tiered_act(book, card.normaliser, top, bottoms, form.gross, lesson.embeddings)
         return run_policy(book, split.validation, settings, act).sharpe
 
-    start = weights(net)
     start_sharpe = validate(net)
     learned = train_ppo(
         form,
@@ -102,9 +100,6 @@ def train_macro_ppo(
         resume=resume,
         progress=progress,
     )
-    better = learned.best_sharpe > start_sharpe
-    if not better:
-        net.load_state_dict(start)
     fit_regimes(net, lesson, split, seed)
     record = training_record(book, split, card.trained.steps + learned.steps, seed)
     card = msgspec.structs.replace(
@@ -120,13 +115,15 @@ def train_macro_ppo(
         steps=learned.steps,
         seconds=learned.seconds,
         measures={
-            "validation_sharpe": max(learned.best_sharpe, start_sharpe),
+            "validation_sharpe": learned.best_sharpe,
             "validation_sharpe_start": start_sharpe,
-            "best_step": float(learned.best_step if better else 0),
+            "best_step": float(learned.best_step),
             **{f"test_{name}": after[name] for name in after if name.endswith("_accuracy")},
         },
         policies={card.slot: card.slot},
-        notes=() if better else ("no update validated better than the pre-trained policy",),
+        notes=()
+        if learned.best_step
+        else ("no update validated better than the pre-trained policy",),
     )
     write_result(result)
     return result

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from agents.allocator.networks import BottomNet, TopNet
-from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Float32Array
+from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS
 from agents.allocator.policy_file import PolicyCard, load_policy, save_policy
 from config.allocator import EpisodeSettings, PpoSettings, RewardSettings
 from config.errors import ConfigError
@@ -50,14 +50,12 @@ def train_meta(
     *,
     timesteps: int,
     seed: int,
-    embeddings: tuple[Float32Array, Path] | None = None,
     resume: bool = False,
     progress: Callable[[Row], None] | None = None,
 ) -> PhaseResult:
     """
     Train a top policy over the specialists in `specialists`, policy folders by group.
 
-    `embeddings` are the sectors' (M, T, G, E) and the graph's file that they are made with.
     Raises ConfigError where a specialist is missing or saw other numbers, and what PPO raises.
     """
     found = finished(folder, timesteps) if resume else None
@@ -74,14 +72,12 @@ def train_meta(
         raise ConfigError(f"expected specialists of one training, was another's for {other[0]}")
     bottoms = Bottoms(book, {group: net for group, (net, _) in loaded.items()})
     arena = Arena(book, parts.train, parts.train, norm, settings, reward, episode)
-    seen = None if embeddings is None else embeddings[0]
-    form = PortfolioForm(arena, ppo.envs, seed, bottoms=bottoms, embeddings=seen)
+    form = PortfolioForm(arena, ppo.envs, seed, bottoms=bottoms)
     torch.manual_seed(seed)
-    extra = 0 if seen is None else seen.shape[-1]
-    net = TopNet(len(INSTRUMENT_INPUTS) + extra, len(MARKET_INPUTS))
+    net = TopNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS))
 
     def validate(actor: BottomNet | TopNet) -> float:
-        act = tiered_act(book, norm, cast(TopNet, actor), bottoms, form.gross, seen)
+        act = tiered_act(book, norm, cast(TopNet, actor), bottoms, form.gross)
         return run_policy(book, parts.validation, settings, act).sharpe
 
     learned = train_ppo(
@@ -108,12 +104,9 @@ def train_meta(
         hidden=net.encoder.hidden,
         normaliser=norm,
         gross=form.gross,
-        embeddings=embeddings is not None,
         trained=training_record(book, parts, learned.steps, seed),
     )
-    save_policy(
-        folder / POLICY, learned.actor, card, None if embeddings is None else embeddings[1]
-    )
+    save_policy(folder / POLICY, learned.actor, card)
     even = np.full(len(book.groups), form.gross / len(book.groups))
     equal = tiered_act(
         book, norm, lambda twin: np.tile(even, (twin.batch, 1)), bottoms, form.gross

@@ -189,18 +189,24 @@ def _specialists(training: Training) -> None:
     from learning.allocator.specialists import train_specialists
 
     s = training.settings
+
+    def told(group: str, row: Mapping[str, float]) -> None:
+        if s.direct is not None and "epoch" in row:
+            training.progress(f"{group}, first lesson", int(row["epoch"]), s.direct.epochs)
+        else:
+            training.progress(group, int(row["steps"]), s.specialist_timesteps)
+
     train_specialists(
         training.book,
         training.parts,
+        s.direct,
         s.ppo,
         s.reward,
         s.episode,
         s.trading,
         timesteps=s.specialist_timesteps,
         processes=s.processes,
-        progress=lambda group, row: training.progress(
-            group, int(row["steps"]), s.specialist_timesteps
-        ),
+        progress=told,
         **training.given("specialists"),
     )
 

@@ -5,7 +5,8 @@ The actor is the network of `agents.allocator.networks` itself, so that what is 
 was trained. Between updates the learner is checkpointed whole - weights, optimiser, every
 generator, the episodes under way - and validated; a run that is resumed ends with the weights of
 one that was never stopped. The policy that is handed back is the best by validation Sharpe, not
-the last. The learner stops with a Halt at the first number that is not finite.
+the last: at worst the one that came. The learner stops with a Halt at the first number that is not
+finite.
 
 Source: Schulman et al. 2017, "Proximal Policy Optimization Algorithms". Departures: a critic of
 its own that pools the set before its last layer, and exploration noise that no state changes.
@@ -177,6 +178,8 @@ def train_ppo(
     if found is not None:
         checkpoints.check_same_run(store, found.meta, meta)
         watch.restore(learner, found.state)
+    else:
+        watch.begin()
     logs = TensorBoardOutputFormat(str(folder / LOGS))
     learner.set_logger(Logger(str(folder), [logs]))
     try:
@@ -243,6 +246,10 @@ class _Watch(BaseCallback):
         self._sums = np.zeros(3)  # reward, limits hit, turnover
         self._count = self._updates = 0
         self._validated = 0.0  # seconds
+
+    def begin(self) -> None:
+        """Take the policy as it comes for the best so far."""
+        self.best_sharpe = self._validate(self._actor)
 
     def _on_step(self) -> bool:
         rewards, last = self.locals["rewards"], cast(TwinVecEnv, self.training_env).last

@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import numpy as np
 import torch
+from torch import Tensor
 
 from agents.allocator.networks import BottomNet, TopNet
 from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Normaliser
 from agents.allocator.policy_file import PolicyCard, save_policy
-from config.allocator import EpisodeSettings, PpoSettings, RewardSettings
+from config.allocator import DirectSettings, EpisodeSettings, PpoSettings, RewardSettings
 from config.errors import QuarterdeckError, RunIncomplete
 from config.settings import LimitSettings, Settings
 from learning.allocator.book import Book, training_rows
+from learning.allocator.direct import Pupil, first_lesson, market_of, rows_of, shares_of
 from learning.allocator.evaluate import run_policy, specialist_act
 from learning.allocator.ppo import Row, train_ppo
 from learning.allocator.results import (
@@ -59,6 +62,7 @@ class Job:
     groups: tuple[str, ...]
     parts: Split
     norm: Normaliser
+    direct: DirectSettings | None
     ppo: PpoSettings
     reward: RewardSettings
     episode: EpisodeSettings
@@ -72,6 +76,7 @@ class Job:
 def train_specialists(
     book: Book,
     parts: Split,
+    direct: DirectSettings | None,
     ppo: PpoSettings,
     reward: RewardSettings,
     episode: EpisodeSettings,
@@ -106,6 +111,7 @@ def train_specialists(
                 groups=book.groups,
                 parts=parts,
                 norm=norm,
+                direct=direct,
                 ppo=ppo,
                 reward=reward,
                 episode=episode,
@@ -121,7 +127,11 @@ def train_specialists(
 
 
 def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) -> PhaseResult:
-    """Train one specialist in this process and write its policy, curve and summary."""
+    """
+    Train one specialist in this process and write its policy, curve and summary.
+
+    `progress` is told rows of both curves: the first lesson's have an epoch, PPO's have steps.
+    """
     book, parts, settings = job.book, job.parts, job.settings
     most = largest_budget(len(book.symbols), settings.limits)
     arena = Arena(book, parts.train, parts.train, job.norm, settings, job.reward, job.episode)
@@ -134,6 +144,21 @@ def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) ->
         act = specialist_act(book, job.norm, cast(BottomNet, actor), most)
         return run_policy(book, parts.validation, settings, act).sharpe
 
+    meta = identity(f"specialist {job.group}", book, parts, job.seed) | {
+        "settings": msgspec.to_builtins([job.direct, job.ppo, job.reward, job.episode, settings])
+    }
+    first = first_lesson(
+        arena,
+        net,
+        lambda rng, books: _pupil(form, net, books, rng),
+        lambda: validate(net),
+        job.folder,
+        job.direct,
+        seed=job.seed,
+        meta=meta,
+        resume=job.resume,
+        progress=None if progress is None else lambda _, row: progress(dict(row)),
+    )
     learned = train_ppo(
         form,
         net,
@@ -142,8 +167,7 @@ def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) ->
         job.folder,
         timesteps=job.timesteps,
         seed=job.seed,
-        meta=identity(f"specialist {job.group}", book, parts, job.seed)
-        | {"settings": msgspec.to_builtins([job.ppo, job.reward, job.episode, settings])},
+        meta=meta,
         resume=job.resume,
         progress=progress,
     )
@@ -164,16 +188,31 @@ def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) ->
         phase=f"specialist {job.group}",
         folder=str(job.folder),
         steps=learned.steps,
-        seconds=learned.seconds,
+        seconds=learned.seconds | first.seconds,
         measures={
             "validation_sharpe": learned.best_sharpe,
             "best_step": float(learned.best_step),
             "budget": most,
+            **first.measures,
         },
         policies={f"bottom-{job.group}": POLICY},
     )
     write_result(result)
     return result
+
+
+def _pupil(form: SpecialistForm, net: BottomNet, books: int, rng: np.random.Generator) -> Pupil:
+    """Return books with budgets as the form's episodes draw them, placed by the network."""
+    budget, elsewhere = (torch.from_numpy(drawn).float() for drawn in form.draw(rng, books))
+    shortable = torch.tensor(form.arena.book.shortable).float()
+
+    def place(features: Tensor, macro: Tensor, held: Tensor) -> Tensor:
+        rows = rows_of(features, held, shortable, budget.unsqueeze(-1).expand_as(held))
+        market = market_of(macro, held.abs().sum(dim=-1) + elsewhere)
+        means: Tensor = net(rows, market)
+        return budget.unsqueeze(-1) * shares_of(means, shortable)
+
+    return Pupil(place, budget)
 
 
 def largest_budget(instruments: int, limits: LimitSettings) -> float:

@@ -260,12 +260,15 @@ class SpecialistForm(Form):
         super().restore(state)
         self._elsewhere = state["elsewhere"].copy()
 
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[FloatArray, FloatArray]:
+        """Return so many budgets, and what the rest of a book holds beside each."""
+        budget = rng.uniform(*self._range, count)
+        return budget, rng.uniform(0.0, 1.0, count) * np.maximum(self.gross - budget, 0.0)
+
     def _start(self, where: BoolArray) -> None:
         super()._start(where)
         where = self._whole_cohorts(where)
-        count = int(where.sum()) // self.cohort
-        budget = self.rng.uniform(*self._range, count)
-        rest = self.rng.uniform(0.0, 1.0, count) * np.maximum(self.gross - budget, 0.0)
+        budget, rest = self.draw(self.rng, int(where.sum()) // self.cohort)
         self._budget[where] = np.repeat(budget, self.cohort)
         self._elsewhere[where] = np.repeat(rest, self.cohort)
 

@@ -54,6 +54,7 @@ def job(book, tmp_path) -> Job:
         groups=book.groups,
         parts=PARTS,
         norm=Normaliser.fit(*training_rows(book, PARTS)),
+        direct=None,
         ppo=TINY,
         reward=RewardSettings(),
         episode=EPISODE,
@@ -183,7 +184,7 @@ def test_process_that_dies_is_named_and_the_others_finish(book, tmp_path):
             os.kill(victim.pid, signal.SIGKILL)
             killed.append(victim.pid)
 
-    arguments = (book, PARTS, TINY, RewardSettings(), EPISODE, LOOSE, tmp_path)
+    arguments = (book, PARTS, None, TINY, RewardSettings(), EPISODE, LOOSE, tmp_path)
     with pytest.raises(RunIncomplete, match=r"specialist first: .* was exit code -9"):
         train_specialists(*arguments, timesteps=10 * ROLLOUT, seed=0, processes=2, progress=kill)
     assert read_result(tmp_path / "second").steps == 10 * ROLLOUT

@@ -1,0 +1,169 @@
+"""The first lesson: gradients of what a book earns teach what to hold, and know no later price."""
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from agents.allocator.networks import BottomNet
+from agents.allocator.observation import (
+    INSTRUMENT_INPUTS,
+    MARKET_INPUTS,
+    Normaliser,
+    assemble,
+    bottom_shares,
+)
+from config.allocator import DirectSettings, EpisodeSettings, RewardSettings
+from config.errors import DataError
+from learning.allocator.book import training_rows
+from learning.allocator.direct import (
+    Pupil,
+    Stretches,
+    beyond_band,
+    first_lesson,
+    market_of,
+    openings,
+    rows_of,
+    shares_of,
+)
+from learning.allocator.evaluate import run_policy, specialist_act
+from learning.envs.forms import Arena
+from learning.envs.sub_book import only_group
+from tests.learning.made_book import LOOSE, PARTS, made_book
+
+SHORT = DirectSettings(epochs=4, updates=4, books=32, sessions=12)
+
+
+@pytest.fixture
+def book(make_market):
+    return only_group(made_book(make_market), "first")
+
+
+@pytest.fixture
+def arena(book):
+    norm = Normaliser.fit(*training_rows(book, PARTS))
+    reward, episode = RewardSettings(), EpisodeSettings(sessions=50, min_sessions=10, warm_up=0)
+    return Arena(book, PARTS.train, PARTS.train, norm, LOOSE, reward, episode)
+
+
+def untaught():
+    torch.manual_seed(1)
+    return BottomNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS), holds=True)
+
+
+def pupils(arena, net, books):
+    """Return books of budget 1 that `net` places on the arena's one group."""
+    shortable = torch.tensor(arena.book.shortable).float()
+
+    def place(features, macro, held):
+        rows = rows_of(features, held, shortable, torch.ones_like(held))
+        return shares_of(net(rows, market_of(macro, held.abs().sum(dim=-1))), shortable)
+
+    return Pupil(place, torch.ones(books))
+
+
+def lesson(arena, net, folder, settings=SHORT, **options):
+    def validate():
+        act = specialist_act(arena.book, arena.norm, net, 1.0)
+        return run_policy(arena.book, PARTS.validation, LOOSE, act).sharpe
+
+    told = {"seed": 0, "meta": {"phase": "lesson"}} | options
+    drawn = lambda _, books: pupils(arena, net, books)  # noqa: E731
+    return first_lesson(arena, net, drawn, validate, folder, settings, **told)
+
+
+def weights(net):
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def test_a_lesson_teaches_to_hold_what_rises_and_not_what_falls(arena, tmp_path):
+    net = untaught()
+    learned = lesson(arena, net, tmp_path)
+    act = specialist_act(arena.book, arena.norm, net, 1.0)
+    held = run_policy(arena.book, PARTS.validation, LOOSE, act).weights[0, 5:].mean(axis=0)
+    assert held[0] > 0.5
+    assert held[1] < 0.1
+    assert learned.measures["first_lesson_sharpe"] > 3.0
+
+
+def test_a_lesson_that_was_cut_short_ends_as_one_that_was_not(arena, tmp_path):
+    one, two, again = untaught(), untaught(), untaught()
+    lesson(arena, one, tmp_path / "one")
+    lesson(arena, two, tmp_path / "two", msgspec.structs.replace(SHORT, epochs=2))
+    torch.manual_seed(99)
+    lesson(arena, again, tmp_path / "two", resume=True)
+    first, last = weights(one), weights(again)
+    assert all(torch.equal(first[name], last[name]) for name in first)
+    assert any(not torch.equal(first[name], value) for name, value in weights(two).items())
+
+
+def test_no_lesson_leaves_the_network_as_it_is(arena, tmp_path):
+    net = untaught()
+    before = weights(net)
+    assert lesson(arena, net, tmp_path / "none", None).measures == {}
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_lesson_reads_nothing_beyond_its_windows_last_outcome(arena):
+    one, two = untaught(), untaught()
+    whole = Stretches(arena, SHORT)
+    tape, last = arena.book.tape, PARTS.train[0].stop
+    poisoned = {
+        name: np.where(np.arange(tape.sessions)[:, None, None] > last, np.nan, getattr(tape, name))
+        for name in ("bid", "ask")
+    }
+    features = arena.book.features.copy()
+    features[:, last:] = np.nan
+    book = replace(arena.book, tape=replace(tape, **poisoned), features=features)
+    cut = Stretches(replace(arena, book=book), SHORT)
+    for net, stretches in ((one, whole), (two, cut)):
+        stretches.worth(pupils(arena, net, SHORT.books), np.random.default_rng(0)).backward()
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+
+
+def test_what_a_session_earns_goes_from_opening_to_opening(book):
+    tape = book.tape
+    earned, cost = openings(tape, 0.02)
+    middle = (tape.bid[:, :, 0] + tape.ask[:, :, 0]) / 2
+    rate = np.nan_to_num(tape.riskless / 100, nan=0.02) / 252
+    assert earned[0, 7] == pytest.approx(middle[0, 9] / middle[0, 8] - 1 - rate[0, 8])
+    spread = (tape.ask - tape.bid)[0, 8, 0] / 2 / middle[0, 8]
+    assert cost[0, 7] == pytest.approx(tape.fee_frac + spread)
+    assert not earned[:, -2:].any()
+
+
+def test_a_move_within_the_band_stays_and_still_teaches():
+    held = torch.tensor([[0.30, 0.30, 0.02, 0.0]])
+    asked = torch.tensor([[0.32, 0.40, 0.0, 0.02]], requires_grad=True)
+    moved = beyond_band(asked, held, 0.03)
+    assert moved.tolist()[0] == pytest.approx([0.30, 0.40, 0.0, 0.0])
+    moved.sum().backward()
+    assert asked.grad.tolist() == [[1.0, 1.0, 1.0, 1.0]]
+
+
+def test_what_a_lesson_shows_and_understands_is_what_trading_does():
+    rng = np.random.default_rng(3)
+    features, macro = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((5, 3, 22), (5, 18))
+    )
+    held, budget = rng.uniform(0, 0.2, (5, 3)), rng.uniform(0.1, 0.3, (5, 3))
+    shortable = np.array([False, True, False])
+    seen = assemble(features, macro, held, shortable, budget, np.zeros(5))
+    given = [torch.from_numpy(a).float() for a in (features, held, shortable, budget, macro)]
+    rows = rows_of(*given[:4])
+    market = market_of(given[4], given[1].abs().sum(dim=-1))
+    assert rows.numpy() == pytest.approx(seen.instruments, abs=1e-6)
+    assert market.numpy() == pytest.approx(seen.market, abs=1e-6)
+    means = rng.uniform(-1.5, 1.5, (5, 3)).astype(np.float32)
+    shares = shares_of(torch.from_numpy(means), given[2]).numpy()
+    assert shares == pytest.approx(bottom_shares(means, shortable), abs=1e-6)
+
+
+def test_a_window_shorter_than_a_stretch_is_refused(arena, tmp_path):
+    long = msgspec.structs.replace(SHORT, sessions=80)
+    with pytest.raises(DataError, match="longer than the first lesson's 80 sessions, was 70"):
+        lesson(arena, untaught(), tmp_path, long)
