@@ -243,6 +243,16 @@ class Settings(_Settings, frozen=True, kw_only=True):
         """The SHA-256 of the settings' canonical JSON."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
 
+    def band(self, instruments: int) -> float:
+        """
+        Return the change of a weight below which a desk of so many instruments does not trade.
+
+        It is `desk.no_trade_band`, and at most half an even holding: with a wider one a book of
+        many instruments could never be bought evenly.
+        """
+        even = self.limits.max_gross * self.limits.headroom / instruments
+        return min(self.desk.no_trade_band, even / 2)
+
 
 def load_settings(
     profile: str | Path = "backtest",

@@ -393,7 +393,7 @@ class Desk(Strategy):
         if pending is None:
             return
         held = holding.weights()
-        asked = pending.targets(held, self.settings.desk.no_trade_band)
+        asked = pending.targets(held, self.settings.band(len(held)))
         judged = self.gate.judge(asked, holding, pending.movable, pending.forced)
         change = np.round(judged.quantity - holding.quantity, QUANTITY_DECIMALS)
         if not change.any() and not judged.cause.any():

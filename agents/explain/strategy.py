@@ -145,7 +145,7 @@ def costs(run: RunFacts, record: Record) -> list[Sentence]:
             f"every {s.desk.decide_every_sessions} sessions over "
             f"{HORIZON_SESSIONS[s.desk.horizon]} sessions ({s.desk.horizon}), acts "
             f"{s.desk.latency_ms:g} ms later and leaves changes below "
-            f"{s.desk.no_trade_band:.0%} of equity alone"
+            f"{s.desk.no_trade_band:.1%} of equity, or below half an even holding, alone"
         ),
     )
 

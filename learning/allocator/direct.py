@@ -76,7 +76,7 @@ class Stretches:
         self._earned = torch.from_numpy(earned.astype(np.float32))
         self._cost = torch.from_numpy(cost.astype(np.float32))
         self._most = limits.max_position * limits.headroom
-        self._band = arena.settings.desk.no_trade_band
+        self._band = arena.settings.band(len(book.symbols))
         self._reference = reference_volatility(book.returns, arena.reference)
         self._aversion = settings.risk_aversion / SESSIONS_PER_YEAR**0.5
 

@@ -114,11 +114,7 @@ def phases_of(book: BookName) -> tuple[Phase, ...]:
 def open_book(
     settings: TrainingSettings, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Book, Split, MarketData | None]:
-    """
-    Return the book that settings name, its parts, and the market that a real one is made of.
-
-    Raises ConfigError where the no-trade band lets nobody hold all instruments evenly.
-    """
+    """Return the book that settings name, its parts, and the market that a real one is made of."""
     wanted = settings.book
     market = None
     if wanted.source == SIMULATOR:
@@ -137,13 +133,6 @@ def open_book(
             settings.trading,
             symbols=wanted.symbols,
             own_costs=wanted.own_costs,
-        )
-    limits, band = settings.trading.limits, settings.trading.desk.no_trade_band
-    even = limits.max_gross * limits.headroom / len(book.symbols)
-    if band >= even:
-        raise ConfigError(
-            f"expected desk.no_trade_band below an even holding of {len(book.symbols)}"
-            f" instruments, {even:.2%} of equity, was {band:.2%}"
         )
     return book, split(book, wanted.split, settings.episode), market
 

@@ -121,6 +121,7 @@ class Twin:
         n = len(tape.instruments)
         self.tape, self.settings, self.batch, self.record = tape, settings, batch, record
         self._limits, self._tight = settings.limits, tightened(settings.limits)
+        self._band = settings.band(len(tape.instruments))
         self._latency, self._expiry = latency, settings.desk.expiry_ns
         self._financing = settings.market.financing_bps_per_year / 1e4
         self._terms = make_terms(
@@ -329,7 +330,7 @@ class Twin:
         holding = self._holding(rows)
         model = self._model_of(rows)
         pending = self._baskets.take(rows, ts, fresh)
-        wanted = pending.targets(holding.weights(), self.settings.desk.no_trade_band)
+        wanted = pending.targets(holding.weights(), self._band)
         blocked = self._blocked(rows, self._now, holding.price, model)
         quantity, cause, self._orders[rows] = judge(
             wanted,

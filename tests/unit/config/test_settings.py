@@ -75,3 +75,10 @@ def test_a_secret_never_shows_itself(tmp_path):
 def test_a_missing_secret_is_named():
     with pytest.raises(ConfigError, match="expected SOME_KEY"):
         require_secret("SOME_KEY", environ={})
+
+
+def test_a_wide_books_band_is_at_most_half_an_even_holding():
+    settings = load_settings(overrides={"desk.no_trade_band": 0.01}, environ={})
+    gross = settings.limits.max_gross * settings.limits.headroom
+    assert settings.band(8) == 0.01
+    assert settings.band(126) == pytest.approx(gross / 252)

@@ -5,12 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from config.allocator import BookSettings, TrainingSettings
+from config.allocator import TrainingSettings
 from config.errors import ConfigError
-from config.settings import DeskSettings, load_settings
+from config.settings import load_settings
 from learning.allocator.phases import (
     Training,
-    open_book,
     phases_of,
     policies_by_phase,
     publish,
@@ -117,13 +116,6 @@ def test_what_is_published_are_the_newest_policies_of_each_slot(tmp_path):
     publish(training(tmp_path))
     said = {p.name: (p / "policy.json").read_text() for p in (tmp_path / "policies").iterdir()}
     assert said == {"top": "3-joint", "bottom-commodity": "3-joint", "bottom-forex": "forex"}
-
-
-def test_a_band_that_lets_nobody_hold_all_instruments_is_refused():
-    band = DeskSettings(no_trade_band=0.11)
-    settings = TrainingSettings(book=BookSettings(seeds=1, sessions=300), desk=band)
-    with pytest.raises(ConfigError, match="an even holding of 9 instruments"):
-        open_book(settings)
 
 
 @pytest.mark.parametrize("book", ["multi-asset", "equity"])
