@@ -112,7 +112,7 @@ class Stretches:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Taught:
     """What a phase's result says of its first lesson: seconds and measures, by name."""
 
     seconds: dict[str, float]
@@ -131,7 +131,7 @@ def first_lesson(
     meta: Mapping[str, Any],
     resume: bool = False,
     progress: Progress | None = None,
-) -> Lesson:
+) -> Taught:
     """
     Train `net` in place by the gradient of its books' worth; leave it at its best epoch.
 
@@ -142,7 +142,7 @@ def first_lesson(
     raises.
     """
     if settings is None:
-        return Lesson({}, {})
+        return Taught({}, {})
     stretches = Stretches(arena, settings)
     rng = np.random.default_rng(seed)
     optimiser = torch.optim.AdamW(
@@ -174,7 +174,7 @@ def first_lesson(
         resume=resume,
         progress=progress,
     )
-    return Lesson(
+    return Taught(
         seconds={"first lesson": sum(trained.seconds.values())},
         measures={"first_lesson_sharpe": -trained.best_loss},
     )
