@@ -297,11 +297,34 @@ def _micro_her(training: Training) -> None:
 
 
 def _joint(training: Training) -> None:
-    *earlier, _ = phases_of(training.book.name)
-    newest: dict[str, Path] = {}
+    *earlier, last = phases_of(training.book.name)
     for phase in earlier:
-        newest |= training.policies(phase.name)
-    run_joint(training, newest)
+        training.policies(phase.name)  # raises where it has not ended
+    found = policies_by_phase(training.folder, training.book.name)
+    run_joint(training, champion(training, {k: v for k, v in found.items() if k != last.name}))
+
+
+def champion(training: Training, found: Mapping[str, Mapping[str, Path]]) -> Mapping[str, Path]:
+    """
+    Return the whole book's policies that validate best, of those as they stood after each phase.
+
+    A phase may reach what it is trained for and cost the book more than it brings: what comes
+    after goes on from the best, not from the newest.
+    """
+    from learning.allocator.evaluate import run_policy
+    from learning.allocator.examine import whole_book
+
+    book, s = training.book, training.settings.trading
+    gross = s.limits.max_gross * s.limits.headroom
+    sharpes = {}
+    for phase, policies in found.items():
+        if "top" not in policies:
+            continue
+        for act in whole_book(
+            book, phase, policies, gross, lambda top: embeddings_of(book, top)
+        ).values():
+            sharpes[phase] = run_policy(book, training.parts.validation, s, act).sharpe
+    return found[max(sharpes, key=lambda phase: sharpes[phase])]
 
 
 def run_joint(training: Training, policies: Mapping[str, Path]) -> None:

@@ -1,5 +1,6 @@
 """A phase is finished when all its policies are there; the newest of each slot are published."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,6 +75,32 @@ def test_specialists_are_finished_when_every_group_has_its_own(tmp_path):
         f"bottom-{group}": tmp_path / "1-specialists" / group / f"bottom-{group}"
         for group in GROUPS
     }
+
+
+def test_joint_training_begins_from_the_phase_whose_whole_book_validates_best(
+    tmp_path, monkeypatch
+):
+    sharpes = {"micro-pretraining": 0.2, "macro-ppo": 1.0, "micro-td3-her": 0.8}
+    begun = []
+    monkeypatch.setattr(
+        "learning.allocator.examine.whole_book",
+        lambda book, phase, slots, *_: {phase: phase} if "bottom" in slots else {},
+    )
+    monkeypatch.setattr(
+        "learning.allocator.evaluate.run_policy",
+        lambda book, windows, settings, act: SimpleNamespace(sharpe=sharpes[act]),
+    )
+    monkeypatch.setattr(
+        "learning.allocator.phases.run_joint", lambda _, policies: begun.append(policies)
+    )
+    slots = ("top", "bottom", "top", "bottom", "top")
+    for phase, slot in zip(phases_of("equity"), slots, strict=True):
+        leave(phase.folder(tmp_path), slot)
+    run = replace(training(tmp_path, "equity"), parts=SimpleNamespace(validation=()))
+    phases_of("equity")[-1].run(run)
+    (policies,) = begun
+    assert policies["top"].parent.name == "3-macro-ppo"
+    assert policies["bottom"].parent.name == "2-micro-pretraining"
 
 
 def test_a_sector_graph_alone_is_no_finished_pretraining(tmp_path):
