@@ -81,6 +81,7 @@ def settings_of(
 def train(request: Request, *, as_json: bool) -> None:
     """Run the phases that are asked for and not finished, and show all that are."""
     from learning.allocator.phases import POLICIES, open_book
+    from learning.allocator.results import CURVE_FILE, FIRST_LESSON
 
     settings, folder = request.settings, request.folder
     console = Console(stderr=as_json)
@@ -100,7 +101,10 @@ def train(request: Request, *, as_json: bool) -> None:
     }
     (folder / SUMMARY_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
     for result in chain.from_iterable(results.values()):
-        _plot(result)
+        _plot(result.phase, Path(result.folder) / result.curve)
+        first = Path(result.folder) / FIRST_LESSON / CURVE_FILE
+        if first.is_file():
+            _plot(f"{result.phase}, first lesson", first)
     if as_json:
         print(json.dumps(summary))
         return
@@ -202,15 +206,14 @@ def _lengthless(settings: TrainingSettings) -> TrainingSettings:
     )
 
 
-def _plot(result: PhaseResult) -> None:
-    """Draw a phase's curve beside it: what it is judged by, as far as it was recorded."""
+def _plot(phase: str, file: Path) -> None:
+    """Draw a curve beside its file: what the phase is judged by, as far as it was recorded."""
     import numpy as np
 
     from backtest.curves import Curve, Panel, write_curves
     from learning.allocator.results import read_curve
 
-    folder = Path(result.folder)
-    rows = read_curve(folder / result.curve)
+    rows = read_curve(file)
     if not rows:
         return
     x_name = next(iter(rows[0]))
@@ -222,9 +225,9 @@ def _plot(result: PhaseResult) -> None:
         known = np.isfinite(y)
         if known.sum() > 1:
             curve = Curve(name, "#1f77b4", x[known].astype(np.int64), y[known][None])
-            panels.append(Panel(f"{result.phase}: {name}", x_name, name, (curve,)))
+            panels.append(Panel(f"{phase}: {name}", x_name, name, (curve,)))
     if panels:
-        write_curves(folder / "curve.png", tuple(panels[:MOST_CURVES]))
+        write_curves(file.with_suffix(".png"), tuple(panels[:MOST_CURVES]))
 
 
 def _print(summary: dict[str, Any], console: Console) -> None:

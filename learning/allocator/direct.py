@@ -34,11 +34,10 @@ from agents.protocols import FloatArray
 from config.allocator import DirectSettings
 from config.errors import DataError
 from learning.allocator.epochs import Progress, train_epochs
+from learning.allocator.results import FIRST_LESSON
 from learning.allocator.rewards import SESSIONS_PER_YEAR, reference_volatility
 from learning.envs.forms import Arena
 from learning.envs.tape import Tape
-
-FOLDER = "first-lesson"
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def first_lesson(
         optimiser,
         train,
         lambda: {"validation_loss": -validate()},
-        folder / FOLDER,
+        folder / FIRST_LESSON,
         tag="direct",
         epochs=settings.epochs,
         patience=settings.patience,

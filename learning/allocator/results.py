@@ -23,6 +23,7 @@ RESULT_FILE = "result.json"
 CURVE_FILE = "curve.csv"
 CHECKPOINTS = "checkpoints"
 LOGS = "tensorboard"
+FIRST_LESSON = "first-lesson"  # the folder in a phase that has one
 
 
 class PhaseResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
