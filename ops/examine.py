@@ -7,6 +7,7 @@ Several trainings are one with several seeds: whatever else differs between them
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,16 @@ class Request:
     What the command line asked for.
 
     `trainings` are folders, one a seed. `source` and `after` (YYYY-MM-DD) name another market
-    than the one that was trained on, and the day after which it is held out; `cost_frac` another
-    cost per fill; `windows` how many of the held-out ones, None for all.
+    than the one that was trained on, and the day after which it is held out; `fresh` so many
+    simulated ones that no phase has seen; `cost_frac` another cost per fill; `windows` how many
+    of the held-out ones, None for all.
     """
 
     trainings: tuple[Path, ...]
     out: Path
     source: str | None
     after: str
+    fresh: int | None
     own_costs: bool
     cost_frac: float | None
     windows: int | None
@@ -49,7 +52,7 @@ class Request:
 def examine(request: Request, *, as_json: bool) -> None:
     """Run what trainings left on sessions that they never saw, and show what it is worth."""
     from learning.allocator.examine import examine as run
-    from learning.allocator.phases import embeddings_of, open_book, policies_by_phase
+    from learning.allocator.phases import embeddings_of, policies_by_phase
 
     console = Console(stderr=as_json)
     seeds, settings = _settings(request)
@@ -57,12 +60,11 @@ def examine(request: Request, *, as_json: bool) -> None:
     for folder, phases in zip(request.trainings, trainings, strict=True):
         if not phases:
             raise ConfigError(f"expected a finished phase in {folder}, was none")
-    book, parts, _ = open_book(settings)
-    windows = parts.test
-    if request.source is not None:
-        book, windows = _elsewhere(request, settings)
-    windows = windows[: request.windows]
-    with console.status("running") as status:
+    with console.status("market") as status:
+        book, windows = _held_out(
+            request, settings, lambda done, of: status.update(f"market {done} of {of}")
+        )
+        windows = windows[: request.windows]
         examined, paths = run(
             book,
             windows,
@@ -78,6 +80,7 @@ def examine(request: Request, *, as_json: bool) -> None:
         "training": ", ".join(folder.name for folder in request.trainings),
         "seeds": seeds,
         "source": book.source,
+        "market_seeds": list(book.seeds),
         "windows": [[w.market, w.start, w.stop] for w in windows],
         "first": stamp_text(min(int(book.ts[w.market, w.start]) for w in windows)),
         "last": stamp_text(max(int(book.ts[w.market, w.stop]) for w in windows)),
@@ -100,8 +103,11 @@ def _settings(request: Request) -> tuple[list[int], TrainingSettings]:
     """
     Return the trainings' seeds and their settings, with other costs where asked for.
 
-    Raises ConfigError where they differ in more than their seeds, or have the same.
+    Raises ConfigError where they differ in more than their seeds, or have the same, and where
+    fresh markets are asked for beside a source, or of trainings on a real one.
     """
+    from learning.allocator.phases import SIMULATOR
+
     every = [read_settings(folder) for folder in request.trainings]
     settings, seeds = every[0], [other.seed for other in every]
     for folder, other in zip(request.trainings, every, strict=True):
@@ -113,6 +119,13 @@ def _settings(request: Request) -> tuple[list[int], TrainingSettings]:
             )
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"expected a seed of its own in each training, was {seeds}")
+    if request.fresh is not None and request.source is not None:
+        raise ConfigError("expected --source or --fresh-markets, was both")
+    if request.fresh is not None and settings.book.source != SIMULATOR:
+        raise ConfigError(
+            "--fresh-markets: expected a training on simulated markets, "
+            f"was one on {settings.book.source}"
+        )
     if request.own_costs:
         book = msgspec.structs.replace(settings.book, own_costs=True)
         settings = msgspec.structs.replace(settings, book=book)
@@ -132,18 +145,35 @@ def _difference(first: Any, second: Any) -> str:
     return ""
 
 
-def _elsewhere(request: Request, settings: TrainingSettings) -> tuple[Any, Any]:
+def _held_out(
+    request: Request, settings: TrainingSettings, progress: Callable[[int, int], None]
+) -> tuple[Any, Any]:
+    """Return the book that trainings are judged on, and windows of it that none of them saw."""
     from backtest.sources import open_source
-    from learning.allocator.book import held_out, real_book
+    from learning.allocator.book import held_out, real_book, simulated_book
+    from learning.allocator.phases import open_book
 
-    assert request.source is not None
-    book = real_book(
-        settings.book.name,
-        open_source(request.source),
-        settings.trading,
-        symbols=settings.book.symbols,
-        own_costs=settings.book.own_costs,
-    )
+    own = settings.book
+    if request.fresh is not None:
+        first = own.first_seed + own.seeds
+        book = simulated_book(
+            own.name,
+            seeds=range(first, first + request.fresh),
+            sessions=own.sessions,
+            settings=settings.trading,
+            progress=progress,
+        )
+    elif request.source is not None:
+        book = real_book(
+            own.name,
+            open_source(request.source),
+            settings.trading,
+            symbols=own.symbols,
+            own_costs=own.own_costs,
+        )
+    else:
+        book, parts, _ = open_book(settings, progress)
+        return book, parts.test
     return book, held_out(book, settings.episode, after=request.after)
 
 

@@ -24,6 +24,10 @@ def evaluate_allocator(
         str | None, typer.Option(help="Another market, held out whole; else the test windows.")
     ] = None,
     after: Annotated[str, typer.Option(help="Of that market, the days after this one.")] = "",
+    fresh_markets: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many new simulated markets, seeds after the training's."),
+    ] = None,
     cost: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Cost per fill, a fraction of notional.")
     ] = None,
@@ -46,5 +50,15 @@ def evaluate_allocator(
     from ops.examine import Request, examine
 
     place = out or trainings[0] / ("test" if len(trainings) == 1 else "test-seeds")
-    request = Request(tuple(trainings), place, source, after, own_costs, cost, windows, oracles)
+    request = Request(
+        trainings=tuple(trainings),
+        out=place,
+        source=source,
+        after=after,
+        fresh=fresh_markets,
+        own_costs=own_costs,
+        cost_frac=cost,
+        windows=windows,
+        oracles=oracles,
+    )
     examine(request, as_json=as_json)

@@ -92,6 +92,18 @@ def test_an_evaluation_stands_beside_baselines_on_held_out_markets(command, plac
 
 
 @pytest.mark.slow
+def test_an_evaluation_on_fresh_markets_has_seeds_after_the_trainings(command, place, trained):
+    book = json.loads((trained[0] / "training.json").read_text())["settings"]["book"]
+    beyond = book["first_seed"] + book["seeds"]
+    words = ("--fresh-markets", "3", "--no-oracles", "--json", "--out", "fresh")
+    ended = command("evaluate", "allocator", "whole", *words, cwd=place)
+    assert ended.code == 0
+    report = json.loads(ended.out)
+    assert report["market_seeds"] == [beyond, beyond + 1, beyond + 2]
+    assert [market for market, _, _ in report["windows"]] == [0, 1, 2]
+
+
+@pytest.mark.slow
 def test_seeds_of_one_training_are_judged_together(command, place, trained):
     folder, _ = trained
     assert command(*TRAIN, "--seed", "1", "--out", "other", cwd=place).code == 0
@@ -123,6 +135,23 @@ def test_trainings_that_are_no_seeds_of_one_are_refused(command, tmp_path, chang
         text = json.dumps({"settings": settings})
         (tmp_path / name / "training.json").write_text(text)
     ended = command("evaluate", "allocator", "first", "second", cwd=tmp_path)
+    assert ended.code == 2
+    assert said in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "said"),
+    [
+        ("simulator", ("--source", "us126"), "expected --source or --fresh-markets, was both"),
+        ("us126", (), "expected a training on simulated markets, was one on us126"),
+    ],
+)
+def test_fresh_markets_of_a_real_one_are_refused(command, tmp_path, source, words, said):
+    (tmp_path / "first").mkdir()
+    text = json.dumps({"settings": {"book": {"source": source}}})
+    (tmp_path / "first" / "training.json").write_text(text)
+    ended = command("evaluate", "allocator", "first", "--fresh-markets", "4", *words, cwd=tmp_path)
     assert ended.code == 2
     assert said in ended.err
     assert len(ended.err.strip().splitlines()) == 1
