@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ from config.errors import ConfigError
 from ops.allocator import read_settings
 
 RESULT, PLOT = "examination.json", "examination.png"
-COLOURS = ("#1f77b4", "#ff7f0e", "#2a9d6f", "#d62728", "#7f7f7f", "#9467bd", "#8c564b", "#17becf")
+COLOURS = (
+    *("#1f77b4", "#ff7f0e", "#2a9d6f", "#d62728", "#7f7f7f", "#9467bd", "#8c564b", "#17becf"),
+    *("#bcbd22", "#e377c2", "#1a1a1a", "#98df8a"),
+)
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ def _plot(paths: dict[str, Any], path: Path) -> None:
     from backtest.curves import Curve, Panel, write_curves
 
     curves = []
-    for (name, runs), colour in zip(paths.items(), COLOURS, strict=False):
+    for (name, runs), colour in zip(paths.items(), cycle(COLOURS), strict=False):
         growth = np.stack([np.nan_to_num(run.growth).mean(axis=0) for run in runs])
         worth = np.cumprod(1.0 + growth, axis=1)
         curves.append(Curve(name, colour, np.arange(worth.shape[1]), worth))

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from learning.envs.tape import NEVER
+
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
 type BoolArray = NDArray[np.bool_]
 type Rows = IntArray | slice
-
-NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,10 @@ from agents.risk_model import RiskModel
 from backtest.rules import YEAR_NS, interest
 from config.errors import ConfigError
 from config.settings import Settings
-from learning.envs.baskets import NEVER, Baskets, Rows
+from learning.envs.baskets import Baskets, Rows
 from learning.envs.exchange import ExchangeRates
 from learning.envs.risk_tape import RiskReader
-from learning.envs.tape import Tape
+from learning.envs.tape import NEVER, Tape
 from learning.envs.venue import (
     Fills,
     SlipStream,
