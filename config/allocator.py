@@ -209,6 +209,7 @@ class DirectSettings(_Settings, frozen=True, kw_only=True):
     weight_decay: NonNegative = 1e-2
     clip_norm: Positive = 0.5
     risk_aversion: NonNegative = 3.0  # a year's Sharpe ratio
+    band_share: Frac = 0.4  # of the desk's no-trade band; docs/training.md has what was tried
 
 
 class RewardSettings(_Settings, frozen=True, kw_only=True):

@@ -10,7 +10,8 @@ of it. In units of the risk of the budget held evenly, a session's excess return
     x - risk_aversion / sqrt(252) * min(x, 0)^2
 
 The band lets gradients through as if every move traded (the straight-through estimator): one that
-stays within it teaches what a larger one would do. Limits but the position's, whole lots, stops
+stays within it teaches what a larger one would do. The wider the band, the more that estimate is
+off, so the lesson's is a share of the desk's. Limits but the position's, whole lots, stops
 and thin volume are left to the twin, in which every epoch is validated and learning goes on.
 
 Sources: Moody and Saffell 2001, "Learning to Trade via Direct Reinforcement"; Bengio et al. 2013,
@@ -75,7 +76,7 @@ class Stretches:
         self._earned = torch.from_numpy(earned.astype(np.float32))
         self._cost = torch.from_numpy(cost.astype(np.float32))
         self._most = limits.max_position * limits.headroom
-        self._band = arena.settings.band(len(book.symbols))
+        self._band = settings.band_share * arena.settings.band(len(book.symbols))
         self._reference = reference_volatility(book.returns, arena.reference)
         self._aversion = settings.risk_aversion / SESSIONS_PER_YEAR**0.5
 

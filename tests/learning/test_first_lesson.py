@@ -145,6 +145,21 @@ def test_a_move_within_the_band_stays_and_still_teaches():
     assert asked.grad.tolist() == [[1.0, 1.0, 1.0, 1.0]]
 
 
+def test_a_lesson_moves_where_its_share_of_the_band_lets_it(arena):
+    wide = msgspec.structs.replace(LOOSE.desk, no_trade_band=0.2)
+    settings = msgspec.structs.replace(LOOSE, desk=wide)
+
+    def worth(share, kept):
+        place = lambda features, macro, held: kept * held  # noqa: E731
+        own = msgspec.structs.replace(SHORT, band_share=share)
+        stretches = Stretches(replace(arena, settings=settings), own)
+        pupil = Pupil(place, torch.full((SHORT.books,), 0.2))
+        return float(stretches.worth(pupil, np.random.default_rng(0)))
+
+    assert worth(1.0, 0.9) == worth(1.0, 1.0)
+    assert worth(0.0, 0.9) != worth(0.0, 1.0)
+
+
 def test_what_a_lesson_shows_and_understands_is_what_trading_does():
     rng = np.random.default_rng(3)
     features, macro = (
