@@ -23,6 +23,7 @@ from agents.allocator.observation import (
     top_budgets,
 )
 from agents.protocols import FloatArray
+from backtest.measures import FLAT
 from config.errors import DataError
 from config.settings import Settings
 from learning.allocator.book import Book
@@ -63,10 +64,10 @@ class PolicyPath:
 
 
 def annual_sharpe(excess: FloatArray) -> float:
-    """Return the annualised Sharpe ratio of sessions' excess returns; 0 for none at all."""
+    """Return the annualised Sharpe ratio of sessions' excess returns; 0 for cash and its cents."""
     known = excess[np.isfinite(excess)]
     deviation = float(known.std()) if len(known) else 0.0
-    if deviation < 1e-12:
+    if deviation < FLAT:
         return 0.0
     return float(known.mean() / deviation * np.sqrt(SESSIONS_PER_YEAR))
 

@@ -114,6 +114,13 @@ def test_budget_is_what_the_limits_leave_a_group():
     assert largest_budget(9, limits) == pytest.approx(0.38)
 
 
+def test_cash_whose_interest_is_booked_in_cents_has_no_sharpe_ratio():
+    owed = 100_000 * 0.02 / 252
+    booked = np.round(owed + 0.005 * np.sin(np.arange(500)), 2)
+    assert (booked != owed).any()
+    assert annual_sharpe((booked - owed) / 100_000) == 0.0
+
+
 def test_sharpe_ratio_of_nothing_is_zero():
     assert annual_sharpe(np.zeros(10)) == annual_sharpe(np.array([])) == 0.0
     assert annual_sharpe(np.array([0.01, -0.01, 0.01, np.nan])) == pytest.approx(
