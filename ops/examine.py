@@ -154,19 +154,12 @@ def _held_out(
 ) -> tuple[Any, Any]:
     """Return the book that trainings are judged on, and windows of it that none of them saw."""
     from backtest.sources import open_source
-    from learning.allocator.book import held_out, real_book, simulated_book
-    from learning.allocator.phases import open_book
+    from learning.allocator.book import held_out, real_book
+    from learning.allocator.phases import open_book, simulated
 
     own = settings.book
     if request.fresh is not None:
-        first = own.first_seed + own.seeds
-        book = simulated_book(
-            own.name,
-            seeds=range(first, first + request.fresh),
-            sessions=own.sessions,
-            settings=settings.trading,
-            progress=progress,
-        )
+        book = simulated(settings, own.first_seed + own.seeds, request.fresh, progress)
     elif request.source is not None:
         book = real_book(
             own.name,

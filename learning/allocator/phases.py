@@ -118,13 +118,7 @@ def open_book(
     wanted = settings.book
     market = None
     if wanted.source == SIMULATOR:
-        book = simulated_book(
-            wanted.name,
-            seeds=range(wanted.first_seed, wanted.first_seed + wanted.seeds),
-            sessions=wanted.sessions,
-            settings=settings.trading,
-            progress=progress,
-        )
+        book = simulated(settings, wanted.first_seed, wanted.seeds, progress)
     else:
         market = open_source(wanted.source, start=wanted.start, end=wanted.end)
         book = real_book(
@@ -135,6 +129,22 @@ def open_book(
             own_costs=wanted.own_costs,
         )
     return book, split(book, wanted.split, settings.episode), market
+
+
+def simulated(
+    settings: TrainingSettings,
+    first_seed: int,
+    seeds: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Book:
+    """Return a book of simulated markets like those that settings name, of so many seeds."""
+    return simulated_book(
+        settings.book.name,
+        seeds=range(first_seed, first_seed + seeds),
+        sessions=settings.book.sessions,
+        settings=settings.trading,
+        progress=progress,
+    )
 
 
 def results_of(folder: Path) -> tuple[PhaseResult, ...]:
