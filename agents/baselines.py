@@ -23,12 +23,13 @@ GRID = 1e10  # weights are whole multiples of 1 / GRID, rounded down: N of them 
 
 
 def plain_decision(
-    case: Case, weights: Mapping[str, float], policy: str, *, latency_ns: int, expiry_ns: int
+    case: Case, weights: Mapping[str, float], policy: str, *, latency_ns: int, expires: int
 ) -> Decision:
     """
     Return the decision that target weights make: no routes, opinions or proposals.
 
-    `weights` holds every symbol of the case; it may be acted on after `latency_ns`.
+    `weights` holds every symbol of the case; it may be acted on from `latency_ns` after
+    the case to `expires`.
     """
     budgets: dict[str, list[float]] = {}
     for state in case.instruments:
@@ -37,7 +38,7 @@ def plain_decision(
         decision_id=case.decision_id,
         ts_event=case.ts_event,
         ts_init=case.ts_init + latency_ns,
-        expires=case.ts_init + latency_ns + expiry_ns,
+        expires=expires,
         trigger=case.trigger,
         minds=policy,
         routes=(),
@@ -60,7 +61,7 @@ class _Baseline(ABC):
     name: str
     needs_features = False
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """Return the rule's target weights; it may be acted on after `latency_ns`."""
         weights = {s.symbol: 0.0 for s in case.instruments} | self._targets(case, panel)
         return plain_decision(
@@ -68,7 +69,7 @@ class _Baseline(ABC):
             weights,
             f"baseline:{self.name}",
             latency_ns=latency_ns,
-            expiry_ns=expiry_ns,
+            expires=expires,
         )
 
     def track(self) -> tuple[TrackRecord, ...]:

@@ -75,16 +75,16 @@ class Hierarchy:
             junior: deque(maxlen=TRACK_LENGTH) for junior in JUNIORS
         }
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """
-        Return the decision on a case, to be acted on `latency_ns` after its stamp.
+        Return the decision on a case: acted on from `latency_ns` after its stamp to `expires`.
 
         Where answers carry the latency that was recorded with them, the slowest of each round
         takes `latency_ns`'s place.
         """
         symbols = [state.symbol for state in case.instruments]
         routes = self.router.select(routing_context(case), symbols)
-        return self.decide_on(case, panel, routes, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        return self.decide_on(case, panel, routes, latency_ns=latency_ns, expires=expires)
 
     def decide_on(
         self,
@@ -93,7 +93,7 @@ class Hierarchy:
         routes: Sequence[Route],
         *,
         latency_ns: int,
-        expiry_ns: int,
+        expires: int,
     ) -> Decision:
         """Return the decision on a case by routes that were chosen elsewhere, as by `decide`."""
         asked = {
@@ -110,7 +110,7 @@ class Hierarchy:
             decision_id=case.decision_id,
             ts_event=case.ts_init,
             ts_init=delivered,
-            expires=delivered + expiry_ns,
+            expires=expires,
             trigger=case.trigger,
             minds=self.name,
             routes=tuple(routes),

@@ -136,7 +136,7 @@ class Mind(Protocol):
         """Return the juniors' track records so far, for the next case."""
         ...
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """Return the decision on a case; never reads a clock."""
         ...
 

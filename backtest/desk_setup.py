@@ -34,11 +34,6 @@ def latency_ns(settings: Settings) -> int:
     return settings.desk.latency_ns
 
 
-def expiry_ns(settings: Settings) -> int:
-    """Return how long after its delivery a decision may be acted on."""
-    return settings.desk.expiry_ns
-
-
 def make_desk(
     market: MarketData,
     settings: Settings,

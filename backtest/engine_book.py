@@ -23,10 +23,11 @@ from agents.baselines import plain_decision
 from agents.messages import Case, Decision, FillRecord, OrderRecord, TrackRecord
 from agents.protocols import Lesson, Panel
 from backtest.desk_result import EngineLog, check_end
-from backtest.desk_setup import expiry_ns, latency_ns, make_desk, observe
+from backtest.desk_setup import latency_ns, make_desk, observe
 from backtest.engine import make_engine, run_end
 from backtest.feed import Feed, make_feed
 from backtest.market import MarketData
+from backtest.rules import expiry
 from config.errors import DataError, RunIncomplete
 from config.settings import LimitSettings, Settings
 from strategies.desk import CLIENT
@@ -71,11 +72,11 @@ class _Scripted:
     def __init__(self, needs_features: bool) -> None:
         self.needs_features = needs_features
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """Return the decision that the caller's weights make."""
         weights: FloatArray = getcurrent().parent.switch(case)
         by_symbol = {s.symbol: w for s, w in zip(case.instruments, weights.tolist(), strict=True)}
-        return plain_decision(case, by_symbol, POLICY, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        return plain_decision(case, by_symbol, POLICY, latency_ns=latency_ns, expires=expires)
 
     def track(self) -> tuple[TrackRecord, ...]:
         """Return nothing: no junior was asked."""
@@ -136,7 +137,7 @@ class EngineBook:
                 time,
                 deliver,
                 latency_ns=latency_ns(settings),
-                expiry_ns=expiry_ns(settings),
+                expires=expiry(market.session_closes, settings),
             ),
             decide_from=market.session_closes[start],
         )

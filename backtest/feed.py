@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from agents.features import MACRO_SERIES
 from agents.messages import Instrument
 from backtest.market import MarketData
-from backtest.rules import engine_bars, quote_around, split_factors
+from backtest.rules import LEAVING_SIZE, engine_bars, final_prices, quote_around, split_factors
 from backtest.sessions import stamp_text
 from config.errors import DataError
 from config.settings import MarketSettings
@@ -74,7 +74,17 @@ def _price_events(market: MarketData, settings: MarketSettings, trade_from: int)
             events += _instrument_events(
                 instrument, bars, factors, market.step_ns, settings, trade_from
             )
+    for ts, i, price in final_prices(market, settings):
+        if ts >= trade_from:
+            events.append(_final_quote(market.instruments[i], price, ts))
     return events
+
+
+def _final_quote(instrument: Instrument, price: float, ts: int) -> QuoteTick:
+    """Return the price at which an instrument that has vanished is left, of any size."""
+    native = to_nautilus(instrument, cost_frac=0.0)
+    at, size = Price(price, native.price_precision), Quantity(LEAVING_SIZE, native.size_precision)
+    return QuoteTick(native.id, at, at, size, size, ts, ts)
 
 
 def _custom_events(market: MarketData) -> list[CustomData]:

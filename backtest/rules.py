@@ -8,6 +8,8 @@ and `backtest.cash` give these to Nautilus, `learning.envs` to arrays.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +18,9 @@ from numpy.typing import NDArray
 
 from agents.messages import Instrument
 from backtest.market import MarketData
+from backtest.sessions import DAY_NS
 from config.errors import DataError
-from config.settings import MarketSettings
+from config.settings import MarketSettings, Settings
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
@@ -26,6 +29,7 @@ type BoolArray = NDArray[np.bool_]
 YEAR_NS = 365 * 86_400_000_000_000
 VOLUME_BARS = 20
 OTC_TOUCH_SIZE = 10_000_000.0  # FX and CFD volumes count ticks, not size
+LEAVING_SIZE = 1e9  # at the price of an instrument that has vanished
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,54 @@ def quote_around(
     bid = np.maximum(np.floor(mid * (1 - half) / tick + 1e-9) * tick, tick)
     ask = np.ceil(mid * (1 + half) / tick - 1e-9) * tick
     return bid, ask
+
+
+def expiry(closes: Sequence[int], settings: Settings) -> Callable[[int], int]:
+    """
+    Return what tells until when the decision on a case of a stamp may be acted on.
+
+    It is the close of the session that comes `desk.expiry_sessions` sessions later; beyond the
+    data's end, where nothing trades any more, a session counts as a day.
+    """
+    ahead = settings.desk.expiry_sessions
+
+    def expires(ts: int) -> int:
+        last = bisect_left(closes, ts) + ahead
+        if last < len(closes):
+            return closes[last]
+        return closes[-1] + (last - len(closes) + 1) * DAY_NS
+
+    return expires
+
+
+def final_prices(market: MarketData, settings: MarketSettings) -> list[tuple[int, int, float]]:
+    """
+    Return (stamp, instrument's index, engine price) at which a vanished instrument is left.
+
+    An instrument that had no bar in `delisting_sessions` sessions while others traded is worth its
+    last price times the recovery, at the opening of the next session in which others trade; where
+    it has a bar of its own in that session, it opens like any other. Nothing of a later bar is
+    known then.
+    """
+    closes = np.asarray(market.session_closes, dtype=np.int64)
+    session = np.searchsorted(closes, market.bars["ts_close"].to_numpy(np.int64))
+    opening = market.bars["ts_open"].groupby(session).min()  # of each session with a bar
+    active, opening = opening.index.to_numpy(), opening.to_numpy()
+    factors = split_factors(market)
+    bars_of = dict(tuple(market.bars.assign(session=session).groupby("symbol", sort=True)))
+    found = []
+    for i, instrument in enumerate(market.instruments):
+        bars = bars_of.get(instrument.symbol)
+        if bars is None:
+            continue
+        place = np.searchsorted(active, bars["session"].to_numpy())
+        due = place + settings.delisting_sessions + 1
+        following = np.append(place[1:], len(active) + 1)
+        price = engine_bars(instrument, bars, factors, settings).close
+        for k in np.flatnonzero((due < following) & (due < len(active))):
+            value = float(price[k]) * settings.delisting_recovery
+            found.append((int(opening[due[k]]), i, round(value, instrument.price_precision)))
+    return sorted(found)
 
 
 def dividends_paid(market: MarketData) -> list[tuple[int, int, float]]:

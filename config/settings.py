@@ -63,6 +63,11 @@ class MarketSettings(_Settings, frozen=True, kw_only=True):
     slippage_probability: Frac = 0.5  # of one tick, per fill
     open_liquidity_frac: Frac = 0.05  # of the trailing mean volume, at the opening's touch
     financing_bps_per_year: NonNegative = 150.0  # on borrowed or shorted notional, FX and CFDs
+    delisting_sessions: Count = 10  # without a bar while others trade: the position is closed
+    delisting_recovery: Frac = 1.0  # of the last price that a delisted position is closed at
+
+
+type StopKind = Literal["fraction", "volatility", "none"]
 
 
 class LimitSettings(_Settings, frozen=True, kw_only=True):
@@ -74,11 +79,15 @@ class LimitSettings(_Settings, frozen=True, kw_only=True):
     max_var: Frac = 0.02  # one-day 99% filtered historical simulation
     max_correlation: NonNegative = 0.7
     headroom: Frac = 0.95  # targets are cut to this share of a limit, so that drift has room
-    stop_loss: Frac = 0.02
+    volatility_target: Positive | None = None  # a year's; a decision is scaled down to it
+    stop: StopKind = "fraction"
+    stop_loss: Frac = 0.02  # of the average entry, for `fraction`
+    stop_sigmas: Positive = 3.0  # weekly standard deviations of the last 20 sessions, `volatility`
     stop_cooldown_sessions: Annotated[int, Meta(ge=0)] = 20  # before a stopped one may grow again
     max_drawdown: Frac = 0.25  # the breaker: beyond it the book is only reduced
     price_collar: Frac = 0.20  # refuse increases this far from the last close
     stale_sessions: Count = 3  # no increase on a price older than this
+    max_volume_frac: Positive = 0.10  # of the mean daily volume: a larger order is cut
     max_orders_per_session: Count = 500
     min_history: Count = 60  # sessions of returns before an instrument may be bought
     kill_switch: bool = False
@@ -90,8 +99,9 @@ UNLIMITED = LimitSettings(
     max_var=1.0,
     max_correlation=1e9,
     headroom=0.99,  # the rest pays the costs of getting in
-    stop_loss=1.0,
+    stop="none",
     stop_cooldown_sessions=0,
+    max_volume_frac=1e6,
     max_drawdown=1.0,
     price_collar=1.0,
     min_history=1,
@@ -135,7 +145,7 @@ class DeskSettings(_Settings, frozen=True, kw_only=True):
     decide_every_sessions: Count = 1
     horizon: Literal["short", "medium", "long"] = "medium"
     latency_ms: NonNegative = 2_000.0
-    expiry_sessions: Count = 3
+    expiry_sessions: Count = 3  # of the calendar; the last at whose close a decision still holds
     no_trade_band: Frac = 0.01
     news_per_symbol: Count = 50
     panel_sessions: Count = 504
@@ -144,11 +154,6 @@ class DeskSettings(_Settings, frozen=True, kw_only=True):
     def latency_ns(self) -> int:
         """How long after its case a decision is delivered."""
         return int(self.latency_ms * 1_000_000)
-
-    @property
-    def expiry_ns(self) -> int:
-        """How long after its delivery a decision may be acted on; a session counts as a day."""
-        return self.expiry_sessions * 86_400_000_000_000
 
 
 type MindKind = Literal["rules", "embedded", "vllm"]

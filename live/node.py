@@ -25,10 +25,11 @@ from nautilus_trader.live.node import TradingNode
 from agents.messages import Decision
 from agents.protocols import ExperienceWriter, Mind
 from backtest.desk_result import BookRun, EngineLog, book_run, check_end
-from backtest.desk_setup import expiry_ns, latency_ns, make_desk, observe
-from backtest.engine import TRADER, run_end
+from backtest.desk_setup import latency_ns, make_desk, observe
+from backtest.engine import ORDER_RATE, TRADER, run_end
 from backtest.feed import Feed
 from backtest.market import MarketData
+from backtest.rules import expiry
 from config.errors import RunIncomplete
 from config.settings import LimitSettings, Settings
 from live.replay import Replay
@@ -37,7 +38,6 @@ from strategies.ports import AsyncPort
 from strategies.timekeeper import ReplayTime, Timekeeper
 
 START_SECONDS = 10.0
-ORDER_RATE = "1000000/00:00:01"  # by the wall's clock, which a replay outruns: the gate counts
 
 
 def run_paper_book(
@@ -107,7 +107,7 @@ class _Session:
                 self._loop,
                 at_its_stamp,
                 latency_ns=latency_ns(settings),
-                expiry_ns=expiry_ns(settings),
+                expires=expiry(market.session_closes, settings),
                 deadline_seconds=math.inf,  # a replay waits: its clock stands still meanwhile
                 on_failure=self._fail,
             )

@@ -134,11 +134,11 @@ class _Newest:
     def track(self) -> tuple[TrackRecord, ...]:
         return self._inner.track()
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         oldest = case.ts_init - self._lookback_ns
         recent = tuple(item for item in case.news if item.ts_init >= oldest)
         self.case = msgspec.structs.replace(case, news=recent)
-        return self._inner.decide(self.case, panel, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        return self._inner.decide(self.case, panel, latency_ns=latency_ns, expires=expires)
 
     def observe(self, lessons: Sequence[Lesson]) -> None:
         self._inner.observe(lessons)

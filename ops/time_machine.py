@@ -24,7 +24,7 @@ import msgspec
 from agents.hierarchy import Hierarchy
 from agents.messages import Case, Decision
 from agents.protocols import Panel
-from backtest.desk_setup import expiry_ns, latency_ns
+from backtest.desk_setup import latency_ns
 from backtest.run import code_version
 from config.errors import ConfigError, ReplayMiss
 from config.paths import data_home
@@ -166,7 +166,7 @@ def decide(original: Original, mind: Hierarchy, panel: Panel) -> Decision:
     """Return a mind's decision on the recorded case, under the run's latency and expiry."""
     settings = original.settings
     return mind.decide(
-        original.case, panel, latency_ns=latency_ns(settings), expiry_ns=expiry_ns(settings)
+        original.case, panel, latency_ns=latency_ns(settings), expires=original.decision.expires
     )
 
 

@@ -16,13 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.feature_engine import FeatureEngine
+from agents.gate_rules import mean_volume, recent_volatility
 from agents.messages import Instrument
 from backtest.market import MarketData
 from backtest.rules import (
+    LEAVING_SIZE,
     EngineBars,
     dividends_paid,
     engine_bars,
+    expiry,
     fee_fracs,
+    final_prices,
     funded,
     quote_around,
     rate_source,
@@ -54,9 +58,12 @@ class Tape:
     (M, T, K, N): the opening's quote and the bar's close, NaN where there is none; close_bid,
     close_ask (M, T, K, N) the same of the closing quote that an instrument of another currency
     gets; session_close (M, T, N) the session's last close, NaN where none; last_close, age
-    (M, T, N) the newest close and the sessions since; dividends (M, T, N) cash per engine unit;
-    returns (M, T, N); tick, lot, fee_frac (N,); funded, shortable, group (N,). `rate_sources[i]`
-    says which pair turns the quote currency of `i` into the account's, and whether inverted.
+    (M, T, N) the newest close and the sessions since in which others traded; dividends (M, T, N)
+    cash per engine unit; returns, volatility (M, T, N) of a session, as stops know it; volume
+    (M, T, N) the mean daily volume in units of quantity, infinite where it says nothing of size;
+    ts_expires (M, T) until when a decision of the session's close may be acted on; tick, lot,
+    fee_frac (N,); funded, shortable, group (N,). `rate_sources[i]` says which pair turns the quote
+    currency of `i` into the account's, and whether inverted.
     """
 
     instruments: tuple[Instrument, ...]
@@ -76,6 +83,9 @@ class Tape:
     dividends: FloatArray
     riskless: FloatArray
     returns: FloatArray
+    volatility: FloatArray
+    volume: FloatArray
+    ts_expires: IntArray
     tick: FloatArray
     lot: FloatArray
     fee_frac: FloatArray
@@ -113,6 +123,9 @@ class _Reel:
     dividends: FloatArray
     riskless: FloatArray
     returns: FloatArray
+    volatility: FloatArray
+    volume: FloatArray
+    ts_expires: IntArray
 
     def pad(self, slots: int) -> None:
         """Give every session as many slots."""
@@ -194,6 +207,8 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
     slot = np.arange(len(openings)) - np.searchsorted(session, session)
     t, k, n = len(closes), int(slot.max(initial=0)) + 1, len(market.instruments)
     bars_of = _engine_bars(market, settings)
+    returns = _returns(market, bars_of)
+    expires = expiry(market.session_closes, settings)
     reel = _Reel(
         ts_close=closes,
         ts_accrue=np.full(t, NEVER),
@@ -202,7 +217,10 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
         **{name: np.full((t, k, n), np.nan) for name in PRICES},
         dividends=np.zeros((t, n)),
         riskless=np.zeros(t),
-        returns=_returns(market, bars_of),
+        returns=returns,
+        volatility=_volatility(returns, settings.desk.panel_sessions),
+        volume=_mean_volumes(market, bars_of),
+        ts_expires=np.array([expires(ts) for ts in market.session_closes], dtype=np.int64),
     )
     reel.ts_bar[session, slot] = openings
     for i, bars in bars_of.items():
@@ -211,6 +229,12 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
         _write_prices(reel, (*at, i), market.instruments[i], bars, settings)
         np.maximum.at(reel.ts_end, at, bars.ts_close)
         np.minimum.at(reel.ts_accrue, at[0], np.where(bars.traded, bars.ts_open, bars.ts_close))
+    for ts, i, price in final_prices(market, settings.market):
+        place = int(np.searchsorted(openings, ts))
+        leaves = int(session[place]), int(slot[place]), i
+        reel.bid[leaves] = reel.ask[leaves] = price
+        reel.size[leaves] = LEAVING_SIZE
+        reel.ts_accrue[session[place]] = min(reel.ts_accrue[session[place]], ts)
     reel.ts_end[reel.ts_end < 0] = NEVER
     _check_order(market, reel)
     _write_cash(market, reel)
@@ -296,6 +320,32 @@ def _returns(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArra
     return returns
 
 
+def _volatility(returns: FloatArray, window: int) -> FloatArray:
+    """Return each session's volatility as stops know it, of returns (T, N), a row a session."""
+    rows = [
+        recent_volatility(returns[max(1, t + 1 - window) : t + 1]) for t in range(len(returns))
+    ]
+    return np.array(rows)
+
+
+def _mean_volumes(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:
+    """Return the mean daily volumes (T, N) in units of quantity, as the desk counts them."""
+    closes = market.session_closes
+    volumes = np.full((len(closes), len(market.instruments)), np.nan)
+    sized = np.array([i.asset_class == "equity" for i in market.instruments], dtype=bool)
+    for i in np.flatnonzero(sized).tolist():
+        if i in bars_of:
+            bars = bars_of[i]
+            at, place = np.unique(np.searchsorted(closes, bars.ts_close), return_inverse=True)
+            volumes[at, i] = np.bincount(place, weights=np.maximum(np.round(bars.volume), 1.0))
+    factors = split_factors(market)
+    for symbol, (stamps, cumulative) in factors.items():
+        since = np.searchsorted(stamps, np.asarray(closes), side="right")
+        volumes[:, market.symbols.index(symbol)] /= np.append(1.0, cumulative)[since]
+    rows = [mean_volume(volumes[: t + 1]) for t in range(len(volumes))]
+    return np.where(sized, np.array(rows), np.inf)
+
+
 def _session_closes(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:
     """Return the last engine price of each session, (T, N), NaN where there was no bar."""
     result = np.full((len(market.session_closes), len(market.instruments)), np.nan)
@@ -322,5 +372,6 @@ def _newest(session_close: FloatArray) -> tuple[FloatArray, IntArray]:
     for t in range(last.shape[1]):
         traded = np.isfinite(session_close[:, t])
         before = last[:, t] = np.where(traded, session_close[:, t], before)
-        count = age[:, t] = np.where(traded, 0, count + 1)
+        others = traded.any(axis=1, keepdims=True)
+        count = age[:, t] = np.where(traded, 0, count + others)
     return last, age

@@ -28,7 +28,7 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.gate_rules import QUANTITY_DECIMALS
+from agents.gate_rules import QUANTITY_DECIMALS, grows
 from agents.messages import Instrument
 
 type FloatArray = NDArray[np.float64]
@@ -245,11 +245,11 @@ def send_ranks(order: FloatArray, quantity: FloatArray) -> IntArray:
     Shapes: order, quantity (B, N) -> (B, N); without meaning where there is no order.
     """
     sent = order != 0
-    grows = np.abs(quantity + order) > np.abs(quantity)
-    cuts = sent & ~grows
+    enlarged = grows(quantity + order, quantity)
+    cuts = sent & ~enlarged
     before = np.cumsum(cuts, axis=1)
-    after = before[:, -1:] + np.cumsum(sent & grows, axis=1)
-    return np.asarray(np.where(grows, after, before) - 1)
+    after = before[:, -1:] + np.cumsum(sent & enlarged, axis=1)
+    return np.asarray(np.where(enlarged, after, before) - 1)
 
 
 def money(amount: FloatArray, scale: FloatArray | float) -> FloatArray:

@@ -35,19 +35,19 @@ def _case(held, ts=JAN_30, prices=None, shortable=()):
 
 
 def _weights(mind, case, panel=EMPTY):
-    return mind.decide(case, panel, latency_ns=2, expiry_ns=DAY).allocation.weights
+    return mind.decide(case, panel, latency_ns=2, expires=DAY).allocation.weights
 
 
 @pytest.mark.parametrize("make", BASELINES)
 def test_a_baselines_decision_is_stamped_named_and_silent(make):
     mind = make()
     case = _case({"A": 0.0, "B": 0.0, "C": 0.0})
-    decision = mind.decide(case, EMPTY, latency_ns=2, expiry_ns=DAY)
+    decision = mind.decide(case, EMPTY, latency_ns=2, expires=DAY)
     assert mind.name in ("buy-and-hold", "equal-weight", "moving-average")
     assert mind.needs_features is False
     assert decision.decision_id == case.decision_id
     assert (decision.ts_event, decision.ts_init) == (JAN_30, JAN_30 + 2)
-    assert decision.expires == JAN_30 + 2 + DAY
+    assert decision.expires == DAY
     assert decision.minds == decision.allocation.top_policy == f"baseline:{mind.name}"
     assert decision.allocation.bottom_policy == decision.allocation.top_policy
     assert decision.routes == decision.opinions == decision.proposals == ()

@@ -383,7 +383,7 @@ def test_a_decision_takes_two_rounds_whatever_the_number_of_instruments(instrume
     mind = build_mind(settings, backend=backend, symbols=symbols)
     mind.router = AlwaysAll()
     panel = Panel(tuple(symbols), np.random.default_rng(0).normal(0, 0.01, (300, instruments)))
-    decision = mind.decide(the_case, panel, latency_ns=5, expiry_ns=10)
+    decision = mind.decide(the_case, panel, latency_ns=5, expires=10)
     assert len(backend.batches) == 2
     assert {p.symbol for p in decision.proposals} == set(symbols)
     assert decision.ts_init == the_case.ts_init + 5
@@ -398,5 +398,5 @@ def test_a_decision_takes_as_long_as_its_slowest_recorded_answers():
     mind.router = AlwaysAll()
     the_case = case(state(**RISING), news=[item("x")])
     panel = Panel(("AAA",), np.random.default_rng(0).normal(0, 0.01, (300, 1)))
-    decision = mind.decide(the_case, panel, latency_ns=1_000, expiry_ns=10)
+    decision = mind.decide(the_case, panel, latency_ns=1_000, expires=10)
     assert decision.ts_init == the_case.ts_init + 7 + 7

@@ -38,10 +38,10 @@ class Script:
     def learn(self, lessons) -> None:
         pass
 
-    def decide(self, case, panel, *, latency_ns, expiry_ns):
+    def decide(self, case, panel, *, latency_ns, expires):
         row = self.weights[self.session[case.ts_init]].tolist()
         weights = dict(zip(self.symbols, row, strict=True))
-        return plain_decision(case, weights, self.name, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        return plain_decision(case, weights, self.name, latency_ns=latency_ns, expires=expires)
 
 
 def in_engine(market, settings, weights):
@@ -229,7 +229,7 @@ def test_the_tapes_risk_is_the_gates(make_market):
     rng = np.random.default_rng(0)
     for t in range(90):
         panel = tape.returns[0, max(1, t - 39) : t + 1]
-        gate.close_session(tape.session_close[0, t], panel, 1e5)
+        gate.close_session(tape.session_close[0, t], np.full(4, 1e6), panel, 1e5)
         model = reader.at(np.zeros(1, np.int64), np.full(1, t))
         assert np.array_equal(model.known[0], gate.model.known)
         assert np.array_equal(model.correlation[0], gate.model.correlation)
