@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from agents.allocator.policy_file import PolicyCard
 
 type FloatArray = NDArray[np.float64]
+type BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -242,11 +242,13 @@ class Settings(_Settings, frozen=True, kw_only=True):
     minds: MindSettings = MindSettings()
     walk_forward: WalkForwardSettings = WalkForwardSettings()
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    stated: tuple[str, ...] = ()  # the paths that a human gave; the rest follows the kind of book
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the settings' canonical JSON."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+        """The SHA-256 of the settings' canonical JSON, whoever gave them."""
+        values = msgspec.structs.replace(self, stated=())
+        return hashlib.sha256(msgspec.json.encode(values, order="deterministic")).hexdigest()
 
     def band(self, instruments: int) -> float:
         """
@@ -280,7 +282,17 @@ def load_settings(
             except yaml.YAMLError as e:
                 raise ConfigError(f"expected YAML in {name}, was {text!r}") from e
             _set(tree, keys, value, name)
-    return _convert(tree, overrides, Settings, label)
+    settings = _convert(tree, overrides, Settings, label)
+    return msgspec.structs.replace(settings, stated=tuple(_leaves(tree)))
+
+
+def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Return the paths of all values in a tree, "limits.stop_loss"."""
+    for key, value in sorted(tree.items()):
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}"
 
 
 def load_struct[S: _Settings](

@@ -181,7 +181,7 @@ class Desk(Strategy):
         self._pending_id = ""  # the decision that what waits was asked by
         self._news: dict[str, list[NewsItem]] = {}
         self._reports: dict[str, list[FundamentalsReport]] = {}
-        self._orders: dict[str, tuple[str, int]] = {}  # order id -> decision id, fills so far
+        self._orders: dict[str, tuple[OrderRecord, int]] = {}  # by id, with the fills so far
         self._sessions_since_decision = settings.desk.decide_every_sessions
         self._last_decision_id = ""
 
@@ -498,38 +498,37 @@ class Desk(Strategy):
             client_order_id=self._order_ids.generate(),
         )
         order_id = order.client_order_id.value
-        self._orders[order_id] = (self._pending_id, 0)
-        self._publish(
-            OrderRecord(
-                decision_id=self._pending_id,
-                order_id=order_id,
-                symbol=self.universe.instruments[i].symbol,
-                ts_decided=int(pending.ts_decided[0, i]),
-                ts_held=int(pending.ts_held[0, i]),
-                ts_event=ts,
-                quantity=quantity * float(self._factor[i]),
-                reason=reason,
-            )
+        record = OrderRecord(
+            decision_id=self._pending_id,
+            order_id=order_id,
+            symbol=self.universe.instruments[i].symbol,
+            ts_decided=int(pending.ts_decided[0, i]),
+            ts_held=int(pending.ts_held[0, i]),
+            ts_event=ts,
+            quantity=quantity * float(self._factor[i]),
+            reason=reason,
         )
+        self._orders[order_id] = (record, 0)
+        self._publish(record)
         self.submit_order(order)
 
     def on_order_filled(self, event: OrderFilled) -> None:
         """Book a fill, publish it and set the stop."""
         i = self._index[event.instrument_id]
         order_id = event.client_order_id.value
-        decision_id, count = self._orders[order_id]
-        self._orders[order_id] = (decision_id, count + 1)
+        order, count = self._orders[order_id]
+        self._orders[order_id] = (order, count + 1)
         sign = 1.0 if event.order_side == OrderSide.BUY else -1.0
         quantity = sign * event.last_qty.as_double()
         price = event.last_px.as_double()
         commission = event.commission.as_double()
         rate = self.ledger.rate[i] if str(event.commission.currency) != self.currency else 1.0
-        self.ledger.fill(i, quantity, price, commission * rate, event.ts_event)
+        self.ledger.fill(i, quantity, price, commission * rate, event.ts_event, order.reason)
         quote = self.cache.quote_tick(event.instrument_id)
         factor = float(self._factor[i])
         self._publish(
             FillRecord(
-                decision_id=decision_id,
+                decision_id=order.decision_id,
                 order_id=order_id,
                 fill_id=f"{order_id}-{count}",
                 symbol=self.universe.instruments[i].symbol,

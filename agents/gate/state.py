@@ -50,6 +50,17 @@ class Pending:
     ts_decided: IntArray
     ts_held: IntArray
 
+    def take(self, which: BoolArray) -> Pending:
+        """Return what concerns some of the books; which (R,)."""
+        return Pending(
+            self.target[which],
+            self.movable[which],
+            self.exits[which],
+            self.reduced[which],
+            self.ts_decided[which],
+            self.ts_held[which],
+        )
+
     @property
     def forced(self) -> BoolArray:
         """Where a position is to be left whole."""

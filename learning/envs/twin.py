@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.book_measures import value_at_risk
-from agents.gate.state import DELISTED, GateState, Rows
+from agents.gate.state import DELISTED, GateState, Pending, Rows
 from agents.gate_rules import (
     QUANTITY_DECIMALS,
     Holding,
@@ -64,13 +64,17 @@ class Dispatch:
     What was filled at one opening.
 
     Shapes: book, ts (R,), the books that sent orders and the stamp; rank (R, N), an order's place
-    among those of its book; fills (R, N, 2).
+    among those of its book; fills (R, N, 2); rate (R, N), the desk's exchange rates; exits (R, N),
+    the code of what forced an order, and reduced (R, N), where the gate asked for it.
     """
 
     book: IntArray
     ts: IntArray
     rank: IntArray
     fills: Fills
+    rate: FloatArray
+    exits: NDArray[np.int8]
+    reduced: BoolArray
 
 
 @dataclass(frozen=True)
@@ -105,18 +109,12 @@ class Twin:
     `weights` are those at the last marks. With `record` every dispatch is kept and each book
     reads the stream of slips from its start, as an engine does.
 
-    Raises ConfigError for a desk that does not decide every session, or whose decisions take
-    longer than a session.
+    Raises ConfigError for a desk whose decisions take longer than a session.
     """
 
     def __init__(
         self, tape: Tape, settings: Settings, batch: int, *, record: bool = False
     ) -> None:
-        if settings.desk.decide_every_sessions != 1:
-            raise ConfigError(
-                "desk.decide_every_sessions: expected 1 where policies are trained, "
-                f"was {settings.desk.decide_every_sessions}"
-            )
         latency = settings.desk.latency_ns
         if latency >= np.diff(tape.ts_close, axis=1).min():
             raise ConfigError(
@@ -226,19 +224,40 @@ class Twin:
         return self.gate.drawdown
 
     @property
+    def var_frac(self) -> FloatArray:
+        """The one-day 99% VaR of each book at its last close; NaN while none is known; (B,)."""
+        model = self._risk.at(self.market, self.t)
+        known = model.known.any(axis=-1)
+        return np.where(known, value_at_risk(self.weights, model), np.nan)
+
+    @property
     def balance(self) -> FloatArray:
         """The accounts' balances, without what open positions have gained; (B,)."""
         return fixed(self._balance, self._terms.account_scale)
 
     # --- a session ---------------------------------------------------------------------------
 
-    def step(self, targets: FloatArray) -> Step:
+    def step(
+        self,
+        targets: FloatArray,
+        *,
+        decides: BoolArray | None = None,
+        latency_ns: IntArray | None = None,
+    ) -> Step:
         """
         Go to the next close with the weights (B, N) decided at the present one.
 
+        `decides` (B,) says which books decide at all, by default every one; `latency_ns` (B,) how
+        long their decisions are on their way, by default the desk's.
         Raises ValueError for targets of another shape or not finite, or where a book has no next
-        session.
+        session; ConfigError for a desk that does not decide every session, unless `decides` says
+        which does.
         """
+        if decides is None and self.settings.desk.decide_every_sessions != 1:
+            raise ConfigError(
+                "desk.decide_every_sessions: expected 1 where policies are trained, "
+                f"was {self.settings.desk.decide_every_sessions}"
+            )
         asked = np.asarray(targets, dtype=np.float64)
         if asked.shape != self.quantity.shape or not np.isfinite(asked).all():
             raise ValueError(
@@ -256,9 +275,12 @@ class Twin:
             self._model = self._risk.at(self.market, self.t)
         value_at_close = value_at_risk(self.weights, self._model)
         held = (self.quantity != 0).any(axis=1) & self._model.known.any(axis=-1)
-        self._arrives = self._flat["ts_close"][now] + self._latency
+        latency = self._latency if latency_ns is None else latency_ns
+        self._arrives = self._flat["ts_close"][now] + latency
         self._expires = self._flat["ts_expires"][now]
         self._left = solvent.copy()  # decisions on their way; a ruined book makes none
+        if decides is not None:
+            self._left &= decides
         self._unmoved = True  # whether books are still as they closed
         self._due = self._flat["ts_accrue"][self._next]
         self._cause = np.zeros(asked.shape, np.int64)
@@ -358,11 +380,12 @@ class Twin:
         order = np.round(quantity - holding.quantity, QUANTITY_DECIMALS)
         sends = order.any(axis=1)
         if sends.all():
-            self._fill(rows, k, ts, order)
+            self._fill(rows, k, ts, order, pending)
         elif sends.any():
-            self._fill(np.arange(self.batch)[rows][sends], k, ts[sends], order[sends])
+            books = np.arange(self.batch)[rows][sends]
+            self._fill(books, k, ts[sends], order[sends], pending.take(sends))
 
-    def _fill(self, rows: Rows, k: int, ts: IntArray, order: FloatArray) -> None:
+    def _fill(self, rows: Rows, k: int, ts: IntArray, order: FloatArray, pending: Pending) -> None:
         """Send orders (R, N) to the venue, and set the stops of what was filled."""
         at = self._next[rows]
         held = self.quantity[rows]
@@ -391,7 +414,11 @@ class Twin:
         self.gate.set_stops(rows, order != 0, done.quantity, done.average, width)
         if self.record:
             books = np.arange(self.batch)[rows]
-            self._dispatches.append(Dispatch(books, ts, rank, done.fills))
+            self._dispatches.append(
+                Dispatch(
+                    books, ts, rank, done.fills, self._rate[rows], pending.exits, pending.reduced
+                )
+            )
 
     def _accrue(self, which: BoolArray) -> None:
         """Book interest, financing and dividends at a session's first event."""

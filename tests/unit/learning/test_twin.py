@@ -204,9 +204,15 @@ def test_a_start_without_a_next_session_is_refused(tape):
         twin.reset(np.zeros(1, np.int64), np.full(1, 89), 0)
 
 
-def test_a_desk_that_does_not_decide_every_session_is_refused(tape):
+def test_a_desk_that_does_not_decide_every_session_is_refused_unless_told_when(tape):
+    twin = Twin(tape, Settings(limits=LIMITS, desk=DeskSettings(decide_every_sessions=2)), 1)
+    twin.reset(np.zeros(1, np.int64), np.full(1, 30), 0)
     with pytest.raises(ConfigError, match="decide_every_sessions"):
-        Twin(tape, Settings(desk=DeskSettings(decide_every_sessions=2)), 1)
+        twin.step(np.full((1, 4), 0.08))
+    twin.step(np.full((1, 4), 0.08), decides=np.zeros(1, bool))
+    assert not twin.quantity.any()
+    twin.step(np.full((1, 4), 0.08), decides=np.ones(1, bool))
+    assert twin.quantity.all()
 
 
 def test_markets_of_other_lengths_or_of_one_session_are_refused(make_market):
