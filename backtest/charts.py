@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.messages import ROUTES
-from backtest import tallies
-from backtest.measures import drawdowns
+from backtest.statistics import tallies
+from backtest.statistics.measures import drawdowns
 from backtest.results import Book, RunResult
 from backtest.routes import route_log
-from backtest.statistics import base_name
+from backtest.statistics.summary import base_name
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from agents.messages import Decision
 from backtest.results import RunResult
-from backtest.statistics import paired_difference
+from backtest.statistics.summary import paired_difference
 from backtest.table import interval, number, percent
 from config.errors import DataError
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.messages import ROUTES, Decision
-from backtest import tallies
+from backtest.statistics import tallies
 from backtest.charts import Chart, charts, dates
 from backtest.paired import masking_section
 from backtest.report_calls import calls_section
@@ -37,7 +37,7 @@ def write_report(result: RunResult, summary: dict[str, Any], path: Path) -> None
     """
     Write the report of a run to `path`, whole or not at all.
 
-    `summary` is what `statistics.summarise` returned for the same result.
+    `summary` is what `summarise` returned for the same result.
     """
     plots = charts(result)
     body = [

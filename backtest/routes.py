@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from agents.messages import ROUTES, Abstention, Opinion
 from agents.supervisor.reward import route_cost, route_earned, route_use
-from backtest.bootstrap import block_length, percentile_interval, resampled
+from backtest.statistics.bootstrap import block_length, percentile_interval, resampled
 from backtest.results import FloatArray, IntArray, RunResult
 from backtest.table import MISSING, number, percent
 from config.settings import SupervisorSettings

@@ -1,7 +1,7 @@
 """
 The table that a backtest prints: every book a row, a figure a column, in 100 columns.
 
-It reads the dict of `statistics.summarise` and nothing else.
+It reads the dict of `summarise` and nothing else.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from backtest.output import write_run
 from backtest.paired import compare_masking
 from backtest.results import RunResult
 from backtest.run import RunPlan
-from backtest.statistics import ROOT_YEAR, summarise
+from backtest.statistics.summary import ROOT_YEAR, summarise
 from learning.experience.library import Library, RunInfo
 from learning.experience.scoring import ScoringWriter
 from ops.minds import Models

@@ -23,7 +23,7 @@ from agents.allocator.observation import (
     top_budgets,
 )
 from agents.protocols import FloatArray
-from backtest.measures import FLAT
+from backtest.statistics.measures import FLAT
 from config.errors import DataError
 from config.settings import Settings
 from learning.allocator.book import Book

@@ -19,8 +19,8 @@ import numpy as np
 
 from agents.allocator.hrp import risk_parity_shares
 from agents.protocols import FloatArray
-from backtest import measures
-from backtest.bootstrap import (
+from backtest.statistics import measures
+from backtest.statistics.bootstrap import (
     RESAMPLES,
     IntArray,
     block_length,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from backtest.measures import sharpe_interval
-from backtest.statistics import paired_difference
+from backtest.statistics.measures import sharpe_interval
+from backtest.statistics.summary import paired_difference
 from learning.allocator.evaluate import PolicyPath, run_policy
 from learning.allocator.judge import REBALANCE, baselines, judge, share_of, sharpe_difference
 from learning.allocator.windows import Window

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc, ndtr, ndtri, xlogy
 
-from backtest.bootstrap import block_length, percentile_interval, resampled
+from backtest.statistics.bootstrap import block_length, percentile_interval, resampled
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest import measures, tallies
-from backtest.bootstrap import block_length, percentile_interval, resampled
-from backtest.measures import Figure, Undefined
+from backtest.statistics import measures, tallies
+from backtest.statistics.bootstrap import block_length, percentile_interval, resampled
+from backtest.statistics.measures import Figure, Undefined
 from backtest.results import Book, RunResult
 from config.errors import DataError
 
