@@ -1,9 +1,9 @@
 """
 What a run's books earned and risked, from their own equity series: the dict of results.json.
 
-`summarise` measures every book, compares the hierarchy with each baseline and counts what was
-decided. Figures that the data do not determine are None, with the reason under `undefined`.
-The formulas are in measures.py and bootstrap.py; it knows no page and no engine.
+`summarise` measures every book, compares the hierarchy with its variants and with each baseline,
+and counts what was decided. Figures that the data do not determine are None, with the reason under
+`undefined`. It knows no page and no engine.
 """
 
 from __future__ import annotations
@@ -13,81 +13,91 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from backtest.statistics import measures, tallies
-from backtest.statistics.bootstrap import block_length, percentile_interval, resampled
-from backtest.statistics.measures import Figure, Undefined
 from backtest.results import Book, RunResult
+from backtest.statistics import tallies
+from backtest.statistics.books import PASSIVE, Series, figures, series_of
+from backtest.statistics.differences import at_matched_volatility, paired_difference, split
+from backtest.statistics.measures import Undefined
+from backtest.statistics.sharpe import error_of, sharpe
+from backtest.statistics.trials import Luck, Trial, luck_of
 from config.errors import DataError
 
-type FloatArray = NDArray[np.float64]
-type IntArray = NDArray[np.int64]
-
-# benchmarks that nobody picks for their record: they are no trials of the deflated Sharpe ratio
-PASSIVE = ("buy_and_hold", "equal_weight")
-ROOT_YEAR = math.sqrt(measures.SESSIONS_PER_YEAR)
-RUINED = Undefined("equity fell to zero or below")
-
-
-def base_name(book: Book) -> str:
-    """Return a book's strategy, whether or not it is gated: "buy_and_hold"."""
-    name = book.name.lower().replace("-", "_").replace(" ", "_")
-    return name.removesuffix("_gated").removeprefix("gated_")
+HOLDING = "buy-and-hold"
 
 
 def summarise(
-    result: RunResult, *, seed: int, prior_trial_sharpes: Sequence[float] = ()
+    result: RunResult, *, seed: int, earlier_trials: Sequence[Trial] = ()
 ) -> dict[str, Any]:
     """
     Return everything that results.json holds, ready for JSON, keys in a fixed order.
 
-    `prior_trial_sharpes` are the per-session Sharpe ratios of earlier trials on the same data;
+    `earlier_trials` are other runs' on overlapping sessions of the same source, oldest first;
     they count as trials of the deflated Sharpe ratio beside this run's own.
     Raises DataError if a book's rows do not match the run's, or an equity is not finite.
     """
-    books = (result.book, *result.baselines)
-    for book in books:
+    for book in result.books:
         _check(book, result)
-    returns = [_returns(book) for book in books]
-    excess = [r - result.risk_free[1:] if r is not None else None for r in returns]
-    trials = _trials(books, excess, prior_trial_sharpes)
-    benchmark = measures.expected_max_sharpe(
-        [*(t["sharpe"] for t in trials), *prior_trial_sharpes]
-    )
-    counted = len(trials) + len(prior_trial_sharpes)
-    rows = []
-    for book, r, x in zip(books, returns, excess, strict=True):
-        figures = _figures(book, r, x, seed)
-        figures |= _luck(book, x, benchmark, counted)
-        row = {"name": book.name, "strategy": base_name(book), "gated": book.gated}
-        row |= _split(figures)
-        if book is not result.book:
-            row["matched_volatility"] = _matched(x, excess[0], result.risk_free[1:])
-        rows.append(row)
+    every = [series_of(book, result.risk_free) for book in result.books]
+    own = every[0]
+    trials = own_trials(every)
+    luck = luck_of([*trials, *earlier_trials])
+    year = result.sessions_per_year
+    rows = [_name(s.book) | split(figures(s, result, luck, seed)) for s in every]
+    first = 1 + len(result.variants)
+    baselines = every[first:]
+    for row, series in zip(rows[first:], baselines, strict=True):
+        row["matched_volatility"] = at_matched_volatility(series, own, result.risk_free, year)
     return {
         "run_id": result.run_id,
-        "notes": list(result.notes),
+        "no_orders": result.no_orders,
+        "notes": [*([result.no_orders] if result.no_orders else []), *result.notes],
         "seed": seed,
         "sessions": len(result.risk_free) - 1,
+        "sessions_per_year": year,
         "first_ns": int(result.book.ts[0]),
         "last_ns": int(result.book.ts[-1]),
+        "max_var": result.max_var,
+        "capacity_usd": result.capacity_usd,
         "books": rows,
         "differences": [
-            {"baseline": b.name, "gated": b.gated} | paired_difference(excess[0], x, seed)
-            for b, x in zip(books[1:], excess[1:], strict=True)
+            {"baseline": s.book.name, "gate": s.book.gate}
+            | paired_difference(own, s, year=year, seed=seed)
+            for s in baselines
         ],
-        "trials": {
-            "counted": counted,
-            "from_this_run": trials,
-            "from_the_library": len(prior_trial_sharpes),
-            "expected_max_sharpe_annual": benchmark * ROOT_YEAR if counted > 1 else None,
-            "rule": "the hierarchy and every baseline that is no passive benchmark "
-            f"({', '.join(PASSIVE)}), gated and ungated, plus earlier trials on the same data",
-        },
+        "gate_costs": [
+            {"gate": s.book.gate} | paired_difference(s, own, year=year, seed=seed)
+            for s in _variants(every, result)
+        ],
+        "minds_add": _minds_add(every, result, seed),
+        "trials": _trials_row(trials, luck, len(earlier_trials), own, year),
         "counts": tallies.counts(result),
         "language_models": result.calls,
     }
+
+
+def trial_of(result: RunResult) -> Trial | None:
+    """Return the hierarchy as a trial of later runs, None where it has no Sharpe ratio."""
+    found = own_trials([series_of(result.book, result.risk_free)])
+    return found[0] if found else None
+
+
+def own_trials(every: Sequence[Series]) -> list[Trial]:
+    """
+    Return the books that one could have picked: no benchmark, no stress, and with a Sharpe ratio.
+
+    The hierarchy comes first, then its variants and the other strategies.
+    """
+    trials = []
+    for series in every:
+        excess = series.judged
+        if isinstance(excess, Undefined) or series.passive or series.book.stress:
+            continue
+        ratio = sharpe(excess)
+        if not isinstance(ratio, Undefined):
+            name = f"{series.book.name} ({series.book.gate})"
+            trials.append(Trial(name, ratio, series.book.ts[1:], excess))
+    return trials
 
 
 def _check(book: Book, result: RunResult) -> None:
@@ -108,177 +118,53 @@ def _check(book: Book, result: RunResult) -> None:
         )
 
 
-def _returns(book: Book) -> FloatArray | None:
-    """Return the simple returns of sessions 1..T-1, or None for a book that was ruined."""
-    if (book.equity <= 0.0).any():
-        return None
-    return book.equity[1:] / book.equity[:-1] - 1.0
+def _name(book: Book) -> dict[str, Any]:
+    return {"name": book.name, "gate": book.gate, "stress": book.stress}
 
 
-def _figures(
-    book: Book, returns: FloatArray | None, excess: FloatArray | None, seed: int
-) -> dict[str, Any]:
-    """Return a book's own figures, in the order of the table; Undefined where they are that."""
-    sessions = len(book.ts) - 1
-    total = float(book.equity[-1] / book.equity[0] - 1.0)
-    profits = np.array([t.profit for t in book.trades], dtype=np.float64)
-    max_drawdown = float(measures.drawdowns(book.equity).max())
-    underwater, still = measures.drawdown_sessions(book.equity)
-    held, breaches = tallies.var_breaches(book)
-    annual = measures.annual_return(total, sessions)
-    volatility = RUINED if returns is None else _yearly(measures.deviation(returns))
-    nothing = Undefined("the run has no session after its first row")
-    ratios: dict[str, Any] = dict.fromkeys(("sharpe", "sharpe_interval", "sortino"), RUINED)
-    ratios["sharpe_block_sessions"] = RUINED
-    if returns is not None and excess is not None:
-        interval = measures.sharpe_interval(excess, seed=seed)
-        ratios = {
-            "sharpe": _yearly(measures.sharpe(excess)),
-            "sharpe_interval": interval if isinstance(interval, Undefined) else list(interval[0]),
-            "sharpe_block_sessions": interval if isinstance(interval, Undefined) else interval[1],
-            "sortino": measures.sortino(excess),
-        }
-    return {
-        "total_return": total,
-        "annual_return": annual,
-        "volatility": volatility,
-        **ratios,
-        "calmar": measures.calmar(annual, max_drawdown),
-        "max_drawdown": max_drawdown,
-        "drawdown_sessions": underwater,
-        "drawdown_open": still,
-        "closed_trades": len(profits),
-        "win_rate": measures.win_rate(profits),
-        "profit_factor": measures.profit_factor(profits),
-        "turnover": float(book.turnover[1:].mean()) * measures.SESSIONS_PER_YEAR
-        if sessions
-        else nothing,
-        "costs": float(book.costs.sum()),
-        "costs_frac": float(book.costs.sum() / book.equity[0]),
-        "gross": float(book.gross[1:].mean()) if sessions else nothing,
-        "var_compliance": 1.0 - breaches / held
-        if held
-        else Undefined("no session was held under a known VaR"),
-        "var_sessions": held,
-        "var_breaches": breaches,
-        "kupiec_p": measures.kupiec(held, breaches),
-    }
+def _variants(every: Sequence[Series], result: RunResult) -> list[Series]:
+    """Return the hierarchy's decisions under other gates, unstressed."""
+    return [s for s in every[1 : 1 + len(result.variants)] if not s.book.stress]
 
 
-def _yearly(per_session: Figure) -> Figure:
-    return per_session if isinstance(per_session, Undefined) else per_session * ROOT_YEAR
+def _minds_add(every: Sequence[Series], result: RunResult, seed: int) -> list[dict[str, Any]]:
+    """
+    Return the hierarchy less buy-and-hold, both without limits and both under the gate.
+
+    Under the gate the hierarchy is the run's own book, buy-and-hold the one without its stop.
+    """
+    held = {s.book.gate: s for s in every if s.book.name == HOLDING}
+    free = {s.book.gate: s for s in _variants(every, result)}
+    pairs = (("gross_only", free.get("gross_only")), ("no_stop", every[0]))
+    return [
+        {"gate": gate}
+        | paired_difference(own, held[gate], year=result.sessions_per_year, seed=seed)
+        for gate, own in pairs
+        if own is not None and gate in held
+    ]
 
 
-def _trials(
-    books: Sequence[Book], excess: Sequence[FloatArray | None], prior: Sequence[float]
-) -> list[dict[str, Any]]:
-    """Return this run's trials with their per-session Sharpe ratios; refuse unsound prior ones."""
-    if not np.isfinite(np.asarray(prior, dtype=np.float64)).all():
-        raise DataError("expected finite Sharpe ratios of earlier trials, was one that is not")
-    trials = []
-    for book, x in zip(books, excess, strict=True):
-        if x is None or base_name(book) in PASSIVE:
-            continue
-        ratio = measures.sharpe(x)
-        if not isinstance(ratio, Undefined):
-            trials.append({"name": book.name, "gated": book.gated, "sharpe": ratio})
-    return trials
-
-
-def _luck(
-    book: Book, excess: FloatArray | None, benchmark: float, counted: int
-) -> dict[str, Figure]:
-    """Return the probabilistic and the deflated Sharpe ratio; one trial has the first only."""
-    if excess is None:
-        return {"probabilistic_sharpe": RUINED, "deflated_sharpe": RUINED}
-    deflated: Figure
-    if base_name(book) in PASSIVE:
-        deflated = Undefined("a passive benchmark is not picked from trials")
-    elif counted < 2:
-        deflated = Undefined("a single trial: see the probabilistic Sharpe ratio")
-    else:
-        deflated = measures.probabilistic_sharpe(excess, benchmark)
-    return {
-        "probabilistic_sharpe": measures.probabilistic_sharpe(excess),
-        "deflated_sharpe": deflated,
-    }
-
-
-def _matched(
-    excess: FloatArray | None, reference: FloatArray | None, risk_free: FloatArray
+def _trials_row(
+    trials: list[Trial], luck: Luck, earlier: int, own: Series, year: int
 ) -> dict[str, Any]:
     """
-    Return the figures of a baseline scaled to the hierarchy's volatility of excess return.
+    Return what was counted, and the Sharpe ratio that luck gives the best of it.
 
-    The scaled series holds `scale` of the baseline and the rest in cash at the risk-free rate,
-    rebalanced each session without cost: a yardstick that nobody traded.
+    `expected_max_sharpe_annual` is what the hierarchy is judged by, `without_floor` the same by
+    the trials' own spread alone; None where there is nothing to deflate.
     """
-    keys = ("scale", "total_return", "annual_return", "sharpe", "max_drawdown")
-    if excess is None or reference is None:
-        return _split(dict.fromkeys(keys, RUINED))
-    own, target = measures.deviation(excess), measures.deviation(reference)
-    if isinstance(own, Undefined) or own < measures.FLAT:
-        return _split(dict.fromkeys(keys, Undefined("the baseline has no variance")))
-    if isinstance(target, Undefined) or target < measures.FLAT:
-        return _split(dict.fromkeys(keys, Undefined("the hierarchy has no variance")))
-    scale = target / own
-    equity = np.cumprod(np.concatenate([[1.0], 1.0 + risk_free + scale * excess]))
-    if (equity <= 0.0).any():
-        return _split(dict.fromkeys(keys, Undefined("the scaled series falls to zero")))
-    total = float(equity[-1] - 1.0)
-    annual = measures.annual_return(total, len(excess))
-    drawdown = float(measures.drawdowns(equity).max())
-    values = (scale, total, annual, _yearly(measures.sharpe(scale * excess)), drawdown)
-    return _split(dict(zip(keys, values, strict=True)))
-
-
-def paired_difference(
-    hierarchy: FloatArray | None, baseline: FloatArray | None, seed: int
-) -> dict[str, Any]:
-    """
-    Return the annual mean of the hierarchy's return less the baseline's, with its 95% interval.
-
-    Both are resampled in the same blocks, sized for the difference; so is the difference of
-    their Sharpe ratios.
-    """
-    keys = ("mean", "mean_interval", "sharpe", "sharpe_interval", "block_sessions")
-    if hierarchy is None or baseline is None:
-        return _split(dict.fromkeys(keys, RUINED))
-    if len(hierarchy) < measures.MIN_SESSIONS:
-        few = Undefined(f"fewer than {measures.MIN_SESSIONS} sessions")
-        return _split(dict.fromkeys(keys, few))
-    gap = hierarchy - baseline
-    mean_block = block_length(gap)
-
-    def both(positions: IntArray) -> FloatArray:
-        ratios = measures.row_sharpe(hierarchy[positions])
-        ratios -= measures.row_sharpe(baseline[positions])
-        return np.column_stack([gap[positions].mean(axis=1), ratios])
-
-    values = resampled(len(gap), both, mean_block=mean_block, seed=seed)
-    year = measures.SESSIONS_PER_YEAR
-    own, other = measures.sharpe(hierarchy), measures.sharpe(baseline)
-    ratio: Figure = measures.NO_VARIANCE
-    interval: Any = measures.NO_VARIANCE
-    if not isinstance(own, Undefined) and not isinstance(other, Undefined):
-        ratio = (own - other) * ROOT_YEAR
-        interval = Undefined("too few sessions with a return of their own to resample")
-        if np.isfinite(values[:, 1]).all():
-            interval = list(percentile_interval(values[:, 1] * ROOT_YEAR))
-    return _split(
-        {
-            "mean": float(gap.mean()) * year,
-            "mean_interval": list(percentile_interval(values[:, 0] * year)),
-            "sharpe": ratio,
-            "sharpe_interval": interval,
-            "block_sessions": mean_block,
-        }
-    )
-
-
-def _split(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return `figures` with None for the undefined ones, and their reasons under `undefined`."""
+    error = own.judged if isinstance(own.judged, Undefined) else error_of(own.judged)
+    known = not luck.single and not isinstance(error, Undefined)
     return {
-        "figures": {k: None if isinstance(v, Undefined) else v for k, v in figures.items()},
-        "undefined": {k: v.reason for k, v in figures.items() if isinstance(v, Undefined)},
+        "counted": luck.counted,
+        "effective": luck.effective,
+        "from_this_run": [{"name": t.name, "sharpe": t.sharpe} for t in trials],
+        "from_the_library": earlier,
+        "expected_max_sharpe_annual": luck.benchmark(error**2) * math.sqrt(year)
+        if known
+        else None,
+        "without_floor": luck.benchmark(0.0) * math.sqrt(year) if known else None,
+        "rule": "the hierarchy and every strategy that is no passive benchmark "
+        f"({', '.join(PASSIVE)}), unstressed, plus earlier trials on overlapping sessions of the "
+        "same source; those that correlate are one kind",
     }

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.book_measures import value_at_risk
 from agents.gate_rules import (
     QUANTITY_DECIMALS,
     Holding,
@@ -77,8 +78,9 @@ class Step:
 
     `growth` is the equity's ratio less one, `riskless` what cash would have earned, `fees` in the
     account's currency, `turnover` the traded notional over equity, `limited` where a limit cut
-    anything and `cause` which one, the decision's first; `breached_var` where the loss was larger
-    than the limit of the VaR. `dispatches` is kept where the twin records.
+    anything and `cause` which one, the decision's first; `var_frac` the VaR of the book held at
+    the close before, NaN where unknown or nothing was held; `loss_beyond_limit` where the loss was
+    larger than the limit of the VaR. `dispatches` is kept where the twin records.
 
     Shapes: cause (B, N), all others (B,).
     """
@@ -89,7 +91,8 @@ class Step:
     turnover: FloatArray
     limited: BoolArray
     cause: IntArray
-    breached_var: BoolArray
+    var_frac: FloatArray
+    loss_beyond_limit: BoolArray
     dispatches: tuple[Dispatch, ...] = ()
 
 
@@ -252,6 +255,8 @@ class Twin:
         self._asked = asked
         if self._model is None:
             self._model = self._risk.at(self.market, self.t)
+        var_frac = value_at_risk(self.weights, self._model)
+        var_frac = np.where(self.weights.any(axis=1) & (var_frac > 0.0), var_frac, np.nan)
         self._arrives = self._flat["ts_close"][now] + self._latency
         self._left = np.ones(self.batch, bool)  # decisions on their way
         self._unmoved = True  # whether books are still as they closed
@@ -273,7 +278,8 @@ class Twin:
             turnover=self._traded / self.equity,
             limited=(self._cause != 0).any(axis=1),
             cause=self._cause,
-            breached_var=-growth > self._limits.max_var,
+            var_frac=var_frac,
+            loss_beyond_limit=-growth > self._limits.max_var,
             dispatches=tuple(self._dispatches),
         )
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from backtest.results import ClosedTrade
 from backtest.statistics import measures, tallies
 from backtest.statistics.bootstrap import block_length, resampled, stationary_positions
 from backtest.statistics.measures import Undefined
-from backtest.results import ClosedTrade
 from backtest.statistics.summary import summarise
 from config.errors import DataError
 
