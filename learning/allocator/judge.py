@@ -221,7 +221,8 @@ def sharpe_difference(
     Return by how much one policy's Sharpe ratio exceeds another's on the same windows.
 
     `year` is the book's sessions a year. Paths are paired by seed and session; a single one stands
-    beside every seed of the other. `sharpe` and `sharpe_interval` (95%, the same blocks for both), beside the annual mean.
+    beside every seed of the other. `sharpe` and `sharpe_interval` (95%, the same blocks for
+    both), beside the annual mean.
     """
     own, other = np.broadcast_arrays(_excess(first), _excess(second))
     gap = own - other
