@@ -139,7 +139,7 @@ def _book(desk: Desk, market: MarketData, name: str, gated: bool) -> Book:
     exposure = weights @ of_group
     return Book(
         name=name,
-        gated=gated,
+        gate="full" if gated else "gross_only",
         ts=np.array(history.ts, dtype=np.int64),
         equity=np.array(history.equity),
         gross=np.abs(weights).sum(axis=1),
@@ -148,7 +148,7 @@ def _book(desk: Desk, market: MarketData, name: str, gated: bool) -> Book:
         var_frac=np.array(history.var_frac),
         exposures={g: exposure[:, k] for k, g in enumerate(groups)},
         trades=tuple(
-            ClosedTrade(market.symbols[t.index], t.ts_open, t.ts_close, t.profit)
+            ClosedTrade(market.symbols[t.index], t.ts_open, t.ts_close, t.profit, "decision")
             for t in desk.ledger.trips
         ),
     )

@@ -85,7 +85,7 @@ def performance(run: RunFacts, record: Record) -> list[Sentence]:
             text += f", then {run.last_drawdown:.2%} below its peak"
         sentences.append(line(TOPIC, text, cites))
     if run.sharpe is not None:
-        yearly = run.sharpe * 252**0.5
+        yearly = run.sharpe * run.sessions_per_year**0.5
         text = f"Its Sharpe ratio was {run.sharpe:+.4f} a session ({yearly:+.2f} a year)"
         sentences.append(line(TOPIC, text, cites))
     if run.acted and run.realised is not None:

@@ -84,9 +84,8 @@ class Step:
 
     `growth` is the equity's ratio less one, `riskless` what cash would have earned, `fees` in the
     account's currency, `turnover` the traded notional over equity, `limited` where a limit cut
-    anything and `cause` which one, the decision's first; `var_frac` is the VaR of the book held at
-    the close before, NaN where nothing was; `loss_beyond_limit` where the loss was larger than the
-    limit of the VaR. `dispatches` is kept where the twin records.
+    anything and `cause` which one, the decision's first; `loss_beyond_limit` where the loss was
+    larger than the limit of the VaR. `dispatches` is kept where the twin records.
 
     Shapes: cause (B, N), all others (B,).
     """
@@ -97,7 +96,6 @@ class Step:
     turnover: FloatArray
     limited: BoolArray
     cause: IntArray
-    var_frac: FloatArray
     loss_beyond_limit: BoolArray
     dispatches: tuple[Dispatch, ...] = ()
 
@@ -225,7 +223,11 @@ class Twin:
 
     @property
     def var_frac(self) -> FloatArray:
-        """The one-day 99% VaR of each book at its last close; NaN while none is known; (B,)."""
+        """
+        The one-day 99% VaR of each book at its last close; NaN while none is known; (B,).
+
+        It reads every book's scenarios, which a step mostly need not.
+        """
         model = self._risk.at(self.market, self.t)
         known = model.known.any(axis=-1)
         return np.where(known, value_at_risk(self.weights, model), np.nan)
@@ -273,8 +275,6 @@ class Twin:
         self._asked = asked
         if self._model is None:
             self._model = self._risk.at(self.market, self.t)
-        value_at_close = value_at_risk(self.weights, self._model)
-        held = (self.quantity != 0).any(axis=1) & self._model.known.any(axis=-1)
         latency = self._latency if latency_ns is None else latency_ns
         self._arrives = self._flat["ts_close"][now] + latency
         self._expires = self._flat["ts_expires"][now]
@@ -302,7 +302,6 @@ class Twin:
             ),
             limited=(self._cause != 0).any(axis=1),
             cause=self._cause,
-            var_frac=np.where(held, value_at_close, np.nan),
             loss_beyond_limit=-growth > self._limits.max_var,
             dispatches=tuple(self._dispatches),
         )

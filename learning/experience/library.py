@@ -27,16 +27,20 @@ from sqlalchemy import (
     Engine,
     Select,
     Table,
+    delete,
     exists,
     func,
+    insert,
     select,
     tuple_,
     update,
 )
 
 from agents.messages import Case, Decision, JuniorName, Outcome, Regime
+from backtest.statistics.trials import Trial
 from config.errors import ConfigError
 from learning.experience import models as m
+from learning.experience.returns import read_trials, returns_row
 from learning.experience.rows import Experience, Row, read_case, read_decision, read_outcome
 from learning.experience.store import connect, library_url, one_line, writing
 from learning.experience.writer import RunWriter
@@ -62,7 +66,12 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run is, before it starts; `config` and `manifest` are JSON text."""
+    """
+    What a run is, before it starts; `config` and `manifest` are JSON text.
+
+    `source_digest` is that of the whole source before dates and symbols were chosen: runs of one
+    source are each other's trials.
+    """
 
     run_id: str
     name: str
@@ -71,6 +80,7 @@ class RunInfo:
     code_version: str
     seed: int
     start_state: str
+    source_digest: str
     manifest: str = "{}"
     models: tuple[ModelInfo, ...] = ()
 
@@ -141,32 +151,51 @@ class Library:
             self._set_status(connection, run.run_id, "running")
         return RunWriter(self.engine, self._url, run.run_id)
 
-    def finish_run(self, run_id: str, status: RunStatus, sharpe: float | None = None) -> None:
+    def finish_run(
+        self,
+        run_id: str,
+        status: RunStatus,
+        earned: Trial | None = None,
+        sessions_per_year: int | None = None,
+    ) -> None:
         """
-        Set a run's status and its Sharpe ratio per session, where it has one.
+        Set a run's status, and keep what it earned as a trial of later runs, where it has that.
 
         Raises ConfigError on an unknown run or status.
         """
         if status not in STATUSES:
             raise ConfigError(f"expected a status ({', '.join(STATUSES)}), was {status!r}")
         with one_line(self._url), writing(self.engine).begin() as connection:
-            if not self._set_status(connection, run_id, status, sharpe):
+            if not self._set_status(connection, run_id, status, earned, sessions_per_year):
                 raise ConfigError(f"expected a run in the library, was {run_id!r}")
+            connection.execute(delete(m.run_returns).where(m.run_returns.c.run_id == run_id))
+            if earned is not None:
+                connection.execute(insert(m.run_returns), [returns_row(run_id, earned)])
 
     @staticmethod
     def _insert_once(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
         if connection.dialect.name == "sqlite":
-            from sqlalchemy.dialects.sqlite import insert
+            from sqlalchemy.dialects.sqlite import insert as insert_into
         else:
-            from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+            from sqlalchemy.dialects.postgresql import (  # type: ignore[assignment]
+                insert as insert_into,
+            )
         if rows:
-            connection.execute(insert(table).on_conflict_do_nothing(), rows)
+            connection.execute(insert_into(table).on_conflict_do_nothing(), rows)
 
     @staticmethod
     def _set_status(
-        connection: Connection, run_id: str, status: str, sharpe: float | None = None
+        connection: Connection,
+        run_id: str,
+        status: str,
+        earned: Trial | None = None,
+        sessions_per_year: int | None = None,
     ) -> int:
-        values = {"status": status, "sharpe": sharpe}
+        values = {
+            "status": status,
+            "sharpe": None if earned is None else earned.sharpe,
+            "sessions_per_year": sessions_per_year,
+        }
         statement = update(m.runs).where(m.runs.c.run_id == run_id).values(values)
         return connection.execute(statement).rowcount
 
@@ -259,20 +288,16 @@ class Library:
         with self.reading() as connection:
             return [RunRow(*row) for row in connection.execute(query)]
 
-    def trial_sharpes(self, data_digest: str, besides: str) -> tuple[float, ...]:
+    def trials(self, run_id: str, first_ns: int, last_ns: int) -> tuple[Trial, ...]:
         """
-        Return the per-session Sharpe ratios of the completed runs on the same data.
+        Return the trials that the deflated Sharpe ratio of a run must count, oldest first.
 
-        They are the trials that the deflated Sharpe ratio of run `besides` must count.
+        They are the completed runs on the same source whose sessions overlap first_ns..last_ns.
+        A run from before returns were kept counts where its data were the same, by its Sharpe
+        ratio alone.
         """
-        c = m.runs.c
-        query = (
-            select(c.sharpe)
-            .where(c.data_digest == data_digest, c.run_id != besides, c.sharpe.is_not(None))
-            .order_by(c.run_id)
-        )
         with self.reading() as connection:
-            return tuple(connection.execute(query).scalars())
+            return read_trials(connection, run_id, first_ns, last_ns)
 
     def models(self, run_id: str) -> list[ModelInfo]:
         """Return the models that a run used, by role and name."""

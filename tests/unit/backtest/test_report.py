@@ -13,11 +13,11 @@ from rich.console import Console
 
 from agents.messages import ROUTES
 from agents.supervisor.reward import route_reward
-from backtest import tallies
 from backtest.charts import charts
 from backtest.report import verdict, write_report
 from backtest.routes import mean_interval, regret_words, route_log
-from backtest.statistics import summarise
+from backtest.statistics import tallies
+from backtest.statistics.summary import summarise
 from backtest.table import print_table
 from config.settings import SupervisorSettings
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from backtest import measures, tallies
-from backtest.bootstrap import block_length, resampled, stationary_positions
-from backtest.measures import Undefined
 from backtest.results import ClosedTrade
-from backtest.statistics import summarise
+from backtest.statistics import measures, tallies
+from backtest.statistics.bootstrap import block_length, resampled, stationary_positions
+from backtest.statistics.measures import Undefined
+from backtest.statistics.summary import summarise
 from config.errors import DataError
 
 _spec = importlib.util.spec_from_file_location(
