@@ -50,6 +50,8 @@ class _Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     session_closes: tuple[int, ...]
     step_ns: int
     price_basis: PriceBasis
+    calendar: str
+    source_digest: str
     notes: tuple[str, ...]
     bars: int
     news: int
@@ -108,6 +110,8 @@ def write_catalog(market: MarketData, path: Path) -> None:
             session_closes=market.session_closes,
             step_ns=market.step_ns,
             price_basis=market.price_basis,
+            calendar=market.calendar,
+            source_digest=market.source_digest,
             notes=market.notes,
             bars=len(market.bars),
             news=len(market.news),
@@ -166,6 +170,8 @@ def read_catalog(path: Path) -> MarketData:
                 ),
                 macro=tuple(custom.to_macro(d) for d in custom_data(custom.Macro)),
                 notes=facts.notes,
+                calendar=facts.calendar,
+                source_digest=facts.source_digest,
             )
         )
     except (OSError, ValueError, KeyError, msgspec.ValidationError) as e:

@@ -19,9 +19,9 @@ import pandas as pd
 
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
 from backtest.market import ACTION_COLUMNS, BAR_COLUMNS, MarketData, PriceBasis, canonical
-from backtest.sessions import AROUND_THE_CLOCK, DAY_NS, Sessions, load_sessions, stamp_text
+from backtest.sessions import DAY_NS, WEEKDAYS, XNYS, Sessions, load_sessions, stamp_text
 from backtest.sources.actions import derive, with_actions
-from backtest.sources.bars import PRICES, RawBars, closes_of_sessions, read_bars, stamp_bars
+from backtest.sources.bars import PRICES, RawBars, in_sessions, read_bars, stamp_bars
 from backtest.sources.columns import classify, map_columns, normal, require
 from backtest.sources.context import (
     name_macro,
@@ -179,7 +179,7 @@ def _one[T](values: Iterable[T | None], what: str, default: T) -> T:
 
 
 def _market_zone(manifests: Sequence[Manifest]) -> str:
-    name = _one((m.calendar for m in manifests), "calendar", "XNYS")
+    name = _one((m.calendar for m in manifests), "calendar", XNYS)
     return load_sessions(name, 2020, 2020).timezone
 
 
@@ -194,7 +194,7 @@ def _calendar(raws: Sequence[tuple[_File, RawBars]], manifests: Sequence[Manifes
             f"expected equities or FX and CFDs in one source, was {other} beside {free[0]}: "
             f"set calendar in {FILE_NAME}"
         )
-    name = name or (AROUND_THE_CLOCK if free else "XNYS")
+    name = name or (WEEKDAYS if free else XNYS)
     ns = [raw.frame["ns"] for _, raw in raws]
     first = int(np.datetime64(int(min(n.min() for n in ns)), "ns").astype("M8[Y]").astype(int))
     last = int(np.datetime64(int(max(n.max() for n in ns)), "ns").astype("M8[Y]").astype(int))
@@ -313,6 +313,7 @@ def _assemble(
             )
         )
         bars = bars[~twice]
+    bars, closes = in_sessions(bars, calendar, got.notes)
     instruments = _instruments(bars, sectors, manifests)
     bars = round_bars(bars, instruments)
     basis = max(got.bases, key=_BASES.index)
@@ -346,13 +347,14 @@ def _assemble(
             instruments=tuple(instruments),
             bars=bars,
             actions=actions,
-            session_closes=closes_of_sessions(bars, calendar),
+            session_closes=closes,
             step_ns=step,
             price_basis=basis,
             news=tuple(news),
             fundamentals=tuple(reports.values()),
             macro=tuple(macro),
             notes=tuple(dict.fromkeys(got.notes)),
+            calendar=calendar.name,
         )
     )
 

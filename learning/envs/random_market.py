@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agents.messages import AssetClass, Instrument, MacroValue
 from backtest.market import ACTION_COLUMNS, BAR_COLUMNS, MarketData, canonical
+from backtest.sessions import WEEKDAYS, XNYS
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
@@ -141,6 +142,7 @@ def random_market(
             step_ns=step_ns,
             price_basis="unadjusted",
             macro=_rates(rng, opens, sessions),
+            calendar=XNYS if exchange else WEEKDAYS,
         )
     )
 
