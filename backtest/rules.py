@@ -31,9 +31,10 @@ OTC_TOUCH_SIZE = 10_000_000.0  # FX and CFD volumes count ticks, not size
 @dataclass(frozen=True)
 class EngineBars:
     """
-    One instrument's bars in engine prices, rounded as it is quoted. Shapes: all (R,).
+    One instrument's bars in engine prices, rounded to the engine's precision. Shapes: all (R,).
 
-    `size` is the opening touch's; without `traded` volume a bar has no quotes.
+    `size` is the opening touch's; `tick` is what a market order slips by at the opening, in engine
+    prices; a bar of a stock without volume is not `traded` and has no quotes.
     """
 
     ts_open: IntArray
@@ -44,6 +45,7 @@ class EngineBars:
     close: FloatArray
     volume: FloatArray
     size: FloatArray
+    tick: FloatArray
     traded: BoolArray
 
 
@@ -68,10 +70,12 @@ def engine_bars(
     stamps, cumulative = factors.get(instrument.symbol, (np.zeros(0, np.int64), np.ones(0)))
     ts_open = bars["ts_open"].to_numpy(np.int64)
     factor = np.concatenate([[1.0], cumulative])[np.searchsorted(stamps, ts_open, side="right")]
+    places = instrument.engine_precision
     prices = {
-        c: np.round(bars[c].to_numpy(np.float64) * factor, instrument.price_precision)
+        c: np.round(bars[c].to_numpy(np.float64) * factor, places)
         for c in ("open", "high", "low", "close")
     }
+    tick = np.round(ticks(instrument, bars["open"].to_numpy(np.float64)) * factor, places)
     volume = bars["volume"].to_numpy(np.float64)
     return EngineBars(
         ts_open=ts_open,
@@ -79,19 +83,29 @@ def engine_bars(
         **prices,
         volume=volume,
         size=_touch_sizes(instrument, volume / factor, settings.open_liquidity_frac),
-        traded=volume > 0,
+        tick=np.maximum(tick, 10.0**-places),
+        traded=(volume > 0) | (instrument.asset_class != "equity"),
     )
+
+
+def ticks(instrument: Instrument, price: FloatArray) -> FloatArray:
+    """
+    Return the market's tick at each price as quoted; shapes: (R,) -> (R,).
+
+    It is the instrument's own, or the price's fourth significant digit where that is finer: a cent
+    at $10 and a ten-thousandth at 50 cents, so that it is never more than 0.1% of the price.
+    """
+    digits = np.floor(np.log10(price)) + 1  # before the point; negative below 0.1
+    return np.asarray(10.0 ** -np.maximum(instrument.price_precision, 4 - digits))
 
 
 def quote_around(
     mid: FloatArray, instrument: Instrument, settings: MarketSettings
 ) -> tuple[FloatArray, FloatArray]:
-    """Return bid and ask around a price, at least the spread apart and on ticks."""
-    half = settings.spread_bps / 2e4
-    tick = 1.0 / 10.0**instrument.price_precision
-    bid = np.maximum(np.floor(mid * (1 - half) / tick + 1e-9) * tick, tick)
-    ask = np.ceil(mid * (1 + half) / tick - 1e-9) * tick
-    return bid, ask
+    """Return bid and ask around a price, the spread apart at any price."""
+    half, places = settings.spread_bps / 2e4, instrument.engine_precision
+    bid = np.maximum(np.round(mid * (1 - half), places), 10.0**-places)
+    return bid, np.round(mid * (1 + half), places)
 
 
 def dividends_paid(market: MarketData) -> list[tuple[int, int, float]]:

@@ -8,6 +8,7 @@ joined in canonical order: the order of files and the folder's own place do not 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,12 +30,13 @@ from backtest.sources.context import (
     read_macro,
     read_news,
 )
-from backtest.sources.known import is_contract, make_instrument, printed_decimals
+from backtest.sources.known import is_contract, make_instrument
 from backtest.sources.manifest import FILE_NAME, FileManifest, Manifest, load_manifest
 from backtest.sources.table import Stamps, is_table, numbers, read_table, stamps, texts
 from config.errors import DataError
 
 MACRO_YEARS_BEFORE = 2
+ROUNDING = 0.001  # of a price, at most
 _BASES: tuple[PriceBasis, ...] = ("unadjusted", "split_adjusted", "adjusted")
 
 
@@ -371,32 +373,37 @@ def _instruments(
             f"{FILE_NAME}: expected instruments that have bars, was instruments.{unknown[0]}"
         )
     for symbol, group in bars.groupby("symbol", sort=True):
-        most = 6 if is_contract(str(symbol)) else 4
-        decimals = printed_decimals(group[[*PRICES]].to_numpy(), 2, most)
+        first = float(group["open"].to_numpy()[np.argmin(group["ts_open"].to_numpy())])
         out.append(
-            make_instrument(str(symbol), decimals, sectors, asset_class, given.get(str(symbol)))
+            make_instrument(str(symbol), first, sectors, asset_class, given.get(str(symbol)))
         )
     return out
 
 
 def round_bars(bars: pd.DataFrame, instruments: Sequence[Instrument]) -> pd.DataFrame:
     """
-    Return the bars with prices to each instrument's precision and volumes to whole units.
+    Return the bars with prices to the decimals they are kept with and volumes to whole units.
 
-    Raises DataError where a price rounds to zero.
+    Raises DataError where that moves a price by more than `ROUNDING`.
     """
-    places = bars["symbol"].map({i.symbol: i.price_precision for i in instruments}).to_numpy()
+    keeps = {i.symbol: i.printed_precision for i in instruments}
+    places = bars["symbol"].map(keeps).to_numpy()
     bars = bars.copy()
     for column in PRICES:
-        values = bars[column].to_numpy(np.float64, copy=True)
+        printed = bars[column].to_numpy(np.float64)
+        values = printed.copy()
         for decimals in np.unique(places):
             at = places == decimals
             values[at] = np.round(values[at], decimals)
-        if (values <= 0).any():
-            row = bars.iloc[int(np.flatnonzero(values <= 0)[0])]
+        moved = np.flatnonzero(np.abs(values - printed) > ROUNDING * printed)
+        if moved.size:
+            row = bars.iloc[int(moved[0])]
+            digits = math.ceil(-math.log10(row[column]))
             raise DataError(
-                f"expected a precision that keeps {row['symbol']}'s {column} above 0, "
-                f"was {row[column]:g}"
+                f"expected {row['symbol']}'s {column} to move by less than {ROUNDING:.1%} kept "
+                f"with {keeps[row['symbol']]} decimals, was {row[column]:g} at "
+                f"{stamp_text(row['ts_open'])}: set instruments: {row['symbol']}: "
+                f"precision: {min(max(digits, 0), 9)} in {FILE_NAME}"
             )
         bars[column] = values
     bars["volume"] = np.round(bars["volume"].to_numpy(np.float64))

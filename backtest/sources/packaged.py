@@ -27,12 +27,12 @@ def load_packaged(name: str) -> MarketData:
     """Return the market "packaged" or "packaged:apple"."""
     basis: PriceBasis
     if name == "packaged":
-        frame, basis, decimals = _bokeh(), "unadjusted", 2
+        frame, basis = _bokeh(), "unadjusted"
     else:
         import hvsampledata
 
         frame = hvsampledata.apple_stocks("pandas").assign(symbol="AAPL")
-        basis, decimals = "split_adjusted", 2
+        basis = "split_adjusted"
     mapping = map_columns(list(frame.columns), {}, name)
     when = stamps(frame["date"], name, "UTC")
     years = when.ns.astype("M8[ns]").astype("M8[Y]").astype(int) + 1970
@@ -41,8 +41,8 @@ def load_packaged(name: str) -> MarketData:
     raw = read_bars(frame, mapping, when, None, name)
     bars = stamp_bars(raw, calendar, False, notes)
     actions = derive(bars, name, basis, False)
-    symbols = sorted(bars["symbol"].unique())
-    instruments = [make_instrument(s, decimals, SECTOR_OF) for s in symbols]
+    first = bars.sort_values("ts_open").groupby("symbol")["open"].first()
+    instruments = [make_instrument(str(s), float(p), SECTOR_OF) for s, p in first.items()]
     bars, closes = in_sessions(bars, calendar, notes)
     bars = round_bars(bars[[*BAR_COLUMNS]], instruments)
     return canonical(

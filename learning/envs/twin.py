@@ -367,6 +367,7 @@ class Twin:
             bid=self._flat["bid"][at, k],
             ask=self._flat["ask"][at, k],
             size=self._flat["size"][at, k],
+            tick=self._flat["tick"][at, k],
             rate=self._rate[rows],
             rate_bid=rate_bid,
             rate_ask=rate_ask,
@@ -482,8 +483,8 @@ def _by_session(values: NDArray[Any]) -> NDArray[Any]:
 
 
 _PER_SESSION = (
-    *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "close", "last_close"),
-    *("age", "dividends", "riskless"),
+    *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "tick", "close"),
+    *("last_close", "age", "dividends", "riskless"),
 )
 _STATE = (
     *("market", "t", "quantity", "weights", "equity", "drawdown", "_average", "_mark", "_rate"),

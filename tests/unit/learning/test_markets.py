@@ -67,7 +67,7 @@ def hourly(symbols: tuple[str, ...] = PAIRS, weeks: int = 8, seed: int = 0) -> M
     return canonical(
         MarketData(
             name="made",
-            instruments=tuple(make_instrument(s, 5, {}, "forex") for s in symbols),
+            instruments=tuple(make_instrument(s, 1.2, {}, "forex") for s in symbols),
             bars=bars,
             actions=pd.DataFrame({c: [] for c in ACTION_COLUMNS}),
             session_closes=closes,
