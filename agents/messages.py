@@ -60,6 +60,7 @@ class Instrument(Message, frozen=True, kw_only=True):
 
     `cost_bps` is the instrument's own cost per fill in basis points of notional; None means the
     configured default. `group` is the GICS sector of an equity, the domain of anything else.
+    `price_precision` is the decimals of the market's tick; prices are kept finer than that.
     """
 
     symbol: str
@@ -71,6 +72,21 @@ class Instrument(Message, frozen=True, kw_only=True):
     lot_size: Annotated[float, Meta(gt=0)] = 1.0
     cost_bps: Annotated[float, Meta(ge=0)] | None = None
     shortable: bool = False
+
+    @property
+    def printed_precision(self) -> int:
+        """The decimals that a price is kept with, as printed: four more than the tick's."""
+        return self.price_precision + 4
+
+    @property
+    def engine_precision(self) -> int:
+        """
+        The decimals of the engine's prices, which splits scale: seven more than the tick's.
+
+        At most the 16 of Nautilus's fixed-point numbers. A double holds prices of up to some
+        10^8 ticks exactly.
+        """
+        return self.price_precision + 7
 
 
 class NewsItem(Message, frozen=True, kw_only=True):

@@ -63,7 +63,6 @@ def run_book(
     *,
     name: str,
     limits: LimitSettings,
-    gated: bool,
     decide_from: int,
     writer: ExperienceWriter | None = None,
     on_session: Callable[[int], None] | None = None,
@@ -100,7 +99,7 @@ def run_book(
             writer.flush()
         log.check()
         check_end(engine.portfolio, desk, market)
-        return book_run(desk, market, records, dict(cash.credited), name=name, gated=gated)
+        return book_run(desk, market, records, dict(cash.credited), name=name)
     except BaseException:
         if engine.trader.is_running:
             engine.trader.stop()  # not end(): it would fire the alerts that are left

@@ -35,9 +35,10 @@ LEAVING_SIZE = 1e9  # at the price of an instrument that has vanished
 @dataclass(frozen=True)
 class EngineBars:
     """
-    One instrument's bars in engine prices, rounded as it is quoted. Shapes: all (R,).
+    One instrument's bars in engine prices, rounded to the engine's precision. Shapes: all (R,).
 
-    `size` is the opening touch's; without `traded` volume a bar has no quotes.
+    `size` is the opening touch's; `tick` is what a market order slips by at the opening, in engine
+    prices; a bar of a stock without volume is not `traded` and has no quotes.
     """
 
     ts_open: IntArray
@@ -48,6 +49,7 @@ class EngineBars:
     close: FloatArray
     volume: FloatArray
     size: FloatArray
+    tick: FloatArray
     traded: BoolArray
 
 
@@ -72,10 +74,12 @@ def engine_bars(
     stamps, cumulative = factors.get(instrument.symbol, (np.zeros(0, np.int64), np.ones(0)))
     ts_open = bars["ts_open"].to_numpy(np.int64)
     factor = np.concatenate([[1.0], cumulative])[np.searchsorted(stamps, ts_open, side="right")]
+    places = instrument.engine_precision
     prices = {
-        c: np.round(bars[c].to_numpy(np.float64) * factor, instrument.price_precision)
+        c: np.round(bars[c].to_numpy(np.float64) * factor, places)
         for c in ("open", "high", "low", "close")
     }
+    tick = np.round(ticks(instrument, bars["open"].to_numpy(np.float64)) * factor, places)
     volume = bars["volume"].to_numpy(np.float64)
     return EngineBars(
         ts_open=ts_open,
@@ -83,19 +87,29 @@ def engine_bars(
         **prices,
         volume=volume,
         size=_touch_sizes(instrument, volume / factor, settings.open_liquidity_frac),
-        traded=volume > 0,
+        tick=np.maximum(tick, 10.0**-places),
+        traded=(volume > 0) | (instrument.asset_class != "equity"),
     )
+
+
+def ticks(instrument: Instrument, price: FloatArray) -> FloatArray:
+    """
+    Return the market's tick at each price as quoted; shapes: (R,) -> (R,).
+
+    It is the instrument's own, or the price's fourth significant digit where that is finer: a cent
+    at $10 and a ten-thousandth at 50 cents, so that it is never more than 0.1% of the price.
+    """
+    digits = np.floor(np.log10(price)) + 1  # before the point; negative below 0.1
+    return np.asarray(10.0 ** -np.maximum(instrument.price_precision, 4 - digits))
 
 
 def quote_around(
     mid: FloatArray, instrument: Instrument, settings: MarketSettings
 ) -> tuple[FloatArray, FloatArray]:
-    """Return bid and ask around a price, at least the spread apart and on ticks."""
-    half = settings.spread_bps / 2e4
-    tick = 1.0 / 10.0**instrument.price_precision
-    bid = np.maximum(np.floor(mid * (1 - half) / tick + 1e-9) * tick, tick)
-    ask = np.ceil(mid * (1 + half) / tick - 1e-9) * tick
-    return bid, ask
+    """Return bid and ask around a price, the spread apart at any price."""
+    half, places = settings.spread_bps / 2e4, instrument.engine_precision
+    bid = np.maximum(np.round(mid * (1 - half), places), 10.0**-places)
+    return bid, np.round(mid * (1 + half), places)
 
 
 def expiry(closes: Sequence[int], settings: Settings) -> Callable[[int], int]:
@@ -120,6 +134,8 @@ def final_prices(market: MarketData, settings: MarketSettings) -> list[tuple[int
     """
     Return (stamp, instrument's index, engine price) at which a vanished instrument is left.
 
+    The price is what the position is worth: a slip there is of the engine's last digit.
+
     An instrument that had no bar in `delisting_sessions` sessions while others traded is worth its
     last price times the recovery, at the opening of the next session in which others trade; where
     it has a bar of its own in that session, it opens like any other. Nothing of a later bar is
@@ -142,7 +158,7 @@ def final_prices(market: MarketData, settings: MarketSettings) -> list[tuple[int
         price = engine_bars(instrument, bars, factors, settings).close
         for k in np.flatnonzero((due < following) & (due < len(active))):
             value = float(price[k]) * settings.delisting_recovery
-            found.append((int(opening[due[k]]), i, round(value, instrument.price_precision)))
+            found.append((int(opening[due[k]]), i, round(value, instrument.engine_precision)))
     return sorted(found)
 
 

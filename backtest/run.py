@@ -14,14 +14,13 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
 
-from agents.baselines import BASELINES
 from agents.messages import JUNIORS, Decision, FillRecord, OrderRecord, Outcome, Verdict
 from agents.protocols import ExperienceWriter, LearningMind, Mind
 from backtest.desk_result import BookRun
@@ -29,14 +28,16 @@ from backtest.engine import run_book
 from backtest.feed import Feed, make_feed
 from backtest.market import MarketData, window
 from backtest.policies import allocator_notes, check_policies, overlaps, policy_facts
+from backtest.references import ReferenceRunner, baselines, variants
 from backtest.results import FloatArray, IntArray, RunResult
 from backtest.rules import YEAR_NS
 from backtest.sessions import stamp_text
-from config.settings import UNLIMITED, LimitSettings, Settings
+from backtest.silence import why_no_orders
+from config.settings import LimitSettings, Settings
 
 PACKAGES = ("strategies", "agents", "learning", "backtest", "live", "config", "ops")
 LIBRARIES = ("nautilus_trader", "numpy", "pandas", "torch", "skfolio", "scikit-learn", "scipy")
-BASELINE_LIMITS = "baselines run twice: under the hierarchy's gate, and with gross alone limited"
+HIERARCHY = "hierarchy"
 
 
 class RunBook(Protocol):
@@ -51,7 +52,6 @@ class RunBook(Protocol):
         *,
         name: str,
         limits: LimitSettings,
-        gated: bool,
         decide_from: int,
         writer: ExperienceWriter | None = None,
         on_session: Callable[[int], None] | None = None,
@@ -75,11 +75,6 @@ class RunPlan:
     def sessions(self) -> int:
         """How many sessions each book goes through."""
         return len(self.market.session_closes)
-
-    @property
-    def books(self) -> int:
-        """How many books are run."""
-        return 1 + 2 * len(BASELINES)
 
 
 def plan_run(
@@ -133,6 +128,7 @@ def plan_run(
 def run_backtest(
     plan: RunPlan,
     *,
+    run_references: ReferenceRunner,
     writer: ExperienceWriter | None = None,
     on_session: Callable[[str, int], None] | None = None,
     run_own: RunBook = run_book,
@@ -140,42 +136,46 @@ def run_backtest(
     """
     Run a plan. `on_session` is told the book's name and each session's stamp.
 
-    `run_own` runs the plan's own book; the baselines are backtests whoever does.
+    `run_own` runs the plan's own book, `run_references` the books that stand beside it.
     Raises RunIncomplete when a book did not get to the end of the data.
     """
     settings, market = plan.settings, plan.market
-    feed = make_feed(market, settings.market, plan.decide_from)
-
-    def run(
-        run_book: RunBook, mind: Mind, name: str, gated: bool, writer: ExperienceWriter | None
-    ) -> BookRun:
-        return run_book(
-            market,
-            feed,
-            settings,
-            mind,
-            name=name,
-            limits=settings.limits if gated else UNLIMITED,
-            gated=gated,
-            decide_from=plan.decide_from,
-            writer=writer,
-            on_session=None if on_session is None else lambda ts: on_session(name, ts),
-        )
-
-    own = run(run_own, plan.mind, "hierarchy", True, writer)
-    baselines = [
-        run(run_book, make(), make().name, gated, None).book
-        for make in BASELINES
-        for gated in (False, True)
-    ]
+    own = run_own(
+        market,
+        make_feed(market, settings.market, plan.decide_from),
+        settings,
+        plan.mind,
+        name=HIERARCHY,
+        limits=settings.limits,
+        decide_from=plan.decide_from,
+        writer=writer,
+        on_session=None if on_session is None else partial(on_session, HIERARCHY),
+    )
+    decisions, verdicts = own.records.of(Decision), own.records.of(Verdict)
+    orders = own.records.of(OrderRecord)
+    replays = variants(HIERARCHY, decisions, settings.limits)
+    books = run_references(
+        market,
+        settings,
+        plan.decide_from,
+        [*replays, *baselines(settings.limits)],
+        None if on_session is None else partial(on_session, "references"),
+    )
+    silent = "" if orders else why_no_orders(market, settings, decisions, verdicts)
     return RunResult(
         run_id=plan.run_id,
         book=own.book,
-        baselines=tuple(baselines),
+        variants=books[: len(replays)],
+        baselines=books[len(replays) :],
         risk_free=risk_free_returns(market, own.book.ts),
-        decisions=own.records.of(Decision),
-        verdicts=own.records.of(Verdict),
-        orders=own.records.of(OrderRecord),
+        sessions_per_year=market.sessions_per_year,
+        max_var=settings.limits.max_var,
+        expired_decisions=own.expired_decisions,
+        capacity_usd=own.capacity,
+        no_orders=silent,
+        decisions=decisions,
+        verdicts=verdicts,
+        orders=orders,
         fills=own.records.of(FillRecord),
         outcomes=own.records.of(Outcome),
         manifest={
@@ -255,13 +255,17 @@ def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
         notes.append(f"own costs (bps per fill): {own_costs}")
     if own.missed_decisions:
         notes.append(f"{own.missed_decisions} decisions were missed: the mind failed")
-    if own.dropped_decisions:
-        notes.append(f"{own.dropped_decisions} decisions arrived after their expiry")
+    if own.expired_decisions:
+        notes.append(f"{own.expired_decisions} decisions expired before they could be traded")
+    if own.ruined_at:
+        notes.append(
+            f"RUIN: equity fell to zero or below on {stamp_text(own.ruined_at)}; the gate halted "
+            "the book"
+        )
     if own.unpriced_routes:
         notes.append(f"{own.unpriced_routes} routes had no price before their horizon's end")
     if own.open_routes:
         notes.append(f"{own.open_routes} routes were open at the end and have no outcome")
-    notes.append(BASELINE_LIMITS)
     return tuple(notes)
 
 

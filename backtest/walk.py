@@ -59,7 +59,6 @@ def fit(
         mind,
         name="training",
         limits=settings.limits,
-        gated=True,
         decide_from=decide_from,
     )
     return mind

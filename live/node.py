@@ -48,7 +48,6 @@ def run_paper_book(
     *,
     name: str,
     limits: LimitSettings,
-    gated: bool,
     decide_from: int,
     writer: ExperienceWriter | None = None,
     on_session: Callable[[int], None] | None = None,
@@ -72,7 +71,6 @@ def run_paper_book(
         records,
         dict(session.cash.credited),
         name=name,
-        gated=gated,
         missed_decisions=session.port.missed,
     )
 

@@ -186,7 +186,6 @@ def decide_newest(
         newest,
         name=mind.name,
         limits=settings.limits,
-        gated=True,
         decide_from=decide_from,
     )
     (decision,) = book.records.of(Decision)

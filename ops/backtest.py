@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from agents.protocols import ExperienceWriter
+from backtest.books import as_book
 from backtest.market import MarketData
 from backtest.output import check_place
 from backtest.paired import verdict
@@ -24,6 +25,7 @@ from backtest.table import print_table
 from backtest.walk import WalkForwardMind, fit, windows_of
 from config.settings import Settings
 from learning.experience.library import open_library
+from learning.twin.books import run_references
 from ops.minds import Models, build_mind, open_models
 from ops.recorded import run_recorded
 from ops.source import open_market
@@ -47,6 +49,8 @@ def run(request: Request, *, as_json: bool) -> None:
     console = Console(stderr=as_json)
     settings = request.settings
     market, start_ns = open_market(settings)
+    market, settings = as_book(market, settings)
+    request = replace(request, settings=settings)
     unmasked = None
     if request.both:
         named = request.out and request.out.with_name(f"{request.out.name}-unmasked")
@@ -82,7 +86,7 @@ def _run(
 def _execute(
     plan: RunPlan, writer: ExperienceWriter, on_session: Callable[[str, int], None]
 ) -> RunResult:
-    return run_backtest(plan, writer=writer, on_session=on_session)
+    return run_backtest(plan, run_references=run_references, writer=writer, on_session=on_session)
 
 
 def _masked(settings: Settings, masking: bool) -> Settings:

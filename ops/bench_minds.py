@@ -172,6 +172,5 @@ def _run(weeks: tuple[MarketData, int], settings: Settings, mind: Mind) -> None:
         mind,
         name=mind.name,
         limits=settings.limits,
-        gated=True,
         decide_from=decide_from,
     )

@@ -221,7 +221,6 @@ def attack(
         mind,
         name=kind,
         limits=settings.limits,
-        gated=True,
         decide_from=decide_from,
     )
     decided = run.records.of(Decision)

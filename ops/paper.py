@@ -24,6 +24,7 @@ from backtest.table import print_table
 from config.errors import ConfigError
 from config.settings import Settings
 from learning.experience.library import open_library
+from learning.twin.books import run_references
 from live.node import run_paper_book
 from ops.minds import build_mind, open_models
 from ops.recorded import run_recorded
@@ -92,5 +93,9 @@ def _execute(
     speed: float,
 ) -> RunResult:
     return run_backtest(
-        plan, writer=writer, on_session=on_session, run_own=partial(run_paper_book, speed=speed)
+        plan,
+        run_references=run_references,
+        writer=writer,
+        on_session=on_session,
+        run_own=partial(run_paper_book, speed=speed),
     )

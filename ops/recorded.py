@@ -23,7 +23,7 @@ from agents.protocols import ExperienceWriter
 from backtest.output import write_run
 from backtest.paired import compare_masking
 from backtest.results import RunResult
-from backtest.run import RunPlan
+from backtest.run import HIERARCHY, RunPlan
 from backtest.statistics.summary import summarise, trial_of
 from learning.experience.library import Library, RunInfo
 from learning.experience.scoring import ScoringWriter
@@ -84,10 +84,10 @@ def _progress(plan: RunPlan, console: Console) -> Iterator[Callable[[str, int], 
         transient=True,
         disable=not console.is_terminal,
     ) as progress:
-        task = progress.add_task("", total=plan.books * plan.sessions)
+        task = progress.add_task("", total=plan.sessions)
 
         def on_session(book: str, _: int) -> None:
-            progress.update(task, description=book, advance=1)
+            progress.update(task, description=book, advance=int(book == HIERARCHY))
 
         yield on_session
 

@@ -167,7 +167,7 @@ class Desk(Strategy):
         self._index = {instrument_id: i for i, instrument_id in enumerate(universe.ids)}
         self._symbol_index = {x.symbol: i for i, x in enumerate(universe.instruments)}
         self._lot = np.array([i.lot_size for i in universe.instruments])
-        self._scale = np.array([10.0**i.price_precision for i in universe.instruments])
+        self._scale = np.array([10.0**i.printed_precision for i in universe.instruments])
         self._factor = np.ones(n)  # shares now per share when the run began
         self._dividends = np.zeros(n)  # of this session, per engine unit
         self._session: list[list[float] | None] = [None] * n

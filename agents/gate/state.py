@@ -85,7 +85,7 @@ class GateState:
 
     Shapes: target, held_since, expires, ts_decided, exits, reduced, stop_below, stop_above,
     cooldown (B, N); orders, expired, peak, drawdown, halted (B,). `orders` counts those of the
-    session, `expired` the targets that waited in vain since the start.
+    session, `expired` the decisions whose targets waited in vain since the start.
     """
 
     def __init__(self, batch: int, size: int, limits: LimitSettings) -> None:
@@ -178,7 +178,7 @@ class GateState:
         """Return what may be sent at `ts` (R,) where `fresh` (R, N); it waits no longer."""
         since, exits = self.held_since[rows], self.exits[rows]
         late = (since != NEVER) & (ts[:, None] > self.expires[rows]) & (exits == 0)
-        self.expired[rows] += late.sum(axis=1)
+        self.expired[rows] += late.any(axis=1)
         since = np.where(late, NEVER, since)
         movable = (since < ts[:, None]) & fresh
         reduced = self.reduced[rows]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agents.messages import AssetClass, Instrument, MacroValue
 from backtest.market import ACTION_COLUMNS, BAR_COLUMNS, MarketData, canonical
+from backtest.sessions import WEEKDAYS, XNYS
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
@@ -114,7 +115,7 @@ def random_market(
         ):
             days = rng.choice(np.arange(2, sessions), int(rng.integers(1, 5)), replace=False)
             for day in days.tolist():
-                split = float(rng.choice([1.0, 1.0, 2.0, 0.5, 1.5, 1.0 / 3.0]))
+                split = float(rng.choice([1.0, 1.0, 2.0, 0.5, 1.5, 1.0 / 3.0, 1.0 / 20.0]))
                 dividend = 0.0 if split != 1.0 else round(float(rng.uniform(0.01, 2.0)), 4)
                 actions.append((instrument.symbol, int(opens[day, 0]), split, dividend))
                 factor[day:] *= split
@@ -141,6 +142,7 @@ def random_market(
             step_ns=step_ns,
             price_basis="unadjusted",
             macro=_rates(rng, opens, sessions),
+            calendar=XNYS if exchange else WEEKDAYS,
         )
     )
 
@@ -182,7 +184,7 @@ def _bars(
     """Return the bars of one instrument, as quoted."""
     sessions, count = opens.shape
     row = next((row for row in _CONTRACTS if row[0] == instrument.symbol), None)
-    first = float(rng.choice([4.0, 40.0, 250.0, 3_000.0])) if row is None else row[4]
+    first = float(rng.choice([0.03, 4.0, 40.0, 250.0, 3_000.0])) if row is None else row[4]
     scale = {"stops": 0.03, "holding": 0.004}.get(kind, 0.012) / np.sqrt(count)
     steps = rng.normal(0.0, scale, (sessions, count, 4))
     gap = rng.normal(0.0, 0.4 * scale, (sessions, count))
@@ -193,7 +195,7 @@ def _bars(
     path = first * np.exp(np.cumsum((steps[..., 0] + gap).ravel())).reshape(sessions, count)
     opened = path * np.exp(-steps[..., 0])
     quoted = path / factor[:, None], opened / factor[:, None]
-    decimals = instrument.price_precision
+    decimals = instrument.printed_precision
     close, open_ = (np.maximum(np.round(p, decimals), 10.0**-decimals) for p in quoted)
     high = np.maximum(open_, close) * (1 + np.abs(steps[..., 1]) / 2)
     low = np.minimum(open_, close) * (1 - np.abs(steps[..., 2]) / 2)

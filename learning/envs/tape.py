@@ -44,7 +44,8 @@ type IntArray = NDArray[np.int64]
 type BoolArray = NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int64).max
-PRICES = ("bid", "ask", "size", "close", "close_bid", "close_ask")  # of a slot, NaN for none
+# of a slot, NaN for none
+PRICES = ("bid", "ask", "size", "tick", "close", "close_bid", "close_ask")
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,16 @@ class Tape:
 
     Shapes: ts_close, ts_accrue, riskless (M, T): the closing stamp, the session's first price
     event (NEVER where it has none) and the riskless rate known then, percent a year; ts_bar,
-    ts_end (M, T, K): when a slot opens and closes, NEVER padded; bid, ask, size, close
+    ts_end (M, T, K): when a slot opens and closes, NEVER padded; bid, ask, size, tick, close
     (M, T, K, N): the opening's quote and the bar's close, NaN where there is none; close_bid,
     close_ask (M, T, K, N) the same of the closing quote that an instrument of another currency
     gets; session_close (M, T, N) the session's last close, NaN where none; last_close, age
     (M, T, N) the newest close and the sessions since in which others traded; dividends (M, T, N)
     cash per engine unit; returns, volatility (M, T, N) of a session, as stops know it; volume
     (M, T, N) the mean daily volume in units of quantity, infinite where it says nothing of size;
-    ts_expires (M, T) until when a decision of the session's close may be acted on; tick, lot,
-    fee_frac (N,); funded, shortable, group (N,). `rate_sources[i]` says which pair turns the quote
-    currency of `i` into the account's, and whether inverted.
+    ts_expires (M, T) until when a decision of the session's close may be acted on; lot, fee_frac
+    (N,); funded, shortable, group (N,). `rate_sources[i]` says which pair turns the quote currency
+    of `i` into the account's, and whether inverted.
     """
 
     instruments: tuple[Instrument, ...]
@@ -74,6 +75,7 @@ class Tape:
     bid: FloatArray
     ask: FloatArray
     size: FloatArray
+    tick: FloatArray
     close: FloatArray
     close_bid: FloatArray
     close_ask: FloatArray
@@ -86,7 +88,6 @@ class Tape:
     volatility: FloatArray
     volume: FloatArray
     ts_expires: IntArray
-    tick: FloatArray
     lot: FloatArray
     fee_frac: FloatArray
     funded: BoolArray
@@ -117,6 +118,7 @@ class _Reel:
     bid: FloatArray
     ask: FloatArray
     size: FloatArray
+    tick: FloatArray
     close: FloatArray
     close_bid: FloatArray
     close_ask: FloatArray
@@ -167,7 +169,6 @@ def make_tape(markets: Sequence[MarketData], settings: Settings) -> Tape:
         session_close=session_close,
         last_close=last_close,
         age=age,
-        tick=np.array([1.0 / 10.0**i.price_precision for i in first.instruments]),
         lot=np.array([i.lot_size for i in first.instruments]),
         fee_frac=fee_fracs(first, settings.market),
         funded=funded(first),
@@ -234,6 +235,7 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
         leaves = int(session[place]), int(slot[place]), i
         reel.bid[leaves] = reel.ask[leaves] = price
         reel.size[leaves] = LEAVING_SIZE
+        reel.tick[leaves] = 10.0 ** -market.instruments[i].engine_precision
         reel.ts_accrue[session[place]] = min(reel.ts_accrue[session[place]], ts)
     reel.ts_end[reel.ts_end < 0] = NEVER
     _check_order(market, reel)
@@ -249,7 +251,7 @@ def _write_prices(
     settings: Settings,
 ) -> None:
     """Write an instrument's quotes and closes, as the venue's fixed-point numbers give them."""
-    scale = 10.0**instrument.price_precision
+    scale = 10.0**instrument.engine_precision
     quoted = np.where(bars.traded, 1.0, np.nan)
 
     def on_grid(price: FloatArray) -> FloatArray:
@@ -257,7 +259,7 @@ def _write_prices(
 
     bid, ask = quote_around(bars.open, instrument, settings.market)
     reel.bid[at], reel.ask[at] = on_grid(bid) * quoted, on_grid(ask) * quoted
-    reel.size[at] = bars.size * quoted
+    reel.size[at], reel.tick[at] = bars.size * quoted, bars.tick * quoted
     reel.close[at] = on_grid(bars.close)
     if instrument.currency != settings.market.currency:
         bid, ask = quote_around(bars.close, instrument, settings.market)
@@ -305,7 +307,7 @@ def _returns(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArra
         )
     )
     place = {symbol: i for i, symbol in enumerate(market.symbols)}
-    scale = np.array([10.0**i.price_precision for i in market.instruments])
+    scale = np.array([10.0**i.printed_precision for i in market.instruments])
     factor = np.ones(len(scale))
     returns = np.full(closes.shape, np.nan)
     for t, ts in enumerate(market.session_closes):

@@ -400,6 +400,7 @@ class Twin:
             bid=self._flat["bid"][at, k],
             ask=self._flat["ask"][at, k],
             size=self._flat["size"][at, k],
+            tick=self._flat["tick"][at, k],
             rate=self._rate[rows],
             rate_bid=rate_bid,
             rate_ask=rate_ask,
@@ -514,8 +515,8 @@ def _by_session(values: NDArray[Any]) -> NDArray[Any]:
 
 
 _PER_SESSION = (
-    *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "close", "last_close"),
-    *("age", "dividends", "riskless", "ts_expires", "volatility", "volume"),
+    *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "tick", "close"),
+    *("last_close", "age", "dividends", "riskless", "ts_expires", "volatility", "volume"),
 )
 _STATE = (
     *("market", "t", "quantity", "weights", "equity", "_average", "_mark", "_rate"),

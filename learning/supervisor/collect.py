@@ -194,7 +194,6 @@ def collect_routes(
         collector,
         name="routes",
         limits=settings.limits,
-        gated=True,
         decide_from=plan.decide_from,
         on_session=on_session,
     )

@@ -54,7 +54,6 @@ def greedy(settings: Settings):
         mind,
         name="greedy",
         limits=bold.limits,
-        gated=True,
         decide_from=start,
     )
     return bold, market, run

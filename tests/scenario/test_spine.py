@@ -72,7 +72,6 @@ def run(
         mind or build_mind(settings),
         name="test",
         limits=limits or settings.limits,
-        gated=True,
         decide_from=session(decide_day)[1],
     )
 

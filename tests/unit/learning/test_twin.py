@@ -52,7 +52,6 @@ def in_engine(market, settings, weights):
         Script(weights, market),
         name="script",
         limits=settings.limits,
-        gated=True,
         decide_from=market.session_closes[START],
     ).book
     return book.equity, book.costs
