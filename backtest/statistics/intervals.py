@@ -127,12 +127,11 @@ def studentised(
     mean_block = block_length(influence)
     if error < NO_ERROR:
         return Interval(figure, figure, mean_block)
-    distance = np.concatenate(
-        [
-            np.abs(values - figure) / errors
-            for values, errors in _resampled(features, value, gradient, mean_block, seed)
-        ]
-    )
+    pairs = _resampled(features, value, gradient, mean_block, seed)
+    values, errors = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    # a resample of a single block has no error of its own: it counts as far away
+    distance = np.full(len(values), np.inf)
+    np.divide(np.abs(values - figure), errors, out=distance, where=~(errors < NO_ERROR))
     if np.isnan(distance).any():
         return ALIKE
     width = error * float(np.quantile(distance, CONFIDENCE, method="higher"))
