@@ -144,6 +144,7 @@ class Twin:
         self._balance: FloatArray = np.zeros(batch)  # in the currency's last digit
         self._peak: FloatArray = np.zeros(batch)
         self._accrued_until: IntArray = np.zeros(batch, np.int64)
+        self._earning: FloatArray = np.zeros(batch)  # the rate since then, percent a year
         self._cooldown: IntArray = np.zeros((batch, n), np.int64)
         self._orders: IntArray = np.zeros(batch, np.int64)
         self._stop_below: FloatArray = np.full((batch, n), -np.inf)
@@ -195,6 +196,7 @@ class Twin:
         self.equity[which] = self._peak[which] = cash
         self.drawdown[which] = 0.0
         self._accrued_until[which] = self._flat["ts_close"][row[which]]
+        self._earning[which] = self._flat["riskless_close"][row[which]]
         self._cooldown[which] = 0
         self._orders[which] = 0
         self._stop_below[which], self._stop_above[which] = -np.inf, np.inf
@@ -395,7 +397,8 @@ class Twin:
         scale = self._terms.account_scale
         years = np.where(which, ts - self._accrued_until, 0) / YEAR_NS
         self._accrued_until = np.where(which, ts, self._accrued_until)
-        rate = self._flat["riskless"][self._next]
+        rate = self._earning
+        self._earning = np.where(which, self._flat["riskless"][self._next], rate)
         self._riskless = np.where(which, rate / 100 * years, self._riskless)
         tied = (self.quantity * self._average * self._rate) @ self._funded
         earned = interest(fixed(self._balance, scale), tied, rate, years)
@@ -484,9 +487,18 @@ def _by_session(values: NDArray[Any]) -> NDArray[Any]:
 
 _PER_SESSION = (
     *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "tick", "close"),
-    *("last_close", "age", "dividends", "riskless"),
+    *("last_close", "age", "dividends", "riskless", "riskless_close"),
 )
 _STATE = (
     *("market", "t", "quantity", "weights", "equity", "drawdown", "_average", "_mark", "_rate"),
-    *("_balance", "_peak", "_accrued_until", "_cooldown", "_orders", "_stop_below", "_stop_above"),
+    *(
+        "_balance",
+        "_peak",
+        "_accrued_until",
+        "_earning",
+        "_cooldown",
+        "_orders",
+        "_stop_below",
+        "_stop_above",
+    ),
 )
