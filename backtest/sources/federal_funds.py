@@ -45,10 +45,7 @@ def with_federal_funds(market: MarketData) -> MarketData:
 def federal_funds() -> tuple[MacroValue, ...]:
     """Return the table's rates, percent a year, and the zero that ends them, oldest first."""
     rows = [line.split(",") for line in TABLE.read_text().splitlines() if line[:1].isdigit()]
-    months = np.array([month for month, _ in rows], dtype="M8[M]")
-    rates = [
-        (int(m), float(percent)) for m, (_, percent) in zip(months.astype(int), rows, strict=True)
-    ]
+    rates = [(int(np.datetime64(month, "M").astype(int)), float(rate)) for month, rate in rows]
     end = rates[-1][0] + HELD_MONTHS
     return tuple(
         MacroValue(

@@ -491,14 +491,6 @@ _PER_SESSION = (
 )
 _STATE = (
     *("market", "t", "quantity", "weights", "equity", "drawdown", "_average", "_mark", "_rate"),
-    *(
-        "_balance",
-        "_peak",
-        "_accrued_until",
-        "_earning",
-        "_cooldown",
-        "_orders",
-        "_stop_below",
-        "_stop_above",
-    ),
+    *("_balance", "_peak", "_accrued_until", "_earning", "_cooldown", "_orders"),
+    *("_stop_below", "_stop_above"),
 )
