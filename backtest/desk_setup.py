@@ -103,7 +103,7 @@ def _cash_flows(market: MarketData, settings: Settings, desk: Desk, accrue_from:
         desk.ledger,
         settings.market.currency,
         dividends=dividends_paid(market),
-        rates=riskless_rates(market),
+        rates=riskless_rates(market, settings.market.currency),
         funded=funded(market),
         financing_frac=settings.market.financing_bps_per_year / 1e4,
         session_closes=market.session_closes,

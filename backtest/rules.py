@@ -28,6 +28,8 @@ type BoolArray = NDArray[np.bool_]
 
 YEAR_NS = 365 * 86_400_000_000_000
 VOLUME_BARS = 20
+RISK_FREE = "risk_free"  # the source's own series
+FEDERAL_FUNDS = "federal_funds"  # the series of `backtest.sources.federal_funds`
 OTC_TOUCH_SIZE = 10_000_000.0  # FX and CFD volumes count ticks, not size
 LEAVING_SIZE = 1e9  # at the price of an instrument that has vanished
 
@@ -177,9 +179,24 @@ def dividends_paid(market: MarketData) -> list[tuple[int, int, float]]:
     return paid
 
 
-def riskless_rates(market: MarketData) -> list[tuple[int, float]]:
-    """Return (stamp from which it is known, percent a year) of the risk-free rate, in order."""
-    return [(m.ts_init, m.value) for m in market.macro if m.series == "risk_free"]
+def riskless_rates(market: MarketData, currency: str) -> list[tuple[int, float]]:
+    """
+    Return (stamp from which it is known, percent a year) of what idle cash earns, in order.
+
+    It is the source's own risk-free rate; where it has none, in dollars the federal funds rate.
+    """
+    for series in (RISK_FREE, FEDERAL_FUNDS):
+        rates = [(m.ts_init, m.value) for m in market.macro if m.series == series]
+        if rates and (series == RISK_FREE or currency == "USD"):
+            return rates
+    return []
+
+
+def rates_known(rates: Sequence[tuple[int, float]], stamps: IntArray) -> FloatArray:
+    """Return the newest rate known at each stamp, 0 before the first; shapes: (R,) -> (R,)."""
+    known = np.array([ts for ts, _ in rates], dtype=np.int64)
+    values = np.array([0.0, *(rate for _, rate in rates)])
+    return np.asarray(values[np.searchsorted(known, stamps, side="right")])
 
 
 def interest(

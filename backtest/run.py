@@ -30,7 +30,7 @@ from backtest.market import MarketData, window
 from backtest.policies import allocator_notes, check_policies, overlaps, policy_facts
 from backtest.references import ReferenceRunner, baselines, variants
 from backtest.results import FloatArray, IntArray, RunResult
-from backtest.rules import YEAR_NS
+from backtest.rules import YEAR_NS, rates_known, riskless_rates
 from backtest.sessions import stamp_text
 from backtest.silence import why_no_orders
 from config.settings import LimitSettings, Settings
@@ -167,7 +167,7 @@ def run_backtest(
         book=own.book,
         variants=books[: len(replays)],
         baselines=books[len(replays) :],
-        risk_free=risk_free_returns(market, own.book.ts),
+        risk_free=risk_free_returns(market, own.book.ts, settings.market.currency),
         sessions_per_year=market.sessions_per_year,
         max_var=settings.limits.max_var,
         expired_decisions=own.expired_decisions,
@@ -208,13 +208,11 @@ def warmup_sessions(settings: Settings) -> int:
     return settings.desk.panel_sessions + 1
 
 
-def risk_free_returns(market: MarketData, ts: IntArray) -> FloatArray:
+def risk_free_returns(market: MarketData, ts: IntArray, currency: str) -> FloatArray:
     """Return each session's interest (act/365), a fraction, at the rate known at its start."""
-    known = np.array([m.ts_init for m in market.macro if m.series == "risk_free"], dtype=np.int64)
-    rates = np.array([0.0] + [m.value for m in market.macro if m.series == "risk_free"])
     returns = np.zeros(len(ts))
-    at = np.searchsorted(known, ts[:-1], side="right")
-    returns[1:] = rates[at] / 100 * np.diff(ts) / YEAR_NS
+    rates = rates_known(riskless_rates(market, currency), ts[:-1])
+    returns[1:] = rates / 100 * np.diff(ts) / YEAR_NS
     return returns
 
 
@@ -243,7 +241,7 @@ def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
     notes += market.notes
     notes += allocator_notes(plan.mind.policies, market)
     notes.append(_minds_note(plan.mind))
-    if not any(m.series == "risk_free" for m in market.macro):
+    if not riskless_rates(market, settings.market.currency):
         notes.append("no risk-free rate in the data: idle cash earns nothing, excess is over zero")
     notes.append(
         f"costs: {settings.market.cost_frac:.4f} of notional per fill unless the instrument has "

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
-from backtest.market import ACTION_COLUMNS, BAR_COLUMNS, MarketData, PriceBasis, canonical
+from backtest.market import ACTION_COLUMNS, BAR_COLUMNS, MarketData, PriceBasis
 from backtest.sessions import DAY_NS, WEEKDAYS, XNYS, Sessions, load_sessions, stamp_text
 from backtest.sources.actions import derive, with_actions
 from backtest.sources.bars import PRICES, RawBars, in_sessions, read_bars, stamp_bars
@@ -30,6 +30,7 @@ from backtest.sources.context import (
     read_macro,
     read_news,
 )
+from backtest.sources.federal_funds import with_federal_funds
 from backtest.sources.known import is_contract, make_instrument
 from backtest.sources.manifest import FILE_NAME, FileManifest, Manifest, load_manifest
 from backtest.sources.table import Stamps, is_table, numbers, read_table, stamps, texts
@@ -343,7 +344,7 @@ def _assemble(
     macro = [m for m in macro if m.ts_event >= oldest]
     if macro:
         got.notes += [*notes, "macro values are the latest vintage, not what was known that day"]
-    return canonical(
+    return with_federal_funds(
         MarketData(
             name="+".join(p.resolve().name for p in paths),
             instruments=tuple(instruments),

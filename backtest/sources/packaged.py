@@ -11,11 +11,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from backtest.market import BAR_COLUMNS, MarketData, PriceBasis, canonical
+from backtest.market import BAR_COLUMNS, MarketData, PriceBasis
 from backtest.sessions import XNYS, load_sessions
 from backtest.sources.actions import derive
 from backtest.sources.bars import in_sessions, read_bars, stamp_bars
 from backtest.sources.columns import map_columns
+from backtest.sources.federal_funds import with_federal_funds
 from backtest.sources.folder import round_bars
 from backtest.sources.known import SECTOR_OF, make_instrument
 from backtest.sources.table import stamps
@@ -45,7 +46,7 @@ def load_packaged(name: str) -> MarketData:
     instruments = [make_instrument(str(s), float(p), SECTOR_OF) for s, p in first.items()]
     bars, closes = in_sessions(bars, calendar, notes)
     bars = round_bars(bars[[*BAR_COLUMNS]], instruments)
-    return canonical(
+    return with_federal_funds(
         MarketData(
             name=name,
             instruments=tuple(instruments),

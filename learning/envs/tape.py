@@ -30,6 +30,7 @@ from backtest.rules import (
     funded,
     quote_around,
     rate_source,
+    rates_known,
     riskless_rates,
     split_factors,
 )
@@ -53,8 +54,9 @@ class Tape:
     """
     M markets of T sessions of at most K bar slots, N instruments sorted by symbol.
 
-    Shapes: ts_close, ts_accrue, riskless (M, T): the closing stamp, the session's first price
-    event (NEVER where it has none) and the riskless rate known then, percent a year; ts_bar,
+    Shapes: ts_close, ts_accrue (M, T): the closing stamp and the session's first price event
+    (NEVER where it has none); riskless, riskless_close (M, T) the riskless rate known at that
+    event and at the close, percent a year: what cash earns until the next such event; ts_bar,
     ts_end (M, T, K): when a slot opens and closes, NEVER padded; bid, ask, size, tick, close
     (M, T, K, N): the opening's quote and the bar's close, NaN where there is none; close_bid,
     close_ask (M, T, K, N) the same of the closing quote that an instrument of another currency
@@ -84,6 +86,7 @@ class Tape:
     age: IntArray
     dividends: FloatArray
     riskless: FloatArray
+    riskless_close: FloatArray
     returns: FloatArray
     volatility: FloatArray
     volume: FloatArray
@@ -124,6 +127,7 @@ class _Reel:
     close_ask: FloatArray
     dividends: FloatArray
     riskless: FloatArray
+    riskless_close: FloatArray
     returns: FloatArray
     volatility: FloatArray
     volume: FloatArray
@@ -218,6 +222,7 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
         **{name: np.full((t, k, n), np.nan) for name in PRICES},
         dividends=np.zeros((t, n)),
         riskless=np.zeros(t),
+        riskless_close=np.zeros(t),
         returns=returns,
         volatility=_volatility(returns, settings.desk.panel_sessions),
         volume=_mean_volumes(market, bars_of),
@@ -239,7 +244,7 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
         reel.ts_accrue[session[place]] = min(reel.ts_accrue[session[place]], ts)
     reel.ts_end[reel.ts_end < 0] = NEVER
     _check_order(market, reel)
-    _write_cash(market, reel)
+    _write_cash(market, reel, settings.market.currency)
     return reel
 
 
@@ -281,17 +286,16 @@ def _check_order(market: MarketData, reel: _Reel) -> None:
         )
 
 
-def _write_cash(market: MarketData, reel: _Reel) -> None:
-    """Write the dividends and the riskless rate that each session's first event meets."""
+def _write_cash(market: MarketData, reel: _Reel, currency: str) -> None:
+    """Write the dividends that each session's first event meets, and the riskless rates."""
     active = np.flatnonzero(reel.ts_accrue != NEVER)
     for ts, i, cash in dividends_paid(market):
         due = np.searchsorted(reel.ts_close, ts)  # its session, or the next one with an event
         session = active[active >= due][:1]
         reel.dividends[session, i] += cash
-    rates = riskless_rates(market)
-    stamps = np.array([ts for ts, _ in rates], dtype=np.int64)
-    known = np.searchsorted(stamps, np.minimum(reel.ts_accrue, reel.ts_close), side="right")
-    reel.riskless[:] = np.array([0.0, *(rate for _, rate in rates)])[known]
+    rates = riskless_rates(market, currency)
+    reel.riskless[:] = rates_known(rates, np.minimum(reel.ts_accrue, reel.ts_close))
+    reel.riskless_close[:] = rates_known(rates, reel.ts_close)
 
 
 def _returns(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:

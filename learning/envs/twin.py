@@ -143,6 +143,7 @@ class Twin:
         self._rate: FloatArray = np.ones((batch, n))
         self._balance: FloatArray = np.zeros(batch)  # in the currency's last digit
         self._accrued_until: IntArray = np.zeros(batch, np.int64)
+        self._earning: FloatArray = np.zeros(batch)  # the rate since then, percent a year
         self.gate = GateState(batch, n, settings.limits)
         self._seed = 0
         self._slips = self._slip_stream()
@@ -189,6 +190,7 @@ class Twin:
         self._balance[which] = money(np.array(cash), self._terms.account_scale)
         self.equity[which] = cash
         self._accrued_until[which] = self._flat["ts_close"][row[which]]
+        self._earning[which] = self._flat["riskless_close"][row[which]]
         self.gate.reset(which, cash)
         self._model = None
 
@@ -429,7 +431,8 @@ class Twin:
         scale = self._terms.account_scale
         years = np.where(which, ts - self._accrued_until, 0) / YEAR_NS
         self._accrued_until = np.where(which, ts, self._accrued_until)
-        rate = self._flat["riskless"][self._next]
+        rate = self._earning
+        self._earning = np.where(which, self._flat["riskless"][self._next], rate)
         self._riskless = np.where(which, rate / 100 * years, self._riskless)
         tied = (self.quantity * self._average * self._rate) @ self._funded
         earned = interest(fixed(self._balance, scale), tied, rate, years)
@@ -516,9 +519,10 @@ def _by_session(values: NDArray[Any]) -> NDArray[Any]:
 
 _PER_SESSION = (
     *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "tick", "close"),
-    *("last_close", "age", "dividends", "riskless", "ts_expires", "volatility", "volume"),
+    *("last_close", "age", "dividends", "riskless", "riskless_close"),
+    *("ts_expires", "volatility", "volume"),
 )
 _STATE = (
     *("market", "t", "quantity", "weights", "equity", "_average", "_mark", "_rate"),
-    *("_balance", "_accrued_until"),
+    *("_balance", "_accrued_until", "_earning"),
 )

@@ -364,7 +364,7 @@ def test_sources_joined_by_plus_are_read_together(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("macro")
     (other / "macro.csv").write_text("date,series,value\n2015-01-02,VIXCLS,20\n")
     market = open_source(f"{folder}+{other}")
-    assert [(m.series, m.value) for m in market.macro] == [("vix", 20.0)]
+    assert [m.value for m in market.macro if m.series == "vix"] == [20.0]
 
 
 def test_prices_are_rounded_to_the_instruments_precision(folder):
