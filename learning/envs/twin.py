@@ -135,6 +135,9 @@ class Twin:
         self._risk = RiskReader(tape.risk, tape.group, tape.shortable)
         self._exchange = ExchangeRates(tape)
         self._flat = {name: _by_session(getattr(tape, name)) for name in _PER_SESSION}
+        newest = self._flat["last_close"]
+        self._listed = np.isfinite(newest) & self._exchange.known(newest)
+        self._listed &= self._flat["age"] < settings.market.delisting_sessions
         self._pays = self._flat["dividends"].any(axis=1)
         self._funded = tape.funded.astype(np.float64)
         self.market: IntArray = np.zeros(batch, np.int64)
@@ -226,6 +229,15 @@ class Twin:
         return self.gate.drawdown
 
     @property
+    def listed(self) -> BoolArray:
+        """
+        What may be asked for at the present close, as the desk's cases hold it; (B, N).
+
+        It has had a bar, is not vanished, and its currency has a rate.
+        """
+        return self._listed[self._row(0)]
+
+    @property
     def balance(self) -> FloatArray:
         """The accounts' balances, without what open positions have gained; (B,)."""
         return fixed(self._balance, self._terms.account_scale)
@@ -236,8 +248,8 @@ class Twin:
         """
         Go to the next close with the weights (B, N) decided at the present one.
 
-        Raises ValueError for targets of another shape or not finite, or where a book has no next
-        session.
+        What is asked of an instrument that is not listed has no effect. Raises ValueError for
+        targets of another shape or not finite, or where a book has no next session.
         """
         asked = np.asarray(targets, dtype=np.float64)
         if asked.shape != self.quantity.shape or not np.isfinite(asked).all():
@@ -251,7 +263,7 @@ class Twin:
         solvent = before > 0
         now, self._next = self._row(0), self._row(1)
         self._now = now
-        self._asked = asked
+        self._asked = np.where(self.listed, asked, 0.0)
         if self._model is None:
             self._model = self._risk.at(self.market, self.t)
         value_at_close = value_at_risk(self.weights, self._model)
@@ -430,7 +442,7 @@ class Twin:
         self.weights = np.where(solvent[:, None], holding.weights(), 0.0)
         closed = self._flat["ts_close"][row]
         gone = self._flat["age"][row] == self.settings.market.delisting_sessions
-        gone &= self.quantity != 0
+        gone &= np.isfinite(self._mark)
         some = gone.any(axis=1)
         if some.any():
             rows = self._rows(some)
