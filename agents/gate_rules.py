@@ -310,7 +310,7 @@ def _within_volume(
     if np.isinf(market.volume).all():
         return asked, np.zeros(asked.shape, bool)
     equity = np.asarray(holding.equity)[..., None]
-    unit = np.where(np.isfinite(holding.price), holding.price * holding.rate, np.inf)
+    unit = np.where(np.isfinite(holding.price), holding.price * holding.rate, 1.0)
     most = limits.max_volume_frac * market.volume * unit / equity
     reached = held + np.clip(asked - held, -most, most)
     cut = which & (np.abs(asked - held) > most * (1 + ROUNDING))

@@ -26,6 +26,7 @@ type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
 type BoolArray = NDArray[np.bool_]
 
+NEVER = np.iinfo(np.int64).max
 YEAR_NS = 365 * 86_400_000_000_000
 VOLUME_BARS = 20
 RISK_FREE = "risk_free"  # the source's own series
@@ -140,8 +141,9 @@ def final_prices(market: MarketData, settings: MarketSettings) -> list[tuple[int
 
     An instrument that had no bar in `delisting_sessions` sessions while others traded is worth its
     last price times the recovery, at the opening of the next session in which others trade; where
-    it has a bar of its own in that session, it opens like any other. Nothing of a later bar is
-    known then.
+    it has a bar of its own at that opening, it opens like any other. Nothing of a later bar is
+    known then. A currency pair ends at its last price: nobody goes bust with it, and others'
+    exchange rates are read from it. No price is below a tick.
     """
     closes = np.asarray(market.session_closes, dtype=np.int64)
     session = np.searchsorted(closes, market.bars["ts_close"].to_numpy(np.int64))
@@ -156,11 +158,15 @@ def final_prices(market: MarketData, settings: MarketSettings) -> list[tuple[int
             continue
         place = np.searchsorted(active, bars["session"].to_numpy())
         due = place + settings.delisting_sessions + 1
-        following = np.append(place[1:], len(active) + 1)
+        back = np.append(bars["ts_open"].to_numpy(np.int64)[1:], NEVER)  # of its next bar
+        vanished = np.flatnonzero(due < len(active))
+        vanished = vanished[back[vanished] > opening[due[vanished]]]
         price = engine_bars(instrument, bars, factors, settings).close
-        for k in np.flatnonzero((due < following) & (due < len(active))):
-            value = float(price[k]) * settings.delisting_recovery
-            found.append((int(opening[due[k]]), i, round(value, instrument.engine_precision)))
+        places = instrument.engine_precision
+        recovery = 1.0 if instrument.asset_class == "forex" else settings.delisting_recovery
+        for k in vanished:
+            value = max(round(float(price[k]) * recovery, places), 10.0**-places)
+            found.append((int(opening[due[k]]), i, value))
     return sorted(found)
 
 

@@ -295,7 +295,7 @@ class Desk(Strategy):
             self._sessions_since_decision += 1
             if self._sessions_since_decision >= self.settings.desk.decide_every_sessions:
                 self._sessions_since_decision = 0
-                self._send_case(ts, held, equity)
+                self._send_case(ts, held, equity, self._listed(age))
 
     def _publish_returns(self, ts: int, panel: Panel) -> None:
         """Publish the panel's newest row; no row changes later, and a case is given these."""
@@ -347,8 +347,9 @@ class Desk(Strategy):
 
     def _leave_delisted(self, ts: int, age: NDArray[np.int64]) -> None:
         """Leave what had no bar for too long, at the next price: the feed gives one."""
-        gone = (age == self.settings.market.delisting_sessions) & (self.ledger.quantity != 0)
-        if gone.any():
+        gone = age == self.settings.market.delisting_sessions
+        gone &= np.isfinite(self.ledger.mark)
+        if gone.any():  # held or not: what was to be bought is not any more
             self.gate.state.force(EVERY, gone[None], DELISTED, np.array([ts]))
             self._wait(self._last_decision_id)
 
@@ -362,8 +363,19 @@ class Desk(Strategy):
             )
             self._wait(self._last_decision_id)
 
-    def _send_case(self, ts: int, held: FloatArray, equity: float) -> None:
+    def _listed(self, age: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell what may be asked for (N,): not vanished, and its currency has a rate."""
+        listed = age < self.settings.market.delisting_sessions
+        for i, source in enumerate(self.universe.rate_sources):
+            if source is not None:
+                listed[i] &= np.isfinite(self.ledger.mark[source[0]])
+        return listed
+
+    def _send_case(
+        self, ts: int, held: FloatArray, equity: float, listed: NDArray[np.bool_]
+    ) -> None:
         states, macro = self.features.snapshot(ts).to_states(self.universe.instruments, held)
+        states = tuple(s for s in states if listed[self._symbol_index[s.symbol]])
         news = [
             item
             for symbol in sorted(self._news)

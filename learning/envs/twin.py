@@ -131,6 +131,9 @@ class Twin:
         self._risk = RiskReader(tape.risk, tape.group, tape.shortable)
         self._exchange = ExchangeRates(tape)
         self._flat = {name: _by_session(getattr(tape, name)) for name in _PER_SESSION}
+        newest = self._flat["last_close"]
+        self._listed = np.isfinite(newest) & self._exchange.known(newest)
+        self._listed &= self._flat["age"] < settings.market.delisting_sessions
         self._pays = self._flat["dividends"].any(axis=1)
         self._funded = tape.funded.astype(np.float64)
         self.market: IntArray = np.zeros(batch, np.int64)
@@ -235,6 +238,15 @@ class Twin:
         return np.where(known, value_at_risk(self.weights, model), np.nan)
 
     @property
+    def listed(self) -> BoolArray:
+        """
+        What may be asked for at the present close, as the desk's cases hold it; (B, N).
+
+        It has had a bar, is not vanished, and its currency has a rate.
+        """
+        return self._listed[self._row(0)]
+
+    @property
     def balance(self) -> FloatArray:
         """The accounts' balances, without what open positions have gained; (B,)."""
         return fixed(self._balance, self._terms.account_scale)
@@ -251,6 +263,7 @@ class Twin:
         """
         Go to the next close with the weights (B, N) decided at the present one.
 
+        What is asked of an instrument that is not listed has no effect.
         `decides` (B,) says which books decide at all, by default every one; `latency_ns` (B,) how
         long their decisions are on their way, by default the desk's.
         Raises ValueError for targets of another shape or not finite, or where a book has no next
@@ -274,7 +287,7 @@ class Twin:
         solvent = before > 0
         now, self._next = self._row(0), self._row(1)
         self._now = now
-        self._asked = asked
+        self._asked = np.where(self.listed, asked, 0.0)
         if self._model is None:
             self._model = self._risk.at(self.market, self.t)
         latency = self._latency if latency_ns is None else latency_ns
@@ -460,7 +473,7 @@ class Twin:
         self.weights = np.where(solvent[:, None], holding.weights(), 0.0)
         closed = self._flat["ts_close"][row]
         gone = self._flat["age"][row] == self.settings.market.delisting_sessions
-        gone &= self.quantity != 0
+        gone &= np.isfinite(self._mark)
         some = gone.any(axis=1)
         if some.any():
             rows = self._rows(some)

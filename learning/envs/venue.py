@@ -223,7 +223,8 @@ def fill_orders(
             scale = terms.account_scale
             profit = rounded(fixed(realised, terms.money_scale) * exchange * scale)
             cost = rounded(fixed(commission, terms.money_scale) * exchange * scale)
-            change += np.where(terms.foreign, profit - cost, realised - commission)
+            abroad = terms.foreign & sent  # a pair that nothing needs may have no quote yet
+            change += np.where(abroad, profit - cost, realised - commission)
         else:
             change += realised - commission
         fee = fixed(commission, terms.money_scale) * rate
