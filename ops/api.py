@@ -40,9 +40,9 @@ from backtest.market import MarketData, window
 from backtest.run import warmup_sessions
 from backtest.sessions import DAY_NS
 from backtest.sources import open_source
-from backtest.sources.opening import PACKAGED
 from config.errors import ConfigError
 from config.settings import Settings, load_settings
+from config.sources import PACKAGED
 from ops.minds import build_mind, open_models
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Json, Seed, show
+from ops.commands.options import Group, Json, Seed, show
 
-bench_app = typer.Typer(help="Measure speed and learning.", no_args_is_help=True)
+bench_app = typer.Typer(cls=Group, help="Measure speed and learning.", no_args_is_help=True)
 
 
 @bench_app.command("desk")

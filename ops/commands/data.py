@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from config.errors import ConfigError
-from ops.commands.options import Json, Seed, Source, show
+from ops.commands.options import Group, Json, Seed, Source, show
 
-data_app = typer.Typer(help="Import, check and list market data.", no_args_is_help=True)
+data_app = typer.Typer(cls=Group, help="Import, check and list market data.", no_args_is_help=True)
 
 
 @data_app.command("import")
