@@ -27,7 +27,7 @@ from learning.experience.library import open_library
 from ops.minds import Models, build_mind, open_models
 from ops.preconditions import RUNS
 from ops.recorded import run_recorded
-from ops.source import Chosen, span_of, with_span
+from ops.source import Chosen, with_span
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,12 @@ def run(request: Request, *, as_json: bool) -> None:
     if request.both:
         named = request.out and request.out.with_name(f"{request.out.name}-unmasked")
         plain = replace(request, out=named, settings=_masked(settings, False))
-        _, unmasked, _, _ = _run(plain, console, None)
+        unmasked, _, _ = _run(plain, console, None)
         request = replace(request, settings=_masked(settings, True))
-    plan, _, summary, out = _run(request, console, unmasked)
+    _, summary, out = _run(request, console, unmasked)
     if as_json:
         print(json.dumps(summary))
         return
-    console.print(span_of(plan), markup=False, soft_wrap=True)
     print_table(summary, console)
     if "masking" in summary:
         console.print(verdict(summary["masking"]))
@@ -73,14 +72,14 @@ def run(request: Request, *, as_json: bool) -> None:
 
 def _run(
     request: Request, console: Console, unmasked: RunResult | None
-) -> tuple[RunPlan, RunResult, dict[str, Any], Path]:
+) -> tuple[RunResult, dict[str, Any], Path]:
     with open_models(request.settings, request.completions) as models:
         plan = with_span(_plan(request, models, console), request.chosen, request.walk_forward)
         out = request.out or RUNS / plan.run_id
         check_place(out)
         with open_library(request.library) as library:
             result, summary = run_recorded(plan, _execute, library, out, console, models, unmasked)
-    return plan, result, summary, out
+    return result, summary, out
 
 
 def _execute(

@@ -27,7 +27,7 @@ from live.node import run_paper_book
 from ops.minds import build_mind, open_models
 from ops.preconditions import RUNS
 from ops.recorded import run_recorded
-from ops.source import Chosen, span_of, with_span
+from ops.source import Chosen, with_span
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,6 @@ def run(request: PaperRequest, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary))
         return
-    console.print(span_of(plan), markup=False, soft_wrap=True)
     print_table(summary, console)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 

@@ -84,8 +84,3 @@ def with_span(plan: RunPlan, chosen: Chosen, walk_forward: bool = False) -> RunP
     market = plan.market
     note = span_note(market.session_closes, plan.decide_from, chosen, walk_forward=walk_forward)
     return replace(plan, market=replace(market, notes=(note, *market.notes)))
-
-
-def span_of(plan: RunPlan) -> str:
-    """Return the note that `with_span` gave a plan."""
-    return plan.market.notes[0]
