@@ -122,8 +122,6 @@ def _settings(request: Request) -> tuple[list[int], TrainingSettings]:
             )
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"expected a seed of its own in each training, was {seeds}")
-    if request.source is not None:
-        check_source(request.source)
     if request.fresh is not None and request.source is not None:
         raise ConfigError("expected --source or --fresh-markets, was both")
     if request.fresh is not None and settings.book.source != SIMULATOR:
@@ -131,6 +129,8 @@ def _settings(request: Request) -> tuple[list[int], TrainingSettings]:
             "--fresh-markets: expected a training on simulated markets, "
             f"was one on {settings.book.source}"
         )
+    if request.source is not None:
+        check_source(request.source)
     if request.own_costs:
         book = msgspec.structs.replace(settings.book, own_costs=True)
         settings = msgspec.structs.replace(settings, book=book)

@@ -70,7 +70,7 @@ def span_note(
     """
     before = sum(close < decide_from for close in session_closes)
     first, last = (day_text(session_day(ts)) for ts in (decide_from, session_closes[-1]))
-    start = chosen.start or "where enough sessions lie before"
+    start = chosen.start or "the end of the warm-up"
     if walk_forward:
         start = "the first window's test"
     return (
