@@ -359,7 +359,7 @@ def _convert[S: _Settings](
     try:
         return msgspec.convert(tree, kind, strict=True)
     except msgspec.ValidationError as e:
-        raise ConfigError(f"{label}: {_with_path(e, tree)}") from e
+        raise ConfigError(f"{label}: {_with_path(e, tree, kind)}") from e
 
 
 def _parse(text: str) -> Any:
@@ -374,7 +374,7 @@ def _set(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
     tree[keys[-1]] = value
 
 
-def _with_path(error: msgspec.ValidationError, tree: Any) -> str:
+def _with_path(error: msgspec.ValidationError, tree: Any, kind: type[_Settings]) -> str:
     """Turn msgspec's "Expected x, got y - at `$.a.b`" into "a.b: expected x, was <value>"."""
     match = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*?)`)?", str(error), flags=re.DOTALL)
     assert match is not None
@@ -388,8 +388,20 @@ def _with_path(error: msgspec.ValidationError, tree: Any) -> str:
     for key in (path or "").split("."):
         tree = tree.get(key, tree) if isinstance(tree, dict) else tree
     found = re.fullmatch(r"Expected (.*?)(?:, got .*)?", text, flags=re.DOTALL)
-    expected = found.group(1) if found else f"another value ({text})"
+    expected = found.group(1) if found else _choices(kind, path) or f"another value ({text})"
     return f"{path or 'profile'}: expected {expected}, was {tree!r}"
+
+
+def _choices(kind: type[_Settings], path: str | None) -> str:
+    """Return the values that a field may have, as `a, b or c`; "" where it has no such list."""
+    from msgspec.inspect import type_info
+
+    info: Any = type_info(kind)
+    for key in (path or "").split("."):
+        fields = {field.name: field.type for field in getattr(info, "fields", ())}
+        info = fields.get(key)
+    values = [str(value) for value in getattr(info, "values", ())]
+    return " or ".join(filter(None, [", ".join(values[:-1]), *values[-1:]]))
 
 
 def _one_line(error: Exception) -> str:

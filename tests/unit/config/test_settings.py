@@ -143,3 +143,18 @@ def test_dates_that_are_none_are_refused_when_they_are_loaded(tmp_path, dates, w
 def test_installed_packages_are_compiled():
     project = tomllib.loads((PROFILES.parents[1] / "pyproject.toml").read_text())
     assert project["tool"]["uv"]["compile-bytecode"] is True
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("desk: {horizon: never}", "desk.horizon: expected long, medium or short, was 'never'"),
+        ("minds: {kind: psychic}", "minds.kind: expected embedded, rules or vllm, was 'psychic'"),
+        ("minds: {roles: {news: psychic}}", "minds.roles"),
+    ],
+)
+def test_a_value_that_is_none_of_a_list_is_refused_with_the_list(tmp_path, page, words):
+    profile = tmp_path / "p.yaml"
+    profile.write_text(page)
+    with pytest.raises(ConfigError, match=f"^p.yaml: {words}"):
+        load_settings(profile, environ={})
