@@ -33,9 +33,8 @@ from agents.messages import (
 from agents.protocols import Allocator, Juniors, Lesson, Panel, Strategist, Supervisor
 from agents.supervisor.neural_ucb import NeuralUCB
 from config.errors import ConfigError
+from config.paths import SUPERVISOR_FILE, TRACK_FILE, check_state
 
-SUPERVISOR_FILE = "supervisor.npz"
-TRACK_FILE = "track.json"
 TRACK_LENGTH = 1_000  # closed opinions that a junior's hit rate remembers
 
 
@@ -170,9 +169,7 @@ class Hierarchy:
 
     def load(self, folder: Path) -> None:
         """Go on from a snapshot. Raises ConfigError where the folder holds none."""
-        for name in (SUPERVISOR_FILE, TRACK_FILE):
-            if not (folder / name).is_file():
-                raise ConfigError(f"expected a snapshot with {name} in {folder}, was none")
+        check_state(folder)
         self.supervisor = self.router = NeuralUCB.load(folder / SUPERVISOR_FILE)
         try:
             track = msgspec.json.decode((folder / TRACK_FILE).read_bytes(), type=_Track)

@@ -19,9 +19,7 @@ import pandas as pd
 from agents.messages import Instrument
 from backtest.market import MarketData, PriceBasis, canonical
 from config.errors import DataError
-from config.paths import data_home
-
-FACTS = "quarterdeck.json"
+from config.sources import CATALOG_FACTS, catalog_root
 
 
 class CatalogInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,17 +56,6 @@ class _Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fundamentals: int
     macro: int
     digest: str
-
-
-def catalog_root() -> Path:
-    """Return the folder of the imported catalogs, in the data directory."""
-    return data_home() / "catalogs"
-
-
-def find_catalog(name: str, root: Path | None = None) -> Path | None:
-    """Return the folder of a catalog given by its path or its name under `root`, or None."""
-    candidates = [Path(name).expanduser(), (root or catalog_root()) / name]
-    return next((p for p in candidates if (p / FACTS).is_file()), None)
 
 
 def write_catalog(market: MarketData, path: Path) -> None:
@@ -119,7 +106,7 @@ def write_catalog(market: MarketData, path: Path) -> None:
             macro=len(market.macro),
             digest=market.digest,
         )
-        (aside / FACTS).write_bytes(msgspec.json.format(msgspec.json.encode(facts)))
+        (aside / CATALOG_FACTS).write_bytes(msgspec.json.format(msgspec.json.encode(facts)))
         read_catalog(aside)
         aside.rename(path)
     finally:
@@ -189,7 +176,7 @@ def read_catalog(path: Path) -> MarketData:
 def list_catalogs(root: Path | None = None) -> list[CatalogInfo]:
     """Return the catalogs directly under a folder, by name; none where it does not exist."""
     out = []
-    for path in sorted((root or catalog_root()).glob(f"*/{FACTS}")):
+    for path in sorted((root or catalog_root()).glob(f"*/{CATALOG_FACTS}")):
         if path.parent.name.startswith("."):
             continue
         facts = _facts(path.parent)
@@ -214,11 +201,11 @@ def list_catalogs(root: Path | None = None) -> list[CatalogInfo]:
 
 def _facts(path: Path) -> _Facts:
     try:
-        return msgspec.json.decode((path / FACTS).read_bytes(), type=_Facts)
+        return msgspec.json.decode((path / CATALOG_FACTS).read_bytes(), type=_Facts)
     except OSError as e:
-        raise DataError(f"expected a catalog with {FACTS}, was {str(path)!r}") from e
+        raise DataError(f"expected a catalog with {CATALOG_FACTS}, was {str(path)!r}") from e
     except msgspec.DecodeError as e:
-        raise DataError(f"{path.name}/{FACTS}: expected a page of facts, was {e}") from e
+        raise DataError(f"{path.name}/{CATALOG_FACTS}: expected a page of facts, was {e}") from e
 
 
 def _opens(bars: pd.DataFrame) -> tuple[int, ...]:

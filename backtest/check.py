@@ -17,6 +17,7 @@ import pandas as pd
 from backtest.market import MarketData, PriceBasis
 from backtest.sessions import day_text, session_day
 from config.errors import ConfigError
+from config.sources import PACKAGED, SIMULATOR, find_catalog, source_paths
 
 BIG_JUMP = 0.40
 
@@ -91,9 +92,8 @@ def check_source(
 
 
 def _open(name: str, seed: int, problems: list[str]) -> MarketData:
-    from backtest.catalog import find_catalog
     from backtest.sources.folder import read_sources
-    from backtest.sources.opening import PACKAGED, SIMULATOR, open_source, source_paths
+    from backtest.sources.opening import open_source
 
     if name in (*PACKAGED, SIMULATOR) or find_catalog(name) is not None:
         return open_source(name, seed=seed)

@@ -19,13 +19,7 @@ from agents.messages import FillRecord, Message, OrderRecord
 from backtest.report import write_report
 from backtest.results import RunResult
 from config.errors import ConfigError
-
-
-def check_place(out: Path) -> None:
-    """Raise ConfigError unless a folder is new, empty, or an earlier run's, to be replaced."""
-    free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
-    if not free and not (out / "manifest.json").is_file():
-        raise ConfigError(f"expected a new folder or an earlier run's, was {out}: not replaced")
+from config.paths import check_place
 
 
 def write_run(

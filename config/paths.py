@@ -1,4 +1,8 @@
-"""Where Quarterdeck keeps what outlives a run."""
+"""
+Where Quarterdeck keeps what outlives a run, and whether a run's places can be used.
+
+The checks import nothing, so that a place that cannot be used is refused at once.
+"""
 
 from __future__ import annotations
 
@@ -20,3 +24,43 @@ def data_home() -> Path:
     except OSError as e:
         raise ConfigError(f"expected to make the data directory {home}, was: {e.strerror}") from e
     return home
+
+
+SUPERVISOR_FILE, TRACK_FILE = "supervisor.npz", "track.json"  # of a snapshot of learned state
+
+
+def check_state(folder: Path) -> None:
+    """Raise ConfigError unless a folder holds a snapshot of learned state."""
+    for name in (SUPERVISOR_FILE, TRACK_FILE):
+        if not (folder / name).is_file():
+            raise ConfigError(f"expected a snapshot with {name} in {folder}, was none")
+
+
+def check_place(out: Path) -> None:
+    """
+    Raise ConfigError unless a run's folder is new, empty, or an earlier run's, to be replaced.
+
+    The folder that will hold it must be one that can be written.
+    """
+    try:
+        free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+        if not free and not (out / "manifest.json").is_file():
+            raise ConfigError(
+                f"expected a new folder or an earlier run's, was {out}: not replaced"
+            )
+        _try_to_make(out.absolute().parent)
+    except OSError as e:
+        raise ConfigError(f"expected to write the run into {out}, was: {e.strerror}") from e
+
+
+def _try_to_make(folder: Path) -> None:
+    """Make a folder and one in it, and take away what was not there. Raises OSError."""
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    made = []
+    try:
+        for path in (*reversed(missing), folder / f".quarterdeck-{os.getpid()}"):
+            path.mkdir()
+            made.append(path)
+    finally:
+        for path in reversed(made):
+            path.rmdir()

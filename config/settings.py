@@ -8,10 +8,11 @@ and never here, so that settings can be hashed, printed and stored with every ru
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,12 +46,34 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class DataSettings(_Settings, frozen=True, kw_only=True):
-    """Which source a run trades, and over which dates (inclusive, in the calendar's sessions)."""
+    """
+    Which source a run trades, and over which dates (inclusive, in the calendar's sessions).
+
+    Without `start` a run decides as early as its features are warm, without `end` until the
+    source's end. Where another source is traded than the one that a profile names, the
+    profile's dates and symbols are left out (`load_settings`).
+    """
 
     source: str = "packaged"
-    start: str | None = None
+    start: str | None = None  # YYYY-MM-DD
     end: str | None = None
     symbols: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, text in (("start", self.start), ("end", self.end)):
+            if text is not None and not _is_day(text):
+                raise ValueError(f"expected {name} as YYYY-MM-DD, was {text!r}")
+        if self.start is not None and self.end is not None and self.start > self.end:
+            raise ValueError(
+                f"expected a start on or before the end, was {self.start} to {self.end}"
+            )
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return dt.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 class MarketSettings(_Settings, frozen=True, kw_only=True):
@@ -261,6 +284,9 @@ class Settings(_Settings, frozen=True, kw_only=True):
         return min(self.desk.no_trade_band, even / 2)
 
 
+type _Change = tuple[list[str], Any, str]  # where it goes, the value, and what names it
+
+
 def load_settings(
     profile: str | Path = "backtest",
     overrides: Mapping[str, Any] | None = None,
@@ -270,19 +296,20 @@ def load_settings(
     Return the settings of a profile, a name under `config/profiles` or a path to a YAML file.
 
     `environ` (by default the process's) overrides the file, `overrides` (dotted paths, as from a
-    command line; None values are ignored) override both.
+    command line; None values are ignored) override both. Dates and symbols in a profile belong
+    to the source that it names: where either override names another, they are left out.
     Raises ConfigError naming the path of the wrong field.
     """
     tree, label = _read(profile, PROFILES)
-    for name, text in sorted((os.environ if environ is None else environ).items()):
-        if name.startswith(ENV_PREFIX) and "__" in name:
-            keys = name.removeprefix(ENV_PREFIX).lower().split("__")
-            try:
-                value = _parse(text)
-            except yaml.YAMLError as e:
-                raise ConfigError(f"expected YAML in {name}, was {text!r}") from e
-            _set(tree, keys, value, name)
-    settings = _convert(tree, overrides, Settings, label)
+    changes = [
+        *_environment(os.environ if environ is None else environ),
+        *_overridden(overrides),
+    ]
+    traded = [value for keys, value, _ in changes if keys == ["data", "source"]]
+    data = tree.get("data")
+    if traded and isinstance(data, dict) and data.get("source", traded[-1]) != traded[-1]:
+        tree["data"] = {k: v for k, v in data.items() if k not in ("start", "end", "symbols")}
+    settings = _convert(tree, changes, Settings, label)
     return msgspec.structs.replace(settings, stated=tuple(_leaves(tree)))
 
 
@@ -305,7 +332,23 @@ def load_struct[S: _Settings](
     Raises ConfigError naming the path of the wrong field.
     """
     tree, label = _read(name, folder)
-    return _convert(tree, overrides, kind, label)
+    return _convert(tree, _overridden(overrides), kind, label)
+
+
+def _environment(environ: Mapping[str, str]) -> Iterator[_Change]:
+    for name, text in sorted(environ.items()):
+        if name.startswith(ENV_PREFIX) and "__" in name:
+            try:
+                value = _parse(text)
+            except yaml.YAMLError as e:
+                raise ConfigError(f"expected YAML in {name}, was {text!r}") from e
+            yield name.removeprefix(ENV_PREFIX).lower().split("__"), value, name
+
+
+def _overridden(overrides: Mapping[str, Any] | None) -> Iterator[_Change]:
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            yield dotted.split("."), value, dotted
 
 
 def _read(name: str | Path, folder: Path) -> tuple[dict[str, Any], str]:
@@ -326,15 +369,14 @@ def _read(name: str | Path, folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _convert[S: _Settings](
-    tree: dict[str, Any], overrides: Mapping[str, Any] | None, kind: type[S], label: str
+    tree: dict[str, Any], changes: Iterable[_Change], kind: type[S], label: str
 ) -> S:
-    for dotted, value in (overrides or {}).items():
-        if value is not None:
-            _set(tree, dotted.split("."), value, dotted)
+    for keys, value, name in changes:
+        _set(tree, keys, value, name)
     try:
         return msgspec.convert(tree, kind, strict=True)
     except msgspec.ValidationError as e:
-        raise ConfigError(f"{label}: {_with_path(e, tree)}") from e
+        raise ConfigError(f"{label}: {_with_path(e, tree, kind)}") from e
 
 
 def _parse(text: str) -> Any:
@@ -349,11 +391,13 @@ def _set(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
     tree[keys[-1]] = value
 
 
-def _with_path(error: msgspec.ValidationError, tree: Any) -> str:
+def _with_path(error: msgspec.ValidationError, tree: Any, kind: type[_Settings]) -> str:
     """Turn msgspec's "Expected x, got y - at `$.a.b`" into "a.b: expected x, was <value>"."""
     match = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*?)`)?", str(error), flags=re.DOTALL)
     assert match is not None
     text, path = match.group(1), match.group(2)
+    if text.startswith("expected "):  # a struct's own check
+        return f"{path}: {text}"
     unknown = re.search(r"unknown field `(.*?)`", text)
     if unknown:
         path = ".".join(filter(None, [path, unknown.group(1)]))
@@ -361,8 +405,20 @@ def _with_path(error: msgspec.ValidationError, tree: Any) -> str:
     for key in (path or "").split("."):
         tree = tree.get(key, tree) if isinstance(tree, dict) else tree
     found = re.fullmatch(r"Expected (.*?)(?:, got .*)?", text, flags=re.DOTALL)
-    expected = found.group(1) if found else f"another value ({text})"
+    expected = found.group(1) if found else _choices(kind, path) or f"another value ({text})"
     return f"{path or 'profile'}: expected {expected}, was {tree!r}"
+
+
+def _choices(kind: type[_Settings], path: str | None) -> str:
+    """Return the values that a field may have, as `a, b or c`; "" where it has no such list."""
+    from msgspec.inspect import type_info
+
+    info: Any = type_info(kind)
+    for key in (path or "").split("."):
+        fields = {field.name: field.type for field in getattr(info, "fields", ())}
+        info = fields.get(key)
+    values = [str(value) for value in getattr(info, "values", ())]
+    return " or ".join(filter(None, [", ".join(values[:-1]), *values[-1:]]))
 
 
 def _one_line(error: Exception) -> str:

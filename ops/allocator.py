@@ -30,6 +30,7 @@ from rich.table import Table
 
 from config.allocator import TrainingSettings, load_training
 from config.errors import ConfigError
+from config.sources import check_source
 
 if TYPE_CHECKING:
     from backtest.market import MarketData
@@ -80,12 +81,12 @@ def settings_of(
 
 def train(request: Request, *, as_json: bool) -> None:
     """Run the phases that are asked for and not finished, and show all that are."""
-    from learning.allocator.phases import POLICIES, open_book
-    from learning.allocator.results import CURVE_FILE, FIRST_LESSON
-
     settings, folder = request.settings, request.folder
     console = Console(stderr=as_json)
     _check(request)
+    from learning.allocator.phases import POLICIES, open_book
+    from learning.allocator.results import CURVE_FILE, FIRST_LESSON
+
     with _bar(console) as bar:
         task = bar.add_task("book", total=None)
         book, parts, market = open_book(
@@ -153,6 +154,13 @@ def read_settings(training: Path) -> TrainingSettings:
 
 def _check(request: Request) -> None:
     """Raise ConfigError for a phase that the book has not, or a folder that is in use."""
+    folder = request.folder
+    begun = (folder / TRAINING_FILE).is_file()
+    if folder.is_dir() and any(folder.iterdir()) and not begun:
+        raise ConfigError(f"expected a new folder or an earlier training, was {folder}")
+    if begun and not request.resume and request.phase is None:
+        raise ConfigError(f"expected --resume or a new folder, was a training begun in {folder}")
+    check_source(request.settings.book.source)
     from learning.allocator.phases import phases_of
 
     names = [phase.name for phase in phases_of(request.settings.book.name)]
@@ -160,12 +168,6 @@ def _check(request: Request) -> None:
         raise ConfigError(
             f"expected a phase of 1 to {len(names)} ({', '.join(names)}), was {request.phase}"
         )
-    folder = request.folder
-    begun = (folder / TRAINING_FILE).is_file()
-    if folder.is_dir() and any(folder.iterdir()) and not begun:
-        raise ConfigError(f"expected a new folder or an earlier training, was {folder}")
-    if begun and not request.resume and request.phase is None:
-        raise ConfigError(f"expected --resume or a new folder, was a training begun in {folder}")
 
 
 def _claim(request: Request, book_digest: str) -> None:

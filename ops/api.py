@@ -19,7 +19,6 @@ from pathlib import Path
 import msgspec
 
 from agents.baselines import BuyAndHold
-from agents.hierarchy import Hierarchy
 from agents.llm.chat import ChatBackend
 from agents.messages import (
     Abstention,
@@ -32,18 +31,13 @@ from agents.messages import (
     Verdict,
 )
 from agents.protocols import Lesson, Mind, Panel
-from agents.supervisor.baselines import AlwaysAll
 from backtest.catalog import list_catalogs
-from backtest.engine import run_book
-from backtest.feed import make_feed
 from backtest.market import MarketData, window
-from backtest.run import warmup_sessions
 from backtest.sessions import DAY_NS
 from backtest.sources import open_source
-from backtest.sources.opening import PACKAGED
 from config.errors import ConfigError
 from config.settings import Settings, load_settings
-from ops.minds import build_mind, open_models
+from config.sources import PACKAGED
 
 
 class Analysis(Message, frozen=True, kw_only=True):
@@ -95,6 +89,9 @@ class Coordinator:
         data hold the symbol.
         """
         source, market = newest_data(symbol, self._settings, self._source)
+        from agents.supervisor.baselines import AlwaysAll
+        from ops.minds import build_mind, open_models
+
         with open_models(self._settings, self._completions) as models:
             backend = None if models is None else models.backend
             mind = build_mind(self._settings, self._state, backend=backend, symbols=market.symbols)
@@ -113,10 +110,12 @@ class NewsJunior:
     def analyze(self, symbol: str, *, lookback_days: int = 7) -> Opinion | Abstention:
         """Return its opinion on the newest stored news of a symbol, or its abstention."""
         _, market = newest_data(symbol, self._settings, self._source)
+        from ops.minds import build_mind, open_models
+
         case, _, _ = decide_newest(market, self._settings, BuyAndHold(), lookback_days)
         with open_models(self._settings) as models:
             backend: ChatBackend | None = None if models is None else models.backend
-            mind: Hierarchy = build_mind(self._settings, backend=backend, symbols=market.symbols)
+            mind = build_mind(self._settings, backend=backend, symbols=market.symbols)
             return mind.juniors.opine(case, {"news": [symbol]})[0]
 
 
@@ -177,6 +176,10 @@ def decide_newest(
     market: MarketData, settings: Settings, mind: Mind, lookback_days: int
 ) -> tuple[Case, Decision, Verdict]:
     """Return the case of a market's newest session, a mind's decision and the gate's verdict."""
+    from backtest.engine import run_book
+    from backtest.feed import make_feed
+    from backtest.run import warmup_sessions
+
     kept, decide_from = window(market, market.session_closes[-1], warmup_sessions(settings))
     newest = _Newest(mind, lookback_days)
     book = run_book(

@@ -15,27 +15,34 @@ from rich.console import Console
 from rich.progress import track
 
 from agents.protocols import ExperienceWriter
-from backtest.books import as_book
 from backtest.market import MarketData
-from backtest.output import check_place
 from backtest.paired import verdict
 from backtest.results import RunResult
 from backtest.run import RunPlan, plan_run, run_backtest
 from backtest.table import print_table
 from backtest.walk import WalkForwardMind, fit, windows_of
+from config.paths import check_place
 from config.settings import Settings
 from learning.experience.library import open_library
 from learning.twin.books import run_references
 from ops.minds import Models, build_mind, open_models
+from ops.preconditions import RUNS
 from ops.recorded import run_recorded
-from ops.source import open_market
+from ops.source import Chosen, with_span
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asked for; `both` runs unmasked and masked, and compares."""
+    """
+    What the command line asked for; `both` runs unmasked and masked, and compares.
+
+    `market` and `start_ns` are what `open_market` returned, `chosen` says who chose the dates.
+    """
 
     settings: Settings
+    market: MarketData
+    start_ns: int | None
+    chosen: Chosen
     library: str
     state: Path | None
     out: Path | None
@@ -48,16 +55,13 @@ def run(request: Request, *, as_json: bool) -> None:
     """Run a backtest as asked and show its results."""
     console = Console(stderr=as_json)
     settings = request.settings
-    market, start_ns = open_market(settings)
-    market, settings = as_book(market, settings)
-    request = replace(request, settings=settings)
     unmasked = None
     if request.both:
         named = request.out and request.out.with_name(f"{request.out.name}-unmasked")
         plain = replace(request, out=named, settings=_masked(settings, False))
-        unmasked, _, _ = _run(plain, market, start_ns, console, None)
+        unmasked, _, _ = _run(plain, console, None)
         request = replace(request, settings=_masked(settings, True))
-    _, summary, out = _run(request, market, start_ns, console, unmasked)
+    _, summary, out = _run(request, console, unmasked)
     if as_json:
         print(json.dumps(summary))
         return
@@ -68,15 +72,11 @@ def run(request: Request, *, as_json: bool) -> None:
 
 
 def _run(
-    request: Request,
-    market: MarketData,
-    start_ns: int | None,
-    console: Console,
-    unmasked: RunResult | None,
+    request: Request, console: Console, unmasked: RunResult | None
 ) -> tuple[RunResult, dict[str, Any], Path]:
     with open_models(request.settings, request.completions) as models:
-        plan = _plan(request, market, start_ns, models, console)
-        out = request.out or Path("runs") / plan.run_id
+        plan = with_span(_plan(request, models, console), request.chosen, request.walk_forward)
+        out = request.out or RUNS / plan.run_id
         check_place(out)
         with open_library(request.library) as library:
             result, summary = run_recorded(plan, _execute, library, out, console, models, unmasked)
@@ -94,15 +94,9 @@ def _masked(settings: Settings, masking: bool) -> Settings:
     return msgspec.structs.replace(settings, minds=minds)
 
 
-def _plan(
-    request: Request,
-    market: MarketData,
-    start_ns: int | None,
-    models: Models | None,
-    console: Console,
-) -> RunPlan:
+def _plan(request: Request, models: Models | None, console: Console) -> RunPlan:
     """Return the plan; for a walk-forward, after each window's mind has learned."""
-    settings = request.settings
+    settings, market, start_ns = request.settings, request.market, request.start_ns
     state_name = (
         "fresh"
         if request.state is None

@@ -18,13 +18,16 @@ from ops.commands import ask, run
 from ops.commands.bench import bench_app
 from ops.commands.data import data_app
 from ops.commands.evaluate import evaluate_app
+from ops.commands.options import Group
 from ops.commands.train import train_app
 
 app = typer.Typer(
+    cls=Group,
     help="Quarterdeck: an event-driven trading system whose traders learn.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich takes longer to import than all the rest
 )
 for command in (
     run.backtest,

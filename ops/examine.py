@@ -22,6 +22,7 @@ from rich.table import Table
 from backtest.sessions import stamp_text
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
+from config.sources import SIMULATOR, check_source
 from ops.allocator import read_settings
 
 RESULT, PLOT = "examination.json", "examination.png"
@@ -55,11 +56,11 @@ class Request:
 
 def examine(request: Request, *, as_json: bool) -> None:
     """Run what trainings left on sessions that they never saw, and show what it is worth."""
+    console = Console(stderr=as_json)
+    seeds, settings = _settings(request)
     from learning.allocator.examine import examine as run
     from learning.allocator.phases import embeddings_of, policies_by_phase
 
-    console = Console(stderr=as_json)
-    seeds, settings = _settings(request)
     trainings = [policies_by_phase(folder, settings.book.name) for folder in request.trainings]
     for folder, phases in zip(request.trainings, trainings, strict=True):
         if not phases:
@@ -110,8 +111,6 @@ def _settings(request: Request) -> tuple[list[int], TrainingSettings]:
     Raises ConfigError where they differ in more than their seeds, or have the same, and where
     fresh markets are asked for beside a source, or of trainings on a real one.
     """
-    from learning.allocator.phases import SIMULATOR
-
     every = [read_settings(folder) for folder in request.trainings]
     settings, seeds = every[0], [other.seed for other in every]
     for folder, other in zip(request.trainings, every, strict=True):
@@ -130,6 +129,8 @@ def _settings(request: Request) -> tuple[list[int], TrainingSettings]:
             "--fresh-markets: expected a training on simulated markets, "
             f"was one on {settings.book.source}"
         )
+    if request.source is not None:
+        check_source(request.source)
     if request.own_costs:
         book = msgspec.structs.replace(settings.book, own_costs=True)
         settings = msgspec.structs.replace(settings, book=book)

@@ -8,7 +8,6 @@ book: a live node, by way of the asynchronous port. The baselines beside it are 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,53 +16,43 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.protocols import ExperienceWriter
-from backtest.output import check_place
+from backtest.market import MarketData
 from backtest.results import RunResult
 from backtest.run import RunPlan, plan_run, run_backtest
 from backtest.table import print_table
-from config.errors import ConfigError
+from config.paths import check_place
 from config.settings import Settings
 from learning.experience.library import open_library
 from learning.twin.books import run_references
 from live.node import run_paper_book
 from ops.minds import build_mind, open_models
+from ops.preconditions import RUNS
 from ops.recorded import run_recorded
-from ops.source import open_market
+from ops.source import Chosen, with_span
 
 
 @dataclass(frozen=True)
 class PaperRequest:
-    """What the command line asked for; `speed` as `parse_speed` returns it."""
+    """
+    What the command line asked for; `speed` is how many times faster than the data's own time.
+
+    `market` and `start_ns` are what `open_market` returned, `chosen` says who chose the dates.
+    """
 
     settings: Settings
+    market: MarketData
+    start_ns: int | None
+    chosen: Chosen
     library: str
     out: Path | None
     speed: float
     completions: Path | None = None
 
 
-def parse_speed(text: str) -> float:
-    """
-    Return how many times faster than the data's own time a replay may go; inf for `max`.
-
-    Raises ConfigError for anything but `max` or a positive number.
-    """
-    if text == "max":
-        return math.inf
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = math.nan
-    if not 0 < speed < math.inf:
-        raise ConfigError(f"expected --speed max or a positive number, was {text!r}")
-    return speed
-
-
 def run(request: PaperRequest, *, as_json: bool) -> None:
     """Run a paper session as asked and show its results."""
     console = Console(stderr=as_json)
-    settings = request.settings
-    market, start_ns = open_market(settings)
+    settings, market, start_ns = request.settings, request.market, request.start_ns
     with (
         open_library(request.library) as library,
         open_models(settings, request.completions) as models,
@@ -74,7 +63,8 @@ def run(request: PaperRequest, *, as_json: bool) -> None:
             symbols=market.symbols,
         )
         plan = plan_run(market, settings, mind, "fresh", start_ns, mode="paper")
-        out = request.out or Path("runs") / plan.run_id
+        plan = with_span(plan, request.chosen)
+        out = request.out or RUNS / plan.run_id
         check_place(out)
         execute = partial(_execute, speed=request.speed)
         _, summary = run_recorded(plan, execute, library, out, console, models)

@@ -19,12 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from agents.messages import JUNIORS
-from backtest.run import code_version
 from backtest.sessions import stamp_text
 from config.errors import ConfigError
 from config.settings import Settings
-from ops.minds import build_mind, open_models
-from ops.source import open_market
+from config.sources import check_source
 
 REPORT, PLOT = "report.json", "validation.png"
 COLOURS = ("#1f77b4", "#ff7f0e", "#2a9d6f", "#d62728", "#7f7f7f")
@@ -32,14 +30,19 @@ COLOURS = ("#1f77b4", "#ff7f0e", "#2a9d6f", "#d62728", "#7f7f7f")
 
 def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
     """Collect `num` trajectories of a source into `out`, and say what they are."""
-    from learning.supervisor.collect import collect_routes, plan_collect
-    from learning.supervisor.table import read_meta, write_routes
-
-    console = Console(stderr=as_json)
-    market, start = open_market(settings)
-    plan = plan_collect(market, settings, num, start)
+    check_source(settings.data.source)
     if out.exists() and not out.is_file():
         raise ConfigError(f"expected a file to write routes to, was the folder {out}")
+    from ops.source import open_market
+
+    market, settings, start = open_market(settings)
+    from backtest.run import code_version
+    from learning.supervisor.collect import collect_routes, plan_collect
+    from learning.supervisor.table import read_meta, write_routes
+    from ops.minds import build_mind, open_models
+
+    console = Console(stderr=as_json)
+    plan = plan_collect(market, settings, num, start)
     with open_models(settings) as models:
         backend = None if models is None else models.backend
         mind = build_mind(settings, backend=backend, symbols=plan.market.symbols)
@@ -90,11 +93,14 @@ def train(
     as_json: bool,
 ) -> None:
     """Train on collected routes into a state folder, and print what the validation says."""
-    from learning.supervisor.table import read_routes
-    from learning.supervisor.train import train_supervisor
-
     if out.exists() and any(out.iterdir()) and not (out / REPORT).is_file():
         raise ConfigError(f"expected a new folder or an earlier state, was {out}: not replaced")
+    if not routes.is_file():
+        raise ConfigError(f"expected collected routes at {routes}, was no file")
+    from learning.supervisor.table import read_routes
+    from learning.supervisor.train import train_supervisor
+    from ops.minds import build_mind
+
     console = Console(stderr=as_json)
     table = read_routes(routes)
     with _bar(console) as bar:

@@ -17,22 +17,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agents.hierarchy import Hierarchy
 from agents.messages import Case, Decision
 from agents.protocols import Panel
-from backtest.desk_setup import latency_ns
-from backtest.run import code_version
 from config.errors import ConfigError, ReplayMiss
 from config.paths import data_home
 from config.settings import Settings
 from learning.experience.library import Library, RunRow
 from learning.experience.reading import find_decision, find_run
 from learning.experience.replaying import read_lessons, read_panel
-from ops.minds import build_mind, open_models
+
+if TYPE_CHECKING:
+    from agents.hierarchy import Hierarchy
 
 
 @dataclass(frozen=True)
@@ -121,6 +120,8 @@ def open_mind(
     kept = completions or data_home() / "completions.sqlite"
     if spoken and minds.completions == "replay" and not kept.is_file():
         raise ConfigError(f"expected the run's completions at {kept}, was no file")
+    from ops.minds import build_mind, open_models
+
     symbols = [i["symbol"] for i in original.manifest["instruments"]]
     with open_models(settings, kept) as models:
         backend = None if models is None else models.backend
@@ -164,6 +165,8 @@ def teach(library: Library, original: Original, mind: Hierarchy) -> None:
 
 def decide(original: Original, mind: Hierarchy, panel: Panel) -> Decision:
     """Return a mind's decision on the recorded case, under the run's latency and expiry."""
+    from backtest.desk_setup import latency_ns
+
     settings = original.settings
     return mind.decide(
         original.case, panel, latency_ns=latency_ns(settings), expires=original.decision.expires
@@ -198,6 +201,8 @@ def _replaying(settings: Settings) -> Settings:
 
 
 def _versions(original: Original) -> Iterator[Check]:
+    from backtest.run import code_version
+
     manifest = original.manifest
     yield Check("code", manifest["code"], code_version())
     yield Check("python", manifest["python"], platform.python_version())

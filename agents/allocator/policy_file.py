@@ -147,6 +147,15 @@ def save_policy(
     return card
 
 
+def find_policies(folder: Path) -> list[Path]:
+    """Return the policies' places in a folder. Raises ConfigError where it holds none."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    places = sorted(p for p in found if p.name == "top" or p.name.split("-")[0] == "bottom")
+    if not places:
+        raise ConfigError(f"expected policies (top, bottom, bottom-<group>) in {folder}, was none")
+    return places
+
+
 def load_policy(folder: Path) -> tuple[TopNet | BottomNet, PolicyCard]:
     """
     Return a policy's network, ready to be asked, and its card.

@@ -31,7 +31,13 @@ from agents.allocator.observation import (
     observe,
     top_budgets,
 )
-from agents.allocator.policy_file import ANY_GROUP, GRAPH_FILE, PolicyCard, load_policy
+from agents.allocator.policy_file import (
+    ANY_GROUP,
+    GRAPH_FILE,
+    PolicyCard,
+    find_policies,
+    load_policy,
+)
 from agents.allocator.tiers import BottomPolicy, GroupBudgets, TieredAllocator
 from agents.messages import Case, InstrumentState, Proposal
 from agents.protocols import FloatArray, Panel
@@ -197,10 +203,7 @@ def with_policies(baseline: TieredAllocator, folder: Path, gross: float) -> Tier
     `gross` bounds what a top policy shares. Raises ConfigError where the folder holds no policy,
     one that cannot be read or is in another's place, or policies of several books.
     """
-    found = folder.iterdir() if folder.is_dir() else ()
-    places = sorted(p for p in found if p.name == "top" or p.name.split("-")[0] == "bottom")
-    if not places:
-        raise ConfigError(f"expected policies (top, bottom, bottom-<group>) in {folder}, was none")
+    places = find_policies(folder)
     top, bottom = baseline.top, baseline.bottom
     own: dict[str, BottomPolicy] = {}
     cards = []

@@ -6,16 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from backtest.market import MarketData, canonical
 from backtest.sessions import day_text, parse_day, session_day
 from config.errors import ConfigError, DataError
-
-PACKAGED = ("packaged", "packaged:apple")
-SIMULATOR = "simulator"
+from config.sources import PACKAGED, SIMULATOR, find_catalog, source_paths
 
 
 def open_source(
@@ -48,7 +45,7 @@ def _load(name: str, seed: int) -> MarketData:
         from backtest.simulator import load_simulated
 
         return canonical(load_simulated(seed=seed))
-    from backtest.catalog import find_catalog, read_catalog
+    from backtest.catalog import read_catalog
 
     catalog = find_catalog(name)
     if catalog is not None:
@@ -56,23 +53,6 @@ def _load(name: str, seed: int) -> MarketData:
     from backtest.sources.folder import read_sources
 
     return read_sources(source_paths(name))
-
-
-def source_paths(name: str) -> list[Path]:
-    """
-    Return the folders and files that a source's name gives.
-
-    Raises ConfigError if one does not exist.
-    """
-    whole = Path(name).expanduser()
-    paths = [whole] if whole.exists() else [Path(p).expanduser() for p in name.split("+")]
-    for path in paths:
-        if not path.exists():
-            raise ConfigError(
-                f"expected a source ({', '.join(PACKAGED)}, {SIMULATOR}, an imported catalog, "
-                f"a folder or a file), was {str(path)!r}"
-            )
-    return paths
 
 
 def cut(

@@ -19,9 +19,10 @@ from backtest.market import MarketData, canonical
 from backtest.sessions import day_text, parse_day, session_day
 from backtest.simulator import SimulatedMarket, simulate
 from backtest.simulator.structure import SECTORS
-from backtest.sources.opening import SIMULATOR, cut, open_source
+from backtest.sources.opening import cut, open_source
 from config.errors import ConfigError, DataError
 from config.simulator import SimulatorSettings
+from config.sources import SIMULATOR
 from learning.allocator.own_costs import with_own_costs
 
 type BookName = Literal["multi-asset", "equity"]

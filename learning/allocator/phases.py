@@ -23,13 +23,13 @@ from backtest.market import MarketData
 from backtest.sources import open_source
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
+from config.sources import SIMULATOR
 from learning.allocator.book import Book, real_book, simulated_book, split
 from learning.allocator.markets import BookName
 from learning.allocator.results import PhaseResult, read_result
 from learning.allocator.windows import Split
 
 POLICIES = "policies"
-SIMULATOR = "simulator"
 
 type Told = Callable[[str, int, int], None]  # what, done, of
 

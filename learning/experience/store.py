@@ -10,6 +10,7 @@ It knows no messages.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +87,29 @@ def connect(url: URL, *, create: bool) -> Engine:
             engine.dispose()
             raise
     return engine
+
+
+def check_library(where: str | Path, *, create: bool) -> None:
+    """
+    Raise ConfigError unless a library is there, or, with `create`, can be made there.
+
+    A library that is there must be ours, free to be written, and is left as it was.
+    """
+    url = library_url(where)
+    if url.get_backend_name() == "sqlite":
+        _check_file(url, create=create)
+        path = Path(url.database or "")
+        if not path.exists():
+            if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+                raise ConfigError(f"expected a library that may be written at {path}, was none")
+            return
+    with one_line(url):
+        engine = _engine(url)
+        try:
+            with writing(engine).begin() as connection:
+                _schema_version(connection, url)
+        finally:
+            engine.dispose()
 
 
 def writing(engine: Engine) -> Engine:

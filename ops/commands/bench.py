@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ops.commands.options import Json, Seed, show
+from ops.commands.options import Group, Json, Seed, show
 
-bench_app = typer.Typer(help="Measure speed and learning.", no_args_is_help=True)
+bench_app = typer.Typer(cls=Group, help="Measure speed and learning.", no_args_is_help=True)
+
+
+class Attacked(StrEnum):
+    """The minds that hostile news are tried on."""
+
+    FOOLED = "fooled"
+    EMBEDDED = "embedded"
+    VLLM = "vllm"
 
 
 @bench_app.command("desk")
@@ -80,24 +89,25 @@ def bench_minds(
 ) -> None:
     """Measure language models: valid answers, speed, the hierarchy's overhead, the cache."""
     from config.settings import load_settings
-    from ops.bench_minds import bench_minds as bench
 
     settings = load_settings("minds", {"minds.kind": minds, "seed": seed})
+    from ops.bench_minds import bench_minds as bench
+
     show(bench(settings, prompts=prompts, decisions=decisions), as_json)
 
 
 @bench_app.command("hostile")
 def bench_hostile(
     minds: Annotated[
-        str, typer.Option(help="fooled (obeys the attacker), embedded or vllm.")
-    ] = "fooled",
+        Attacked, typer.Option(help="Who is attacked; fooled obeys the attacker.")
+    ] = Attacked.FOOLED,
     decisions: Annotated[int, typer.Option(min=1, help="Decisions of each kind's run.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Attack the whole path with hostile news; exit 1 if anything gets past schema or gate."""
     from ops.hostile import run_hostile
 
-    if any(row.harms for row in run_hostile(minds, decisions=decisions, as_json=as_json)):
+    if any(row.harms for row in run_hostile(minds.value, decisions=decisions, as_json=as_json)):
         raise typer.Exit(1)
 
 

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from config.errors import ConfigError
-from ops.commands.options import Json, Seed, Source, show
+from config.sources import catalog_root, check_source
+from ops.commands.options import Group, Json, Seed, Source, show
 
-data_app = typer.Typer(help="Import, check and list market data.", no_args_is_help=True)
+data_app = typer.Typer(cls=Group, help="Import, check and list market data.", no_args_is_help=True)
 
 
 @data_app.command("import")
@@ -24,13 +25,16 @@ def data_import(
     as_json: Json = False,
 ) -> None:
     """Read a source into the point-in-time catalog."""
-    from backtest.catalog import catalog_root, write_catalog
-    from backtest.sources import open_source
-
     if not name or "/" in name or name.startswith("."):
         raise ConfigError(f"expected a plain name for the catalog, was {name!r}")
-    market = open_source(source, start=start, end=end, seed=seed or 0)
+    check_source(source)
     path = catalog_root() / name
+    if path.exists():
+        raise ConfigError(f"expected a new name for the catalog, was {name!r}: not replaced")
+    from backtest.catalog import write_catalog
+    from backtest.sources import open_source
+
+    market = open_source(source, start=start, end=end, seed=seed or 0)
     write_catalog(market, path)
     facts = {
         "catalog": str(path),
@@ -49,9 +53,9 @@ def data_check(source: Source, seed: Seed = 0, as_json: Json = False) -> None:
     """List what is in a source and what is wrong with it; exit 2 where it cannot be used."""
     import msgspec
 
-    from backtest.check import check_source
+    from backtest.check import check_source as check
 
-    report = check_source(source, seed=seed or 0)
+    report = check(source, seed=seed or 0)
     if as_json:
         print(msgspec.json.encode(report).decode())
     else:
@@ -92,7 +96,7 @@ PACKAGED = {
 @data_app.command("collect-routes")
 def data_collect_routes(
     out: Annotated[Path, typer.Option(help="Where to write the routes, a Parquet file.")],
-    source: Annotated[str, typer.Option(help="What to trade; see `data list`.")] = "simulator",
+    source: Annotated[str | None, typer.Option(help="What to trade; see `data list`.")] = None,
     num: Annotated[
         int, typer.Option(min=7, help="Trajectories, one a route: whole cases of seven.")
     ] = 10_000,

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Json
+from ops.commands.options import Group, Json
 
 evaluate_app = typer.Typer(
-    help="Judge what was learned, on what it never saw.", no_args_is_help=True
+    cls=Group, help="Judge what was learned, on what it never saw.", no_args_is_help=True
 )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from config.errors import ConfigError
 from config.paths import data_home
 from ops.commands.options import (
     Completions,
@@ -59,11 +61,12 @@ def backtest(
 ) -> None:
     """Run the whole hierarchy over a market and write a report."""
     from config.settings import load_settings
-    from ops.backtest import Request, run
+    from ops.preconditions import check_run
 
     both = masking is Masking.BOTH
+    profile = profile_of(profile, minds)
     settings = load_settings(
-        profile_of(profile, minds),
+        profile,
         {
             "data.source": source,
             "data.start": start,
@@ -76,9 +79,19 @@ def backtest(
             "seed": seed,
         },
     )
+    library = library or str(data_home() / "experience.sqlite")
+    check_run(settings, library=library, out=out, state=state)
+    from ops.source import chosen_by, open_market
+
+    market, settings, start_ns = open_market(settings)
+    from ops.backtest import Request, run
+
     request = Request(
         settings=settings,
-        library=library or str(data_home() / "experience.sqlite"),
+        market=market,
+        start_ns=start_ns,
+        chosen=chosen_by(settings, start, end, profile),
+        library=library,
         state=state,
         out=out,
         walk_forward=walk_forward,
@@ -108,10 +121,12 @@ def paper(
 ) -> None:
     """Replay stored data to the desk in a live trading node, with simulated fills."""
     from config.settings import load_settings
-    from ops.paper import PaperRequest, parse_speed, run
+    from ops.preconditions import check_run
 
+    profile = profile_of(profile, minds)
+    times = _parse_speed(speed)
     settings = load_settings(
-        profile_of(profile, minds),
+        profile,
         {
             "data.source": replay,
             "data.start": start,
@@ -123,14 +138,37 @@ def paper(
             "seed": seed,
         },
     )
+    library = library or str(data_home() / "experience.sqlite")
+    check_run(settings, library=library, out=out)
+    from ops.source import chosen_by, open_market
+
+    market, settings, start_ns = open_market(settings)
+    from ops.paper import PaperRequest, run
+
     request = PaperRequest(
         settings=settings,
-        library=library or str(data_home() / "experience.sqlite"),
+        market=market,
+        start_ns=start_ns,
+        chosen=chosen_by(settings, start, end, profile),
+        library=library,
         out=out,
-        speed=parse_speed(speed),
+        speed=times,
         completions=completions_file,
     )
     run(request, as_json=as_json)
+
+
+def _parse_speed(text: str) -> float:
+    """Return how many times faster than the data's own time a replay may go; inf for `max`."""
+    if text == "max":
+        return math.inf
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise ConfigError(f"expected --speed max or a positive number, was {text!r}")
+    return speed
 
 
 def analyze(
@@ -149,7 +187,8 @@ def analyze(
     import msgspec
 
     from config.settings import load_settings
-    from ops.api import Coordinator
+    from config.sources import check_source
+    from ops.preconditions import check_minds
 
     settings = load_settings(
         profile_of(profile, minds),
@@ -158,6 +197,11 @@ def analyze(
             "allocator.policies": None if allocator is None else str(allocator),
         },
     )
+    if source is not None:
+        check_source(source)
+    check_minds(settings, state)
+    from ops.api import Coordinator
+
     coordinator = Coordinator(settings, source=source, state=state)
     analysis = coordinator.analyze(symbol, lookback_days=lookback_days)
     if as_json:

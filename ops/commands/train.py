@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Json, Seed
+from ops.commands.options import Group, Json, Seed
 
-train_app = typer.Typer(help="Train the learners offline.", no_args_is_help=True)
+train_app = typer.Typer(cls=Group, help="Train the learners offline.", no_args_is_help=True)
 
 
 @train_app.command("supervisor")

@@ -3,10 +3,11 @@ from dataclasses import replace
 import pytest
 
 from agents.messages import FundamentalsReport, MacroValue, NewsItem
-from backtest.catalog import FACTS, find_catalog, list_catalogs, read_catalog, write_catalog
+from backtest.catalog import list_catalogs, read_catalog, write_catalog
 from backtest.market import canonical
 from backtest.sources import open_source
 from config.errors import DataError
+from config.sources import CATALOG_FACTS, find_catalog
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_market_that_would_not_come_back_leaves_nothing_behind(market, tmp_path)
 
 def test_changed_catalog_is_refused(market, tmp_path):
     write_catalog(market, tmp_path / "x")
-    path = tmp_path / "x" / FACTS
+    path = tmp_path / "x" / CATALOG_FACTS
     path.write_text(path.read_text().replace('"unadjusted"', '"adjusted"'))
     with pytest.raises(DataError, match="expected content with digest"):
         read_catalog(tmp_path / "x")

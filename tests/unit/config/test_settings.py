@@ -1,5 +1,7 @@
 """Settings: profiles, overrides, refusals; secrets stay masked."""
 
+import tomllib
+
 import msgspec
 import pytest
 
@@ -82,3 +84,77 @@ def test_a_wide_books_band_is_at_most_half_an_even_holding():
     gross = settings.limits.max_gross * settings.limits.headroom
     assert settings.band(8) == 0.01
     assert settings.band(126) == pytest.approx(gross / 252)
+
+
+DATED = "data: {source: mine, start: 2010-01-04, end: 2012-12-31, symbols: [A]}\n"
+SOURCE, START = "QUARTERDECK_DATA__SOURCE", "QUARTERDECK_DATA__START"
+
+
+@pytest.mark.parametrize(
+    ("page", "given", "environ", "start", "end", "symbols"),
+    [
+        (DATED, {}, {}, "2010-01-04", "2012-12-31", ("A",)),
+        (DATED, {"data.source": "mine"}, {}, "2010-01-04", "2012-12-31", ("A",)),
+        (DATED, {"data.source": "other"}, {}, None, None, ()),
+        (DATED, {"data.source": "other", "data.end": "2026-06-30"}, {}, None, "2026-06-30", ()),
+        (DATED, {"data.start": "2011-01-03"}, {}, "2011-01-03", "2012-12-31", ("A",)),
+        (DATED, {}, {SOURCE: "other"}, None, None, ()),
+        (DATED, {"data.source": "other"}, {START: "2024-01-02"}, "2024-01-02", None, ()),
+        (DATED, {"data.source": "mine"}, {SOURCE: "other"}, "2010-01-04", "2012-12-31", ("A",)),
+        ("data: {start: 2010-01-04}\n", {"data.source": "other"}, {}, "2010-01-04", None, ()),
+        ("seed: 1\n", {"data.source": "other"}, {}, None, None, ()),
+    ],
+)
+def test_a_profiles_dates_hold_for_the_source_that_it_names(
+    tmp_path, page, given, environ, start, end, symbols
+):
+    profile = tmp_path / "p.yaml"
+    profile.write_text(page)
+    data = load_settings(profile, given, environ).data
+    assert (data.start, data.end, data.symbols) == (start, end, symbols)
+
+
+def test_the_default_profile_leaves_another_source_whole():
+    data = load_settings(overrides={"data.source": "folder"}, environ={}).data
+    assert (data.start, data.end) == (None, None)
+    assert load_settings(overrides={"data.source": "packaged"}, environ={}).data.end is not None
+
+
+@pytest.mark.parametrize(
+    ("dates", "words"),
+    [
+        ("start: soon", "data: expected start as YYYY-MM-DD, was 'soon'"),
+        ("end: 2020-02-30", "data: expected end as YYYY-MM-DD, was '2020-02-30'"),
+        ("end: 2020-2-3", "data: expected end as YYYY-MM-DD, was '2020-2-3'"),
+        ("start: 2020-W01-1", "data: expected start as YYYY-MM-DD, was '2020-W01-1'"),
+        (
+            "start: 2020-02-04, end: 2020-02-03",
+            "data: expected a start on or before the end, was 2020-02-04 to 2020-02-03",
+        ),
+    ],
+)
+def test_dates_that_are_none_are_refused_when_they_are_loaded(tmp_path, dates, words):
+    profile = tmp_path / "p.yaml"
+    profile.write_text(f"data: {{{dates}}}\n")
+    with pytest.raises(ConfigError, match=f"^p.yaml: {words}$"):
+        load_settings(profile, environ={})
+
+
+def test_installed_packages_are_compiled():
+    project = tomllib.loads((PROFILES.parents[1] / "pyproject.toml").read_text())
+    assert project["tool"]["uv"]["compile-bytecode"] is True
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("desk: {horizon: never}", "desk.horizon: expected long, medium or short, was 'never'"),
+        ("minds: {kind: psychic}", "minds.kind: expected embedded, rules or vllm, was 'psychic'"),
+        ("minds: {roles: {news: psychic}}", "minds.roles"),
+    ],
+)
+def test_a_value_that_is_none_of_a_list_is_refused_with_the_list(tmp_path, page, words):
+    profile = tmp_path / "p.yaml"
+    profile.write_text(page)
+    with pytest.raises(ConfigError, match=f"^p.yaml: {words}"):
+        load_settings(profile, environ={})
