@@ -38,7 +38,6 @@ def build_baseline(settings: AllocatorSettings) -> TieredAllocator:
     """
     Return the untrained allocator: risk parity over groups, Black-Litterman within them.
 
-    Imports nothing heavy; skfolio is loaded when two or more groups first share capital.
     Raises ConfigError if the lookback is shorter than the history that an instrument needs.
     """
     return TieredAllocator(
