@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -67,12 +68,15 @@ def run(request: PaperRequest, *, as_json: bool) -> None:
         open_library(request.library) as library,
         open_models(settings, request.completions) as models,
     ):
+        completions = None if models is None else models.fix(secrets.token_hex(8))
         mind = build_mind(
             settings,
             backend=None if models is None else models.backend,
             symbols=market.symbols,
         )
-        plan = plan_run(market, settings, mind, "fresh", start_ns, mode="paper")
+        plan = plan_run(
+            market, settings, mind, "fresh", start_ns, mode="paper", completions=completions
+        )
         out = request.out or Path("runs") / plan.run_id
         check_place(out)
         execute = partial(_execute, speed=request.speed)

@@ -54,7 +54,7 @@ def run_recorded(
             result = replace(
                 result,
                 calls=models.calls(),
-                manifest={**result.manifest, "completions_digest": models.digest},
+                manifest={**result.manifest, "completions_used": models.used()},
             )
         earlier = library.trial_sharpes(plan.manifest["data_digest"], besides=plan.run_id)
         summary = summarise(result, seed=plan.settings.seed, prior_trial_sharpes=earlier)

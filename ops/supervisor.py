@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from agents.messages import JUNIORS
-from backtest.run import code_version
+from backtest.identity import code_version
 from backtest.sessions import stamp_text
 from config.errors import ConfigError
 from config.settings import Settings

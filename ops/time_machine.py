@@ -10,8 +10,6 @@ asks no model; `ops.what_if` does, for decisions that were never made.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from agents.hierarchy import Hierarchy
 from agents.messages import Case, Decision
 from agents.protocols import Panel
 from backtest.desk_setup import expiry_ns, latency_ns
-from backtest.run import code_version
+from backtest.identity import code_version, installed
 from config.errors import ConfigError, ReplayMiss
 from config.paths import data_home
 from config.settings import Settings
@@ -200,9 +198,8 @@ def _replaying(settings: Settings) -> Settings:
 def _versions(original: Original) -> Iterator[Check]:
     manifest = original.manifest
     yield Check("code", manifest["code"], code_version())
-    yield Check("python", manifest["python"], platform.python_version())
     for name, version in manifest["libraries"].items():
-        yield Check(name, version, importlib.metadata.version(name))
+        yield Check(name, version, installed(name))
 
 
 def _inputs(original: Original, panel: Panel) -> Iterator[Check]:
