@@ -1,22 +1,17 @@
 """
 A backtest: the hierarchy and the baselines over one market, from one named start state.
 
-`plan_run` says what will be run and under which `run_id`; `run_backtest` runs it. The id is the
-hash of everything that can change a result - data, settings, minds, start state, code, seed - so
-that two runs of one id are the same run. It knows no store and no files: `ops` hands in a writer
-and writes what comes back.
+`plan_run` says what will be run and under which `run_id`; `run_backtest` runs it. It knows no
+store and no files: `ops` hands in a writer and writes what comes back.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -26,6 +21,7 @@ from agents.protocols import ExperienceWriter, LearningMind, Mind
 from backtest.desk_result import BookRun
 from backtest.engine import run_book
 from backtest.feed import Feed, make_feed
+from backtest.identity import Completions, RunMode, run_id_of, run_identity
 from backtest.market import MarketData, window
 from backtest.policies import allocator_notes, check_policies, overlaps, policy_facts
 from backtest.references import ReferenceRunner, baselines, variants
@@ -35,8 +31,6 @@ from backtest.sessions import stamp_text
 from backtest.silence import why_no_orders
 from config.settings import LimitSettings, Settings
 
-PACKAGES = ("strategies", "agents", "learning", "backtest", "live", "config", "ops")
-LIBRARIES = ("nautilus_trader", "numpy", "pandas", "torch", "skfolio", "scikit-learn", "scipy")
 HIERARCHY = "hierarchy"
 
 
@@ -84,28 +78,28 @@ def plan_run(
     start_state: str,
     start_ns: int | None,
     *,
-    mode: Literal["backtest", "paper"] = "backtest",
+    mode: RunMode = "backtest",
+    completions: Completions | None = None,
 ) -> RunPlan:
     """
     Return the plan of a run that decides from `start_ns` on.
 
-    `start_state` names the state that `mind` was built on, `mode` who runs the book. The
-    identity does not depend on where data and policies lie: they count by their content.
+    `start_state` names the state that `mind` was built on, `mode` who runs the book;
+    `completions` says where language models' answers may come from. What makes the run's
+    identity is in `backtest.identity`.
     Raises ConfigError where the mind's policies were not trained on the market's groups.
     """
     kept, decide_from = window(market, start_ns, warmup_sessions(settings))
     check_policies(mind.policies, kept)
-    identity = {
-        "mode": mode,
-        "data_digest": kept.digest,
-        "decide_from": decide_from,
-        "config_digest": _placeless(settings).digest,
-        "minds": {"kind": mind.name, **mind.models},
-        "start_state_digest": mind.digest,
-        "code": code_version(),
-        "seed": settings.seed,
-    }
-    run_id = hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:24]
+    identity = run_identity(
+        mode=mode,
+        data_digest=kept.digest,
+        decide_from=decide_from,
+        settings=settings,
+        mind=mind,
+        completions=completions,
+    )
+    run_id = run_id_of(identity)
     manifest = {
         "run_id": run_id,
         **identity,
@@ -119,7 +113,6 @@ def plan_run(
         },
         "instruments": msgspec.to_builtins(kept.instruments),
         "python": platform.python_version(),
-        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "config": msgspec.to_builtins(settings),
     }
     return RunPlan(kept, settings, mind, decide_from, run_id, manifest)
@@ -187,22 +180,6 @@ def run_backtest(
     )
 
 
-def _placeless(settings: Settings) -> Settings:
-    """Return settings without where data, policies, servers and answers lie."""
-    minds = settings.minds
-    return msgspec.structs.replace(
-        settings,
-        data=msgspec.structs.replace(settings.data, source=""),
-        allocator=msgspec.structs.replace(settings.allocator, policies=""),
-        minds=msgspec.structs.replace(
-            minds,
-            completions="replay-or-live",
-            vllm=msgspec.structs.replace(minds.vllm, base_url=""),
-            embedded=msgspec.structs.replace(minds.embedded, path="", adapters={}),
-        ),
-    )
-
-
 def warmup_sessions(settings: Settings) -> int:
     """Return how many sessions before the first decision the features are given."""
     return settings.desk.panel_sessions + 1
@@ -214,18 +191,6 @@ def risk_free_returns(market: MarketData, ts: IntArray, currency: str) -> FloatA
     rates = rates_known(riskless_rates(market, currency), ts[:-1])
     returns[1:] = rates / 100 * np.diff(ts) / YEAR_NS
     return returns
-
-
-@cache
-def code_version() -> str:
-    """Return the hash of Quarterdeck's own source files and prompts."""
-    root = Path(__file__).resolve().parents[1]
-    h = hashlib.sha256()
-    for package in PACKAGES:
-        paths = [p for kind in ("*.py", "*.md") for p in (root / package).rglob(kind)]
-        for path in sorted(paths):
-            h.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return h.hexdigest()[:24]
 
 
 def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ The backtest command: source, minds, library, run and report, joined.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,12 +104,15 @@ def _plan(request: Request, models: Models | None, console: Console) -> RunPlan:
         else "/".join(request.state.resolve().parts[-2:])  # the run's folder, wherever it lies
     )
     backend = None if models is None else models.backend
+    completions = None if models is None else models.fix(secrets.token_hex(8))
 
     def make_mind() -> Any:
         return build_mind(settings, request.state, backend=backend, symbols=market.symbols)
 
     if not request.walk_forward:
-        return plan_run(market, settings, make_mind(), state_name, start_ns)
+        return plan_run(
+            market, settings, make_mind(), state_name, start_ns, completions=completions
+        )
     windows = windows_of(market, settings, start_ns)
     minds = [
         fit(market, settings, split, make_mind)
@@ -118,5 +122,10 @@ def _plan(request: Request, models: Models | None, console: Console) -> RunPlan:
     ]
     walker = WalkForwardMind(windows, minds)
     return plan_run(
-        market, settings, walker, f"walk-forward from {state_name}", windows[0].test_start_ns
+        market,
+        settings,
+        walker,
+        f"walk-forward from {state_name}",
+        windows[0].test_start_ns,
+        completions=completions,
     )

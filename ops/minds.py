@@ -23,30 +23,57 @@ from agents.messages import JuniorName
 from agents.protocols import Junior, Strategist
 from agents.strategist import RuleStrategist
 from agents.supervisor.neural_ucb import NeuralUCB
+from backtest.identity import Completions
 from config.paths import data_home
 from config.secrets import read_secret
 from config.settings import MindKind, MindSettings, Settings
 
 if TYPE_CHECKING:
+    from agents.llm.completion_store import CompletionStore
     from agents.llm.completions import ReplayBackend
     from agents.llm.meter import MeteredBackend
 
 
 @dataclass(frozen=True)
 class Models:
-    """The language models of a run: who is asked, who counts, and what was kept of each engine."""
+    """The language models of a run: who is asked, who counts, and where answers come from."""
 
+    settings: Settings
     backend: MeteredBackend
-    replays: tuple[ReplayBackend, ...]
+    engines: dict[MindKind, ReplayBackend]
+    store: CompletionStore | None
+
+    def fix(self, nonce: str) -> Completions | None:
+        """
+        Fix what the minds may be given of what is kept, before the first question.
+
+        `nonce` makes a run that may ask anything new like no other; a replay asks nothing and
+        takes none. None where no mind asks a model. Raises as `ReplayBackend.identity`.
+        """
+        minds = self.settings.minds
+        asking = [role for role in ROLES if role != "explainer" and minds.of(role) != "rules"]
+        if not asking:
+            return None
+        mode, digest = minds.completions, ""
+        identities = {self.backend.identity(role) for role in asking}
+        if self.store is not None and mode in ("replay", "replay-or-live"):
+            failures = mode == "replay"
+            digest = self.store.fix(identities, self.settings.seed, failures=failures)
+        return Completions(
+            mode=mode, replayable_digest=digest, nonce="" if mode == "replay" else nonce
+        )
 
     def calls(self) -> dict[str, Any]:
         """Return what was asked, answered and spent, by role; the same when it is replayed."""
         return self.backend.summary()
 
-    @property
-    def digest(self) -> str:
-        """The hash of all completions that were used, in their order; "" where none is kept."""
-        return "+".join(replay.digest for replay in self.replays)
+    def used(self) -> dict[str, Any]:
+        """Return the hash of all answers that were used, in order, and how many were asked for."""
+        engines = [self.engines[kind] for kind in sorted(self.engines)]
+        return {
+            "digest": "+".join(engine.digest for engine in engines),
+            "asked_anew": sum(engine.misses for engine in engines),
+        }
 
 
 @contextmanager
@@ -72,21 +99,19 @@ def open_models(settings: Settings, completions: Path | None = None) -> Iterator
     store = None
     if minds.completions != "live":
         store = CompletionStore(completions or data_home() / "completions.sqlite")
-    engines: dict[MindKind, ChatBackend] = {}
-    replays = []
-    for kind in sorted(wanted):
-        engine = _engine(settings, kind)
-        if store is not None and minds.completions != "live":
-            engine = ReplayBackend(
-                engine, store, minds.completions, kind, _configured(minds, kind)
-            )
-            replays.append(engine)
-        engines[kind] = engine
-    chosen = {role: engines[kind] for role, kind in kinds.items() if kind != "rules"}
+    engines = {
+        kind: ReplayBackend(
+            _engine(settings, kind), store, minds.completions, kind, _configured(minds, kind)
+        )
+        for kind in sorted(wanted)
+    }
+    chosen: dict[Role, ChatBackend] = {
+        role: engines[kind] for role, kind in kinds.items() if kind != "rules"
+    }
     one = next(iter(engines.values())) if len(engines) == 1 else ByRole(chosen)
     metered = MeteredBackend(BudgetedBackend(one, minds.budgets))
     try:
-        yield Models(metered, tuple(replays))
+        yield Models(settings, metered, engines, store)
     finally:
         metered.close()
         if store is not None:

@@ -8,6 +8,7 @@ book: a live node, by way of the asynchronous port. The baselines beside it are 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -57,12 +58,15 @@ def run(request: PaperRequest, *, as_json: bool) -> None:
         open_library(request.library) as library,
         open_models(settings, request.completions) as models,
     ):
+        completions = None if models is None else models.fix(secrets.token_hex(8))
         mind = build_mind(
             settings,
             backend=None if models is None else models.backend,
             symbols=market.symbols,
         )
-        plan = plan_run(market, settings, mind, "fresh", start_ns, mode="paper")
+        plan = plan_run(
+            market, settings, mind, "fresh", start_ns, mode="paper", completions=completions
+        )
         plan = with_span(plan, request.chosen)
         out = request.out or RUNS / plan.run_id
         check_place(out)

@@ -54,7 +54,7 @@ def run_recorded(
             result = replace(
                 result,
                 calls=models.calls(),
-                manifest={**result.manifest, "completions_digest": models.digest},
+                manifest={**result.manifest, "completions_used": models.used()},
             )
         stamps = result.book.ts
         earlier = library.trials(plan.run_id, int(stamps[0]), int(stamps[-1]))

@@ -36,7 +36,7 @@ def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
     from ops.source import open_market
 
     market, settings, start = open_market(settings)
-    from backtest.run import code_version
+    from backtest.identity import code_version
     from learning.supervisor.collect import collect_routes, plan_collect
     from learning.supervisor.table import read_meta, write_routes
     from ops.minds import build_mind, open_models

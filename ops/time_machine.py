@@ -10,8 +10,6 @@ asks no model; `ops.what_if` does, for decisions that were never made.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -201,13 +199,12 @@ def _replaying(settings: Settings) -> Settings:
 
 
 def _versions(original: Original) -> Iterator[Check]:
-    from backtest.run import code_version
+    from backtest.identity import code_version, installed
 
     manifest = original.manifest
     yield Check("code", manifest["code"], code_version())
-    yield Check("python", manifest["python"], platform.python_version())
     for name, version in manifest["libraries"].items():
-        yield Check(name, version, importlib.metadata.version(name))
+        yield Check(name, version, installed(name))
 
 
 def _inputs(original: Original, panel: Panel) -> Iterator[Check]:

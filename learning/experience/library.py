@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import msgspec
 from sqlalchemy import (
     URL,
     Connection,
@@ -37,15 +38,17 @@ from sqlalchemy import (
 )
 
 from agents.messages import Case, Decision, JuniorName, Outcome, Regime
+from backtest.identity import identity_of
 from backtest.statistics.trials import Trial
-from config.errors import ConfigError
+from config.errors import ConfigError, DataError
 from learning.experience import models as m
 from learning.experience.returns import read_trials, returns_row
 from learning.experience.rows import Experience, Row, read_case, read_decision, read_outcome
 from learning.experience.store import connect, library_url, one_line, writing
-from learning.experience.writer import RunWriter
+from learning.experience.writer import NEVER_MIXED, RunWriter
 
 type RunStatus = Literal["running", "completed", "interrupted", "failed"]
+IDENTITY_COLUMNS = ("data_digest", "code_version", "seed", "start_state")
 STATUSES: tuple[RunStatus, ...] = ("running", "completed", "interrupted", "failed")
 
 
@@ -137,7 +140,8 @@ class Library:
         Return the writer of a run, entered here as running.
 
         A run that is there already, from before it was killed, is taken up again: it keeps its
-        first `created_at`.
+        first `created_at`. One that was completed stays so: it has nothing left to add. Raises
+        DataError where the library holds another run under its id.
         """
         row: dict[str, Any] = {c.name: getattr(run, c.name, None) for c in m.runs.c}
         row |= {"status": "running", "created_at": created_at}
@@ -148,8 +152,9 @@ class Library:
         with one_line(self._url), writing(self.engine).begin() as connection:
             self._insert_once(connection, m.runs, [row])
             self._insert_once(connection, m.models, used)
+            completed = self._held(connection, run) == "completed"
             self._set_status(connection, run.run_id, "running")
-        return RunWriter(self.engine, self._url, run.run_id)
+        return RunWriter(self.engine, self._url, run.run_id, completed=completed)
 
     def finish_run(
         self,
@@ -161,16 +166,32 @@ class Library:
         """
         Set a run's status, and keep what it earned as a trial of later runs, where it has that.
 
+        A completed run stays completed, however a rerun of it ends.
         Raises ConfigError on an unknown run or status.
         """
         if status not in STATUSES:
             raise ConfigError(f"expected a status ({', '.join(STATUSES)}), was {status!r}")
         with one_line(self._url), writing(self.engine).begin() as connection:
-            if not self._set_status(connection, run_id, status, earned, sessions_per_year):
-                raise ConfigError(f"expected a run in the library, was {run_id!r}")
-            connection.execute(delete(m.run_returns).where(m.run_returns.c.run_id == run_id))
-            if earned is not None:
-                connection.execute(insert(m.run_returns), [returns_row(run_id, earned)])
+            if self._set_status(connection, run_id, status, earned, sessions_per_year):
+                connection.execute(delete(m.run_returns).where(m.run_returns.c.run_id == run_id))
+                if earned is not None:
+                    connection.execute(insert(m.run_returns), [returns_row(run_id, earned)])
+
+    def _held(self, connection: Connection, run: RunInfo) -> str:
+        """Return the status of the run held under an id; raise DataError unless it is this run."""
+        c = m.runs.c
+        columns = [c[name] for name in (*IDENTITY_COLUMNS, "manifest", "status")]
+        query = select(*columns).where(c.run_id == run.run_id)
+        *held, manifest, status = connection.execute(query).one()
+        was = dict(zip(IDENTITY_COLUMNS, held, strict=True)) | _identity(manifest)
+        now = {name: getattr(run, name) for name in IDENTITY_COLUMNS} | _identity(run.manifest)
+        differing = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+        if differing:
+            raise DataError(
+                f"expected run {run.run_id} as the library holds it, "
+                f"was one of other {', '.join(differing)}: {NEVER_MIXED}"
+            )
+        return str(status)
 
     @staticmethod
     def _insert_once(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
@@ -190,14 +211,21 @@ class Library:
         status: str,
         earned: Trial | None = None,
         sessions_per_year: int | None = None,
-    ) -> int:
+    ) -> bool:
+        """Set what a run came to, and tell whether that was done: a completed run stays so."""
+        c = m.runs.c
+        held = connection.execute(select(c.status).where(c.run_id == run_id)).scalar_one_or_none()
+        if held is None:
+            raise ConfigError(f"expected a run in the library, was {run_id!r}")
+        if held == "completed" and status != "completed":
+            return False
         values = {
             "status": status,
             "sharpe": None if earned is None else earned.sharpe,
             "sessions_per_year": sessions_per_year,
         }
-        statement = update(m.runs).where(m.runs.c.run_id == run_id).values(values)
-        return connection.execute(statement).rowcount
+        connection.execute(update(m.runs).where(c.run_id == run_id).values(values))
+        return True
 
     # --- one thing -------------------------------------------------------------------------------
 
@@ -366,6 +394,10 @@ class Library:
                 )
                 for run, key, value in ordered
             ]
+
+
+def _identity(manifest: str) -> dict[str, Any]:
+    return identity_of(msgspec.json.decode(manifest, type=dict[str, Any]))
 
 
 def _tuples(connection: Connection, query: Select[Any]) -> list[Row]:

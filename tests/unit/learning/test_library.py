@@ -18,6 +18,7 @@ from sqlalchemy import text
 from agents.messages import (
     Case,
     Decision,
+    FillRecord,
     Outcome,
     Reward,
     SessionReturns,
@@ -237,6 +238,77 @@ def test_a_run_is_entered_finished_and_taken_up_again(where):
             library.finish_run("nobody", "failed")
         with pytest.raises(ConfigError, match="expected a status"):
             library.finish_run("r", "done")
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"data_digest": "e"}, "data_digest"),
+        ({"code_version": "e", "seed": 4}, "code_version, seed"),
+        ({"manifest": '{"libraries":{"numpy":"2"},"name":"n"}'}, "libraries"),
+        ({"manifest": '{"completions":{"nonce":"b"},"name":"n"}'}, "libraries, completions"),
+    ],
+)
+def test_another_run_under_a_held_id_is_refused_and_the_held_one_stays(where, other, named):
+    run = replace(sample_run(), manifest='{"libraries":{"numpy":"1"},"name":"m"}')
+    with open_library(where) as library:
+        library.writer(run)
+        library.finish_run("sample", "interrupted", 0.5)
+        before = library.runs()
+        with pytest.raises(DataError, match=r"^expected run sample as the library ") as caught:
+            library.writer(replace(run, **other))
+        assert f"was one of other {named}: two runs are never kept under one id" in str(
+            caught.value
+        )
+        assert library.runs() == before
+        elsewhere = '{"libraries":{"numpy":"1"},"name":"what is no part of the id"}'
+        library.writer(replace(run, manifest=elsewhere))
+
+
+@pytest.mark.parametrize("kind", [Decision, Outcome, Reward, FillRecord, SessionReturns])
+def test_a_row_that_is_not_the_one_held_is_refused_and_nothing_is_written(where, kind):
+    changes = {
+        Decision: {"minds": "other"},
+        Outcome: {"realised": 7.0},
+        Reward: {"value": 7.0},
+        FillRecord: {"price": 7.0},
+        SessionReturns: {"returns": (7.0,) * 4},
+    }
+    records = list(sample_records(6))
+    known, new = records[: len(records) // 2], records[len(records) // 2 :]
+    changed = msgspec.structs.replace(
+        next(r for r in known if isinstance(r, kind)), **changes[kind]
+    )
+    with open_library(where) as library:
+        write(library, known)
+        before = library.counts("sample")
+        with pytest.raises(DataError, match=r"^expected the row of \w+ sample/") as caught:
+            write(library, [*new, changed])
+        assert "two runs are never kept under one id" in str(caught.value)
+        assert library.counts("sample") == before
+        write(library, records)
+        assert library.counts("sample")["decisions"] == 6
+
+
+def test_a_completed_run_takes_no_new_row_and_stays_completed(where):
+    records = list(sample_records(3))
+    decision = next(r for r in records if isinstance(r, Decision))
+    score = JudgeScore(
+        decision_id=decision.decision_id, symbol="S000", judge="rubric", ts_event=1, value=0.5
+    )
+    with open_library(where) as library:
+        write(library, records)
+        library.finish_run("sample", "completed", 0.25)
+        held = library.counts("sample")
+        with pytest.raises(DataError, match="expected no new row of cases in run sample, which "):
+            write(library, sample_records(4))
+        assert library.counts("sample") == held
+        library.finish_run("sample", "failed")
+        write(library, [*records, score])
+        assert library.counts("sample") == held | {"judge_scores": 1}
+        library.finish_run("sample", "interrupted")
+        assert [r.status for r in library.runs()] == ["completed"]
+        assert library.trial_sharpes("", besides="new") == (0.25,)
 
 
 def test_pages_walk_every_experience_once(where):
