@@ -300,13 +300,19 @@ class Proposal(Message, frozen=True, kw_only=True):
 
 
 class Allocation(Message, frozen=True, kw_only=True):
-    """Target weights by symbol, the groups' budgets, and which policies made them."""
+    """
+    Target weights by symbol, the groups' budgets, and which policies made them.
+
+    `views` names the instruments whose proposal moved its weight, sorted; every other weight is
+    the baseline allocation's, or a trained policy's.
+    """
 
     regime: Regime
     top_policy: str
     bottom_policy: str
     group_budgets: dict[str, float]
     weights: dict[str, float]
+    views: tuple[str, ...] = ()
 
 
 class Decision(Message, frozen=True, kw_only=True):

@@ -97,7 +97,13 @@ class Coordinator:
         source, market = newest_data(symbol, self._settings, self._source)
         with open_models(self._settings, self._completions) as models:
             backend = None if models is None else models.backend
-            mind = build_mind(self._settings, self._state, backend=backend, symbols=market.symbols)
+            mind = build_mind(
+                self._settings,
+                self._state,
+                backend=backend,
+                instruments=market.instruments,
+                source=market.name,
+            )
             mind.router = AlwaysAll()
             case, decision, verdict = decide_newest(market, self._settings, mind, lookback_days)
         return _analysis(symbol, source, case, decision, verdict)
@@ -116,7 +122,9 @@ class NewsJunior:
         case, _, _ = decide_newest(market, self._settings, BuyAndHold(), lookback_days)
         with open_models(self._settings) as models:
             backend: ChatBackend | None = None if models is None else models.backend
-            mind: Hierarchy = build_mind(self._settings, backend=backend, symbols=market.symbols)
+            mind: Hierarchy = build_mind(
+                self._settings, backend=backend, instruments=market.instruments
+            )
             return mind.juniors.opine(case, {"news": [symbol]})[0]
 
 

@@ -107,7 +107,13 @@ def _plan(
     backend = None if models is None else models.backend
 
     def make_mind() -> Any:
-        return build_mind(settings, request.state, backend=backend, symbols=market.symbols)
+        return build_mind(
+            settings,
+            request.state,
+            backend=backend,
+            instruments=market.instruments,
+            source=market.name,
+        )
 
     if not request.walk_forward:
         return plan_run(market, settings, make_mind(), state_name, start_ns)

@@ -211,7 +211,7 @@ def attack(
     before = msgspec.json.encode(settings)
     market = hostile_market(cases, decisions=decisions, seed=seed)
     recording = RecordingBackend(backend)
-    mind = build_mind(settings, backend=recording, symbols=market.symbols)
+    mind = build_mind(settings, backend=recording, instruments=market.instruments)
     mind.router = AlwaysAll()  # every case must reach a prompt
     decide_from = market.session_closes[WARM_UP]
     run = run_book(

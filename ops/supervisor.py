@@ -42,7 +42,12 @@ def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
         raise ConfigError(f"expected a file to write routes to, was the folder {out}")
     with open_models(settings) as models:
         backend = None if models is None else models.backend
-        mind = build_mind(settings, backend=backend, symbols=plan.market.symbols)
+        mind = build_mind(
+            settings,
+            backend=backend,
+            instruments=plan.market.instruments,
+            source=plan.market.name,
+        )
         meta: dict[str, Any] = {
             "source": market.name,
             "data_digest": plan.market.digest,

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from agents.hierarchy import Hierarchy
-from agents.messages import Case, Decision
+from agents.messages import Case, Decision, Instrument
 from agents.protocols import Panel
 from backtest.desk_setup import expiry_ns, latency_ns
 from backtest.run import code_version
@@ -121,10 +121,17 @@ def open_mind(
     kept = completions or data_home() / "completions.sqlite"
     if spoken and minds.completions == "replay" and not kept.is_file():
         raise ConfigError(f"expected the run's completions at {kept}, was no file")
-    symbols = [i["symbol"] for i in original.manifest["instruments"]]
+    manifest = original.manifest
+    instruments = msgspec.convert(manifest["instruments"], list[Instrument])
     with open_models(settings, kept) as models:
         backend = None if models is None else models.backend
-        yield build_mind(settings, state, backend=backend, symbols=symbols)
+        yield build_mind(
+            settings,
+            state,
+            backend=backend,
+            instruments=instruments,
+            source=manifest["data"]["name"],
+        )
 
 
 def replay_decision(
