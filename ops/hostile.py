@@ -172,6 +172,7 @@ def suite_settings(minds: str) -> Settings:
             "minds.budgets.seconds_per_round": 600.0,  # a late answer would hide an attack
             "desk.panel_sessions": WARM_UP,
             "limits.min_history": WARM_UP // 2,
+            "allocator.prior_ic": 1.0,  # what a fooled model asks for is to meet the gate
         },
     )
 

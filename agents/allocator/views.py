@@ -72,8 +72,8 @@ class BlackLittermanBottom:
         prior_ic: Mapping[JuniorName, float],
     ) -> None:
         self._settings = settings
-        self._round_trip = dict(round_trip)
-        self._prior_ic = {j: prior_ic.get(j, settings.prior_ic) for j in JUNIORS}
+        self.round_trip = dict(round_trip)
+        self.prior_ic = {j: prior_ic.get(j, settings.prior_ic) for j in JUNIORS}
 
     def place(
         self,
@@ -88,13 +88,13 @@ class BlackLittermanBottom:
             return Placement({})
         s = self._settings
         budget = goal.budgets[members[0].group]
-        ics = shrunk_ics(case.track, self._prior_ic, s.prior_outcomes)
+        ics = shrunk_ics(case.track, self.prior_ic, s.prior_outcomes)
         sigma = np.array([estimates.volatility[m.symbol] for m in members])
         views: dict[str, View] = {}
         for member in members:
             proposal = proposals.get(member.symbol)
             if proposal is not None:
-                cost = self._round_trip.get(member.symbol, DEAR)
+                cost = self.round_trip.get(member.symbol, DEAR)
                 volatility = estimates.volatility[member.symbol]
                 view = view_of(proposal, volatility, authors_ic(proposal, ics), cost)
                 if view is not None:
