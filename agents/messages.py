@@ -150,20 +150,32 @@ class InstrumentState(Message, frozen=True, kw_only=True):
 
 
 class MacroState(Message, frozen=True, kw_only=True):
-    """The macro features, in the order of `agents.features.MACRO_FEATURES`."""
+    """
+    The macro features, in the order of `agents.features.MACRO_FEATURES`.
+
+    `news_tone` is the mean score that news of the universe, known so far, usually have.
+    """
 
     ts_event: int
     ts_init: int
     features: tuple[float | None, ...]
     regime: Regime
+    news_tone: Score = 0.0
 
 
 class TrackRecord(Message, frozen=True, kw_only=True):
-    """How often a junior's opinions had the right sign, over its last closed outcomes."""
+    """
+    What a junior's opinions came to: how often the sign was right, over its last closed ones.
+
+    `rank_ic` is the mean rank correlation of its scores with what followed, over all decisions;
+    `outcomes` is how many independent outcomes it rests on (`agents.juniors.track`).
+    """
 
     junior: JuniorName
     hits: int
     calls: int
+    rank_ic: Signed = 0.0
+    outcomes: Annotated[float, Meta(ge=0.0)] = 0.0
 
     @property
     def hit_rate(self) -> float:
@@ -304,13 +316,19 @@ class Proposal(Message, frozen=True, kw_only=True):
 
 
 class Allocation(Message, frozen=True, kw_only=True):
-    """Target weights by symbol, the groups' budgets, and which policies made them."""
+    """
+    Target weights by symbol, the groups' budgets, and which policies made them.
+
+    `views` names the instruments whose proposal moved its weight, sorted; every other weight is
+    the baseline allocation's, or a trained policy's.
+    """
 
     regime: Regime
     top_policy: str
     bottom_policy: str
     group_budgets: dict[str, float]
     weights: dict[str, float]
+    views: tuple[str, ...] = ()
 
 
 class Decision(Message, frozen=True, kw_only=True):

@@ -154,7 +154,8 @@ class AllocatorSettings(_Settings, frozen=True, kw_only=True):
     """The baseline allocator's numbers, and the trained policies that take its place."""
 
     lookback: Count = 252
-    information_coefficient: Frac = 0.05
+    prior_ic: Frac = 0.02  # of a junior of whom nothing is known: a view's information coefficient
+    prior_outcomes: Positive = 100.0  # how many independent outcomes the prior counts for
     risk_aversion: Positive = 20.0  # of views: at 2 a conviction of 0.2 asks for 15% of equity
     tau: Positive = 0.05
     gross: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.0

@@ -107,7 +107,13 @@ def _plan(request: Request, models: Models | None, console: Console) -> RunPlan:
     completions = None if models is None else models.fix(secrets.token_hex(8))
 
     def make_mind() -> Any:
-        return build_mind(settings, request.state, backend=backend, symbols=market.symbols)
+        return build_mind(
+            settings,
+            request.state,
+            backend=backend,
+            instruments=market.instruments,
+            source=market.name,
+        )
 
     if not request.walk_forward:
         return plan_run(

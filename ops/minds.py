@@ -19,14 +19,15 @@ from agents.hierarchy import Hierarchy
 from agents.juniors import RuleFundamentalJunior, RuleNewsJunior, RuleTechnicalJunior
 from agents.juniors.round import JuniorRound, ModelJunior
 from agents.llm.chat import ROLES, ChatBackend, Role
-from agents.messages import JuniorName
-from agents.protocols import Junior, Strategist
+from agents.messages import Instrument, JuniorName
+from agents.protocols import Strategist
 from agents.strategist import RuleStrategist
 from agents.supervisor.neural_ucb import NeuralUCB
 from backtest.identity import Completions
+from backtest.policies import SIMULATED
 from config.paths import data_home
 from config.secrets import read_secret
-from config.settings import MindKind, MindSettings, Settings
+from config.settings import MarketSettings, MindKind, MindSettings, Settings
 
 if TYPE_CHECKING:
     from agents.llm.completion_store import CompletionStore
@@ -149,15 +150,18 @@ def build_mind(
     state: Path | None = None,
     *,
     backend: ChatBackend | None = None,
-    symbols: Sequence[str] = (),
+    instruments: Sequence[Instrument] = (),
+    source: str = "",
 ) -> Hierarchy:
     """
     Return the hierarchy, on the fresh prior or on a snapshot's state.
 
     Raises ConfigError where the settings name policies, or a snapshot, that cannot be used.
-    `backend` answers for the roles that are not rule-backed; `symbols` are what masking hides.
+    `backend` answers for the roles that are not rule-backed. Of `instruments` masking hides the
+    symbols, and views must earn the round trips; one that is not named is taken to be dear. On a
+    `source` that is simulated, rule-backed juniors are expected to be as good as their cards say.
     """
-    rules: dict[JuniorName, Junior] = {
+    rules: dict[JuniorName, RuleNewsJunior | RuleTechnicalJunior | RuleFundamentalJunior] = {
         "news": RuleNewsJunior(),
         "technical": RuleTechnicalJunior(),
         "fundamental": RuleFundamentalJunior(),
@@ -165,20 +169,39 @@ def build_mind(
     speakers: dict[JuniorName, ModelJunior] = {}
     strategist: Strategist = RuleStrategist()
     if backend is not None:
-        speakers, strategist = _speaking(settings, backend, symbols, strategist)
+        speakers, strategist = _speaking(
+            settings, backend, [i.symbol for i in instruments], strategist
+        )
+    cards = {
+        name: rule.simulated_ic
+        for name, rule in rules.items()
+        if source.startswith(SIMULATED) and name not in speakers
+    }
     folder = settings.allocator.policies
     mind = Hierarchy(
         supervisor=NeuralUCB.fresh(settings.supervisor, settings.seed),
         juniors=JuniorRound(rules, speakers, backend),
         strategist=strategist,
         allocator=build_allocator(
-            settings.allocator, Path(folder).expanduser() if folder else None
+            settings.allocator,
+            Path(folder).expanduser() if folder else None,
+            round_trip=round_trips(instruments, settings.market),
+            prior_ic=cards,
         ),
         name=mind_name(settings),
     )
     if state is not None:
         mind.load(state)
     return mind
+
+
+def round_trips(instruments: Sequence[Instrument], settings: MarketSettings) -> dict[str, float]:
+    """Return what getting in and out costs by symbol: two fills and the spread, fractions."""
+    return {
+        i.symbol: 2.0 * (settings.cost_frac if i.cost_bps is None else i.cost_bps / 1e4)
+        + settings.spread_bps / 1e4
+        for i in instruments
+    }
 
 
 def _speaking(

@@ -62,7 +62,8 @@ def run(request: PaperRequest, *, as_json: bool) -> None:
         mind = build_mind(
             settings,
             backend=None if models is None else models.backend,
-            symbols=market.symbols,
+            instruments=market.instruments,
+            source=market.name,
         )
         plan = plan_run(
             market, settings, mind, "fresh", start_ns, mode="paper", completions=completions

@@ -45,7 +45,12 @@ def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
     plan = plan_collect(market, settings, num, start)
     with open_models(settings) as models:
         backend = None if models is None else models.backend
-        mind = build_mind(settings, backend=backend, symbols=plan.market.symbols)
+        mind = build_mind(
+            settings,
+            backend=backend,
+            instruments=plan.market.instruments,
+            source=plan.market.name,
+        )
         meta: dict[str, Any] = {
             "source": market.name,
             "data_digest": plan.market.digest,

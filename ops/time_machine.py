@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agents.messages import Case, Decision
+from agents.messages import Case, Decision, Instrument
 from agents.protocols import Panel
 from config.errors import ConfigError, ReplayMiss
 from config.paths import data_home
@@ -120,10 +120,17 @@ def open_mind(
         raise ConfigError(f"expected the run's completions at {kept}, was no file")
     from ops.minds import build_mind, open_models
 
-    symbols = [i["symbol"] for i in original.manifest["instruments"]]
+    manifest = original.manifest
+    instruments = msgspec.convert(manifest["instruments"], list[Instrument])
     with open_models(settings, kept) as models:
         backend = None if models is None else models.backend
-        yield build_mind(settings, state, backend=backend, symbols=symbols)
+        yield build_mind(
+            settings,
+            state,
+            backend=backend,
+            instruments=instruments,
+            source=manifest["data"]["name"],
+        )
 
 
 def replay_decision(

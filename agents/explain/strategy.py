@@ -38,8 +38,9 @@ def allocator(run: RunFacts, record: Record) -> list[Sentence]:
             if s.allocator.policies
             else "The allocator has two tiers: a top policy shares capital among groups, a bottom "
             "policy places each group's share with the proposals as views; it looks back "
-            f"{s.allocator.lookback} sessions, takes views at an information coefficient of "
-            f"{s.allocator.information_coefficient:g} and may use "
+            f"{s.allocator.lookback} sessions, takes views at their juniors' realised information "
+            f"coefficient, shrunk towards {s.allocator.prior_ic:g} as if that were known from "
+            f"{s.allocator.prior_outcomes:g} outcomes, and may use "
             f"{s.allocator.gross:.0%} of equity"
         ),
     )

@@ -18,7 +18,17 @@ from agents.allocator.hrp import (
     risk_parity_shares,
     shrunk_covariance,
 )
-from agents.messages import Allocation, Case, InstrumentState, MacroState, Portfolio, Proposal
+from agents.allocator.tiers import Placement
+from agents.messages import (
+    JUNIORS,
+    Allocation,
+    Case,
+    InstrumentState,
+    MacroState,
+    Portfolio,
+    Proposal,
+    TrackRecord,
+)
 from agents.protocols import Panel
 from config.errors import ConfigError
 from config.settings import AllocatorSettings
@@ -62,6 +72,16 @@ def _proposal(symbol, conviction, action=None, cites=("o1",)):
 
 
 GROUPS = {"A": "Energy", "B": "Energy", "C": "Health", "D": "Health", "E": "Tech"}
+PAIRS = {"EURUSD": "forex", "GBPUSD": "forex", "USDJPY": "forex"}
+
+
+def _heard(settings=SETTINGS, cost=0.0, ic=0.05):
+    """Return the baseline where trading costs little and juniors are known to be good."""
+    return build_baseline(
+        settings,
+        round_trip=dict.fromkeys([*GROUPS, *PAIRS], cost),
+        prior_ic=dict.fromkeys(JUNIORS, ic),
+    )
 
 
 def test_without_views_every_group_places_its_whole_budget():
@@ -84,13 +104,13 @@ def test_the_regime_scales_what_is_put_to_work(regime):
 
 
 def test_allocator_with_zero_gross_places_nothing():
-    allocator = build_baseline(AllocatorSettings(gross=0.0))
+    allocator = _heard(AllocatorSettings(gross=0.0))
     allocation = allocator.allocate(_case(GROUPS), _panel(GROUPS), [_proposal("A", 1.0)])
     assert set(allocation.weights.values()) == {0.0}
 
 
 def test_a_sell_exits_and_leaves_the_rest_of_its_group_in_cash():
-    allocator = build_baseline(SETTINGS)
+    allocator = _heard(SETTINGS)
     before = allocator.allocate(_case(GROUPS), _panel(GROUPS), [])
     after = allocator.allocate(_case(GROUPS), _panel(GROUPS), [_proposal("A", -0.6)])
     assert after.weights["A"] == 0.0
@@ -99,14 +119,14 @@ def test_a_sell_exits_and_leaves_the_rest_of_its_group_in_cash():
 
 
 def test_a_weak_sell_tilts_its_weight_down_and_never_below_zero():
-    allocator = build_baseline(SETTINGS)
+    allocator = _heard(SETTINGS)
     before = allocator.allocate(_case(GROUPS), _panel(GROUPS), []).weights["A"]
     after = allocator.allocate(_case(GROUPS), _panel(GROUPS), [_proposal("A", -0.2)]).weights["A"]
     assert 0.0 <= after < before
 
 
 def test_a_buy_takes_over_what_a_sell_in_its_group_freed():
-    bold = build_baseline(AllocatorSettings(risk_aversion=2.0))
+    bold = _heard(AllocatorSettings(risk_aversion=2.0))
     allocation = bold.allocate(
         _case(GROUPS), _panel(GROUPS), [_proposal("A", -0.6), _proposal("B", 1.0)]
     )
@@ -115,14 +135,42 @@ def test_a_buy_takes_over_what_a_sell_in_its_group_freed():
 
 
 def test_what_can_be_shorted_has_no_weight_without_a_view_and_a_signed_one_with_it():
-    pairs = {"EURUSD": "forex", "GBPUSD": "forex", "USDJPY": "forex"}
-    case = _case(pairs, shortable=pairs)
-    allocator = build_baseline(SETTINGS)
-    assert set(allocator.allocate(case, _panel(pairs), []).weights.values()) == {0.0}
+    case = _case(PAIRS, shortable=PAIRS)
+    allocator = _heard(SETTINGS)
+    assert set(allocator.allocate(case, _panel(PAIRS), []).weights.values()) == {0.0}
     views = [_proposal("EURUSD", -0.1), _proposal("GBPUSD", 0.1)]
-    weights = allocator.allocate(case, _panel(pairs), views).weights
+    weights = allocator.allocate(case, _panel(PAIRS), views).weights
     assert weights["EURUSD"] < 0.0 < weights["GBPUSD"]
     assert weights["USDJPY"] == 0.0
+
+
+def test_an_allocation_names_the_instruments_whose_views_spoke():
+    views = [_proposal("E", 0.4), _proposal("A", -0.2), _proposal("B", 0.5, "HOLD")]
+    allocation = _heard().allocate(_case(GROUPS), _panel(GROUPS), views)
+    assert allocation.views == ("A", "E")
+
+
+def test_views_that_do_not_earn_their_round_trip_leave_the_baseline_allocation():
+    views = [_proposal(s, 1.0 if s < "C" else -1.0) for s in GROUPS]
+    baseline = build_baseline(SETTINGS).allocate(_case(GROUPS), _panel(GROUPS), [])
+    assert _heard(cost=0.01).allocate(_case(GROUPS), _panel(GROUPS), views) == baseline
+    assert _heard().allocate(_case(GROUPS), _panel(GROUPS), views) != baseline
+    assert _heard().allocate(_case(GROUPS), _panel(GROUPS), []) == baseline
+
+
+def test_a_fresh_author_on_an_instrument_of_unknown_cost_is_not_heard():
+    views = [_proposal(s, 1.0) for s in GROUPS]
+    allocation = build_baseline(SETTINGS).allocate(_case(GROUPS), _panel(GROUPS), views)
+    assert allocation.views == ()
+
+
+def test_juniors_whose_opinions_misled_lose_their_views():
+    case = _case(GROUPS)
+    bad = [TrackRecord(junior=j, hits=0, calls=0, rank_ic=-0.1, outcomes=60) for j in JUNIORS]
+    misled = msgspec.structs.replace(case, track=tuple(bad))
+    views = [_proposal("A", 0.8)]
+    assert _heard().allocate(case, _panel(GROUPS), views).views == ("A",)
+    assert _heard().allocate(misled, _panel(GROUPS), views).views == ()
 
 
 def test_short_and_ragged_histories_get_nothing():
@@ -242,7 +290,7 @@ def test_correlated_groups_are_one_branch_of_the_tree():
 def test_the_answer_is_the_same_bytes_in_any_order_and_when_asked_again():
     panel, case = _panel(GROUPS), _case(GROUPS)
     views = [_proposal("A", 0.4), _proposal("C", -0.2), _proposal("E", 0.9)]
-    allocator = build_baseline(SETTINGS)
+    allocator = _heard(SETTINGS)
     first = msgspec.json.encode(allocator.allocate(case, panel, views))
     order = [3, 0, 4, 2, 1]
     shuffled = Panel(tuple("ABCDE"[i] for i in order), panel.returns[:, order])
@@ -325,7 +373,7 @@ class _Greedy:
 
     def place(self, case, goal, members, estimates, proposals):
         assert goal.conditions == {"exposure": 1.0}
-        return {self.symbol or m.symbol: self.weight for m in members}
+        return Placement({self.symbol or m.symbol: self.weight for m in members})
 
 
 @pytest.mark.parametrize(
