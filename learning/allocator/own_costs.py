@@ -1,8 +1,8 @@
 """
 What a fill of each instrument costs where the configured default is not to hold for all.
 
-Assumptions, not quotes: what a mid-sized account pays a fill beside the spread, which the venue
-charges to all alike. It knows no broker; put measured costs in source.yaml (`cost_bps`) instead.
+The costs are those that a backtest takes by an instrument's class (`backtest.books`): assumptions,
+not quotes; put measured costs in source.yaml (`cost_bps`) instead.
 """
 
 from __future__ import annotations
@@ -11,23 +11,10 @@ from dataclasses import replace
 
 import msgspec
 
+from backtest.books import contract_cost_bps
 from backtest.market import MarketData
+from config.books import US_EQUITY_COST_FRAC
 from config.errors import ConfigError
-
-# basis points of notional a fill: FX and gold as raw-spread accounts charge by the lot, index
-# CFDs as the share of a wider spread, oil wider still
-OWN_COST_BPS = {
-    "EURUSD": 0.5,
-    "GBPUSD": 0.5,
-    "USDJPY": 0.5,
-    "XAUUSD": 1.0,
-    "BRENT": 2.0,
-    "WTIUSD": 2.0,
-    "SPX500": 0.5,
-    "NAS100": 0.5,
-    "US30": 0.5,
-}
-EQUITY_COST_BPS = 1.0  # a large US stock at a tiered commission
 
 
 def with_own_costs(market: MarketData) -> MarketData:
@@ -38,11 +25,10 @@ def with_own_costs(market: MarketData) -> MarketData:
     """
     costs: dict[str, float] = {}
     for i in market.instruments:
-        known = EQUITY_COST_BPS if i.asset_class == "equity" else OWN_COST_BPS.get(i.symbol)
+        known = US_EQUITY_COST_FRAC * 1e4 if i.asset_class == "equity" else contract_cost_bps(i)
         cost = known if i.cost_bps is None else i.cost_bps
         if cost is None:
-            names = ", ".join(sorted(OWN_COST_BPS))
-            raise ConfigError(f"expected an own cost of {names}, was {i.symbol}")
+            raise ConfigError(f"expected an own cost (cost_bps) for {i.symbol}, was none")
         costs[i.symbol] = cost
     instruments = tuple(
         msgspec.structs.replace(i, cost_bps=costs[i.symbol]) for i in market.instruments
