@@ -2,7 +2,8 @@
 What is wrong or odd in a source: everything that can be listed, not only the first thing.
 
 `open_source` stops at the first fault; this reads on, leaves the faulty rows out, and reports
-per symbol what remains, with what a person should look at before trusting it.
+per symbol what remains, with what a person should look at before trusting it. What a backtest
+would refuse of the market that was read is listed too (`backtest.tradable`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pandas as pd
 
 from backtest.market import MarketData, PriceBasis
 from backtest.sessions import day_text, session_day
+from backtest.tradable import check_tradable
 from config.errors import ConfigError
 from config.sources import PACKAGED, SIMULATOR, find_catalog, source_paths
 
@@ -45,7 +47,7 @@ class SymbolCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A source's check. `problems` are what `open_source` would refuse, empty when it would not;
+    A source's check. `problems` are what reading or trading it would refuse, empty when neither;
     `notes` are the choices and omissions that a report will show.
     """
 
@@ -60,7 +62,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether the source can be opened as it is."""
+        """Whether a backtest would take the source as it is."""
         return not self.problems
 
 
@@ -71,9 +73,10 @@ def check_source(
     end: str | None = None,
     symbols: Sequence[str] = (),
     seed: int = 0,
+    currency: str = "USD",
 ) -> CheckReport:
     """
-    Return the check of a source, named as for `open_source`.
+    Return the check of a source, named as for `open_source`, for an account in `currency`.
 
     Never raises for a fault of the data or of the range: it is a line of `problems`.
     """
@@ -84,10 +87,12 @@ def check_source(
         return _report(name, None, [*problems, str(e)])
     try:
         from backtest.sources.opening import cut
+        from backtest.sources.survivors import with_survivors_note
 
-        market = cut(market, start, end, symbols)
+        market = cut(with_survivors_note(market, symbols), start, end, symbols)
     except ConfigError as e:
         problems.append(str(e))
+    problems += check_tradable(market, currency)
     return _report(name, market, problems)
 
 

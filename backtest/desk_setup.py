@@ -20,7 +20,6 @@ from backtest.cash import CashFlows
 from backtest.desk_result import Records
 from backtest.market import MarketData
 from backtest.rules import dividends_paid, fee_fracs, funded, rate_source, riskless_rates
-from config.errors import DataError
 from config.settings import LimitSettings, Settings
 from strategies.desk import Desk, MakePort, Universe
 from strategies.instruments import bar_type, to_nautilus
@@ -83,8 +82,6 @@ def observe(
 
 
 def _universe(market: MarketData, settings: Settings) -> Universe:
-    if len({i.venue for i in market.instruments}) != 1:
-        raise DataError("expected all instruments on one venue, was several")
     natives = native_instruments(market, settings)
     return Universe(
         instruments=market.instruments,

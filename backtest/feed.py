@@ -32,8 +32,7 @@ from backtest.rules import (
     quote_around,
     split_factors,
 )
-from backtest.sessions import stamp_text
-from config.errors import DataError
+from backtest.tradable import require_tradable
 from config.settings import MarketSettings
 from strategies.data import from_action, from_fundamentals, from_macro, from_news
 from strategies.instruments import bar_type, to_nautilus
@@ -59,14 +58,9 @@ def make_feed(market: MarketData, settings: MarketSettings, trade_from: int) -> 
     """
     Return everything that a run is fed; before `trade_from` bars only, for nothing trades.
 
-    Raises DataError where a bar closes at the stamp at which one opens.
+    Raises DataError where the market cannot be traded.
     """
-    both = np.intersect1d(market.bars["ts_open"], market.bars["ts_close"])
-    if both.size:
-        raise DataError(
-            f"expected {market.name} to have no bar that closes as another opens, "
-            f"was one at {stamp_text(int(both[0]))}"
-        )
+    require_tradable(market, settings.currency)
     factors = split_factors(market)
     changes: list[Data] = []
     events: list[Data] = []

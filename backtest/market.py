@@ -30,6 +30,7 @@ BAR_COLUMNS = ("symbol", "ts_open", "ts_close", "open", "high", "low", "close", 
 ACTION_COLUMNS = ("symbol", "ts", "split", "dividend")
 
 
+SIMULATED = "simulated market"  # how the note of a market that was invented begins
 MACRO_HISTORY_NS = 400 * 86_400_000_000_000  # slow series: the newest value before a window
 
 

@@ -16,6 +16,7 @@ from backtest.books import as_book
 from backtest.market import MarketData
 from backtest.sessions import DAY_NS, day_text, parse_day, session_day
 from backtest.sources import open_source
+from backtest.tradable import require_tradable
 from config.settings import ENV_PREFIX, Settings
 from config.sources import book_of
 
@@ -50,8 +51,10 @@ def open_market(settings: Settings) -> tuple[MarketData, Settings, int | None]:
     Return the settings' market, the settings of its kind of book, and where a run decides from.
 
     That is `data.start` in UTC nanoseconds, None where there is none.
+    Raises DataError where an account in the settings' currency cannot trade it.
     """
     market, start = _open(settings)
+    require_tradable(market, settings.market.currency)
     return *as_book(market, settings), start
 
 

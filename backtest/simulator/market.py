@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
-from backtest.market import ACTION_COLUMNS, MarketData, canonical
+from backtest.market import ACTION_COLUMNS, SIMULATED, MarketData, canonical
 from backtest.simulator import tape
 from backtest.simulator.structure import (
     FloatArray,
@@ -146,7 +146,7 @@ class SimulatedMarket:
                 news=self.news,
                 fundamentals=self.fundamentals,
                 macro=self.macro,
-                notes=(f"simulated market, seed {self.seed}: prices and news are invented",),
+                notes=(f"{SIMULATED}, seed {self.seed}: prices and news are invented",),
             )
         )
 

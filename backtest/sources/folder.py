@@ -34,6 +34,7 @@ from backtest.sources.federal_funds import with_federal_funds
 from backtest.sources.known import is_contract, make_instrument
 from backtest.sources.manifest import FILE_NAME, FileManifest, Manifest, load_manifest
 from backtest.sources.table import Stamps, is_table, numbers, read_table, stamps, texts
+from backtest.tradable import without_volume
 from config.errors import DataError
 
 MACRO_YEARS_BEFORE = 2
@@ -323,6 +324,10 @@ def _assemble(
     if len(set(got.bases)) > 1:
         got.notes.append(f"files differ in price basis, the whole is taken as {basis}")
     symbols = {i.symbol for i in instruments}
+    got.notes += [
+        f"{symbol} has volume 0 in every bar: it is never quoted, so no order for it is sent"
+        for symbol in without_volume(bars, instruments)
+    ]
     actions = pd.concat(got.actions, ignore_index=True)[list(ACTION_COLUMNS)]
     actions = actions[actions["symbol"].isin(symbols)]
     actions = actions[actions["split"].ne(1.0) | actions["dividend"].gt(0)]

@@ -1,9 +1,10 @@
 """
 What is known of an instrument without being told: its market, its sector, its money.
 
-FX, metals, oil and index CFDs are recognised by a small table; large US-listed companies have
-their present GICS sector, which a source's own sector file or source.yaml overrides. Sectors
-change rarely but do (GOOG and META moved in 2018): the table does not know when.
+Currency pairs and metals are recognised by their two codes, oil and index CFDs by a small table;
+large US-listed companies have their present GICS sector, which a source's own sector file or
+source.yaml overrides. Sectors change rarely but do (GOOG and META moved in 2018): the table does
+not know when.
 """
 
 from __future__ import annotations
@@ -34,6 +35,14 @@ _CONTRACTS: dict[str, tuple[AssetClass, str, str, float]] = {
     "US30": ("index", "index", "USD", 0.01),
 }
 
+_METAL_CODES = "XAG XAU XPD XPT"
+_CURRENCY_CODES = (
+    "AUD BRL CAD CHF CLP CNH CNY COP CZK DKK EUR GBP HKD HUF IDR ILS INR JPY KRW MXN MYR NOK NZD "
+    "PEN PHP PLN RON RUB SEK SGD THB TRY TWD USD ZAR"
+)
+_METALS = frozenset(_METAL_CODES.split())
+_CURRENCIES = frozenset(_CURRENCY_CODES.split())
+
 _SECTORS = {
     "Communication Services": (
         "ATVI CHL CHTR CMCSA DIS EA FB GOOG GOOGL META MTCH NFLX NTES SIRI T TMUS VZ"
@@ -63,8 +72,18 @@ SECTOR_OF = {symbol: sector for sector, row in _SECTORS.items() for symbol in ro
 
 
 def is_contract(symbol: str) -> bool:
-    """Tell whether a symbol is one of the known FX pairs, metals, oils or index CFDs."""
-    return symbol in _CONTRACTS
+    """Tell whether a symbol is a currency pair, a metal or one of the known oils and indices."""
+    return _contract(symbol) is not None
+
+
+def _contract(symbol: str) -> tuple[AssetClass, str, str, float] | None:
+    """Return asset class, group, quote currency and lot of what is no stock by its symbol."""
+    base, quote = symbol[:3], symbol[3:]
+    if symbol in _CONTRACTS or quote not in _CURRENCIES or base == quote:
+        return _CONTRACTS.get(symbol)
+    if base in _METALS:
+        return "commodity", "commodity", quote, 0.01
+    return ("forex", "forex", quote, 1.0) if base in _CURRENCIES else None
 
 
 def make_instrument(
@@ -80,7 +99,7 @@ def make_instrument(
     The tick is told from the first price: nothing that lies in the future of any decision.
     """
     given = given or InstrumentManifest()
-    known = _CONTRACTS.get(symbol)
+    known = _contract(symbol)
     kind = given.asset_class or asset_class or (known[0] if known else "equity")
     if known and known[0] == kind:
         group, currency, lot_size = known[1:]

@@ -11,6 +11,7 @@ import numpy as np
 
 from backtest.market import MarketData, canonical
 from backtest.sessions import day_text, parse_day, session_day
+from backtest.sources.survivors import with_survivors_note
 from config.errors import ConfigError, DataError
 from config.sources import PACKAGED, SIMULATOR, find_catalog, source_paths
 
@@ -33,7 +34,8 @@ def open_source(
     those instruments only. `seed` is the simulator's.
     Raises ConfigError or DataError, in one line, for whatever is wrong with name, data or range.
     """
-    return cut(_load(name, seed), start, end, symbols)
+    market = with_survivors_note(_load(name, seed), symbols)
+    return cut(market, start, end, symbols)
 
 
 def _load(name: str, seed: int) -> MarketData:
