@@ -1,9 +1,10 @@
 """
 The rules that every trader must beat: buy and hold, equal weight, a moving average.
 
-Each is a `Mind`: the same cases, the same gate, the same costs as the hierarchy, and nothing
-asked of juniors or features. Stays put by asking for the weights that are held. What each of them
-remembers between cases is said in its docstring. They know no limit; the gate does.
+Each is a rule over arrays, which the twin of the desk lives, and a `Mind` for the desk itself: the
+same gate and the same costs as the hierarchy, and nothing asked of juniors or features. Each stays
+put by asking for the weights that are held. What it remembers between closes is said in its
+docstring. They know no limit; the gate does.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from agents.messages import Allocation, Case, Decision, InstrumentState, TrackRecord
-from agents.protocols import FloatArray, Lesson, Mind, Panel
+from agents.protocols import BoolArray, FloatArray, Lesson, Panel
 
 FAST_SESSIONS = 20
 SLOW_SESSIONS = 100
@@ -23,12 +25,13 @@ GRID = 1e10  # weights are whole multiples of 1 / GRID, rounded down: N of them 
 
 
 def plain_decision(
-    case: Case, weights: Mapping[str, float], policy: str, *, latency_ns: int, expiry_ns: int
+    case: Case, weights: Mapping[str, float], policy: str, *, latency_ns: int, expires: int
 ) -> Decision:
     """
     Return the decision that target weights make: no routes, opinions or proposals.
 
-    `weights` holds every symbol of the case; it may be acted on after `latency_ns`.
+    `weights` holds every symbol of the case; it may be acted on from `latency_ns` after
+    the case to `expires`.
     """
     budgets: dict[str, list[float]] = {}
     for state in case.instruments:
@@ -37,7 +40,7 @@ def plain_decision(
         decision_id=case.decision_id,
         ts_event=case.ts_event,
         ts_init=case.ts_init + latency_ns,
-        expires=case.ts_init + latency_ns + expiry_ns,
+        expires=expires,
         trigger=case.trigger,
         minds=policy,
         routes=(),
@@ -54,22 +57,47 @@ def plain_decision(
     )
 
 
-class _Baseline(ABC):
-    """What the three share: a plain decision, and nothing to learn."""
+@dataclass(frozen=True)
+class View:
+    """
+    What a baseline sees at a close, over N instruments.
+
+    Shapes: priced, shortable, weights (N,), the weights being those held; returns (T, N), simple,
+    oldest first, NaN where there was none.
+    """
+
+    ts: int
+    priced: BoolArray
+    shortable: BoolArray
+    weights: FloatArray
+    returns: FloatArray
+
+
+class Baseline(ABC):
+    """A rule over arrays, and the `Mind` that it makes: a plain decision, nothing to learn."""
 
     name: str
     needs_features = False
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
-        """Return the rule's target weights; it may be acted on after `latency_ns`."""
-        weights = {s.symbol: 0.0 for s in case.instruments} | self._targets(case, panel)
-        return plain_decision(
-            case,
-            weights,
-            f"baseline:{self.name}",
-            latency_ns=latency_ns,
-            expiry_ns=expiry_ns,
+    @abstractmethod
+    def targets(self, view: View) -> FloatArray:
+        """Return the weights to ask for (N,); the held weight asks for no trade."""
+
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
+        """Return the rule's target weights; acted on from `latency_ns` to `expires`."""
+        states = case.instruments
+        columns = dict(zip(panel.symbols, panel.returns.T, strict=True))
+        unknown = np.full(len(panel.returns), np.nan)
+        view = View(
+            ts=case.ts_event,
+            priced=np.array([_priced(state) for state in states], dtype=bool),
+            shortable=np.array([state.shortable for state in states], dtype=bool),
+            weights=np.array([state.weight for state in states], dtype=np.float64),
+            returns=np.array([columns.get(state.symbol, unknown) for state in states]).T,
         )
+        weights = zip((s.symbol for s in states), self.targets(view).tolist(), strict=True)
+        policy = f"baseline:{self.name}"
+        return plain_decision(case, dict(weights), policy, latency_ns=latency_ns, expires=expires)
 
     def track(self) -> tuple[TrackRecord, ...]:
         """Return nothing: a rule asks no junior."""
@@ -83,26 +111,23 @@ class _Baseline(ABC):
         """Learn nothing: a rule does not."""
         return
 
-    @abstractmethod
-    def _targets(self, case: Case, panel: Panel) -> dict[str, float]:
-        """Return the weights to ask for; a symbol left out is asked at 0."""
 
-
-class BuyAndHold(_Baseline):
+class BuyAndHold(Baseline):
     """
     Equal weights in all that has a price, asked for until something is held; then never a trade.
 
-    Remembers nothing: whether it has bought is read from the weights of the case. What is listed
-    later is not bought; a book that was stopped out whole buys again.
+    Remembers nothing: whether it has bought is read from the weights. What is listed later is not
+    bought; a book that was stopped out whole buys again.
     """
 
     name = "buy-and-hold"
 
-    def _targets(self, case: Case, panel: Panel) -> dict[str, float]:
-        return _held(case) or _equal(case)
+    def targets(self, view: View) -> FloatArray:
+        """Return what is held, or equal weights where nothing is."""
+        return view.weights if view.weights.any() else _equal(view)
 
 
-class EqualWeight(_Baseline):
+class EqualWeight(Baseline):
     """
     Equal weights in all that has a price, restored at the first case of each calendar month.
 
@@ -116,50 +141,51 @@ class EqualWeight(_Baseline):
         self._month: np.datetime64 | None = None
         self._first_ts = 0
 
-    def _targets(self, case: Case, panel: Panel) -> dict[str, float]:
-        month = np.datetime64(case.ts_event, "ns").astype("datetime64[M]")
+    def targets(self, view: View) -> FloatArray:
+        """Return equal weights in a month's first case, else what is held."""
+        month = np.datetime64(view.ts, "ns").astype("datetime64[M]")
         if month != self._month:
-            self._month, self._first_ts = month, case.ts_event
-        if case.ts_event == self._first_ts:
-            return _equal(case)
-        return _held(case) or _equal(case)
+            self._month, self._first_ts = month, view.ts
+        if view.ts == self._first_ts or not view.weights.any():
+            return _equal(view)
+        return view.weights
 
 
-class MovingAverage(_Baseline):
+class MovingAverage(Baseline):
     """
-    1/N of equity in each of N instruments while its price's fast mean is above its slow mean.
+    1/N of equity in each of the N instruments that have a price, while its fast mean is above.
 
-    The price is total return, cumulated from the panel over the sessions in which the instrument
-    traded; the means are over FAST_SESSIONS and SLOW_SESSIONS. Below, it is short what can be
-    shorted and in cash otherwise; with less history than the slow mean it is in cash. Remembers
-    nothing.
+    The price is total return, cumulated over the sessions in which the instrument traded; the
+    means are over FAST_SESSIONS and SLOW_SESSIONS. Below, it is short what can be shorted and in
+    cash otherwise; with less history than the slow mean it is in cash. Remembers nothing.
     """
 
     name = "moving-average"
 
-    def _targets(self, case: Case, panel: Panel) -> dict[str, float]:
-        columns = dict(zip(panel.symbols, panel.returns.T, strict=True))
-        unit = _unit(len(case.instruments))
-        targets: dict[str, float] = {}
-        for state in case.instruments:
-            trend = trend_sign(columns[state.symbol]) if state.symbol in columns else 0
-            if not _priced(state) or (trend < 0 and not state.shortable):
-                trend = 0
-            targets[state.symbol] = trend * unit
-        return targets
+    def targets(self, view: View) -> FloatArray:
+        """Return 1/N in the direction of each trend."""
+        trend = np.where(view.priced, trend_signs(view.returns), 0.0)
+        trend = np.where((trend < 0) & ~view.shortable, 0.0, trend)
+        return trend * _unit(int(view.priced.sum()))
 
 
-def trend_sign(returns: FloatArray) -> int:
+def trend_signs(returns: FloatArray) -> FloatArray:
     """
-    Return 1 if the fast mean of the price is above the slow mean, -1 if below, else 0.
+    Return 1 where the fast mean of the price is above the slow mean, -1 where below, else 0.
 
-    Shapes: returns (T,), simple, NaN where there was none; fewer than SLOW_SESSIONS give 0.
+    Shapes: returns (T, N), simple, NaN where there was none; fewer than SLOW_SESSIONS give 0.
     """
-    traded = returns[np.isfinite(returns)][-SLOW_SESSIONS:]
-    if len(traded) < SLOW_SESSIONS:
-        return 0
-    price = np.cumprod(1.0 + traded)
-    return int(np.sign(price[-FAST_SESSIONS:].mean() - price.mean()))
+    last = returns[-SLOW_SESSIONS:]
+    if len(last) == SLOW_SESSIONS and np.isfinite(last).all():
+        price = np.cumprod(1.0 + last, axis=0)
+        return np.sign(price[-FAST_SESSIONS:].mean(axis=0) - price.mean(axis=0))
+    signs = np.zeros(returns.shape[1])
+    for i, column in enumerate(returns.T):
+        traded = column[np.isfinite(column)][-SLOW_SESSIONS:]
+        if len(traded) == SLOW_SESSIONS:
+            price = np.cumprod(1.0 + traded)
+            signs[i] = np.sign(price[-FAST_SESSIONS:].mean() - price.mean())
+    return signs
 
 
 def _priced(state: InstrumentState) -> bool:
@@ -170,14 +196,8 @@ def _unit(count: int) -> float:
     return math.floor(GRID / count) / GRID if count else 0.0
 
 
-def _equal(case: Case) -> dict[str, float]:
-    priced = [state.symbol for state in case.instruments if _priced(state)]
-    return dict.fromkeys(priced, _unit(len(priced)))
+def _equal(view: View) -> FloatArray:
+    return np.where(view.priced, _unit(int(view.priced.sum())), 0.0)
 
 
-def _held(case: Case) -> dict[str, float]:
-    """Return the weights that are held, empty if there are none."""
-    return {state.symbol: state.weight for state in case.instruments if state.weight != 0.0}
-
-
-BASELINES: tuple[Callable[[], Mind], ...] = (BuyAndHold, EqualWeight, MovingAverage)
+BASELINES: tuple[Callable[[], Baseline], ...] = (BuyAndHold, EqualWeight, MovingAverage)

@@ -50,7 +50,7 @@ class FeatureSnapshot:
     Shapes: instrument (N, 22), macro (18,), price, last_ts, sessions (N,). `price` is the last
     close as quoted that day (NaN before the first), `last_ts` its bar's stamp (0 before the
     first), `sessions` the number of bars so far; `macro_ts` is when the newest session or macro
-    value became known.
+    value became known. `news_tone` is the score that news usually have (`NewsLedger.tone`).
     """
 
     ts: int
@@ -61,6 +61,7 @@ class FeatureSnapshot:
     last_ts: NDArray[np.int64]
     sessions: NDArray[np.int64]
     macro_ts: int
+    news_tone: float
 
     def to_states(
         self, instruments: Sequence[Instrument], weights: FloatArray | None = None
@@ -90,6 +91,7 @@ class FeatureSnapshot:
             ts_init=self.macro_ts,
             features=_masked(self.macro),
             regime=self.regime,
+            news_tone=self.news_tone,
         )
         return states, macro
 
@@ -317,6 +319,7 @@ class FeatureEngine:
             last_ts=self._last_ts.copy(),
             sessions=self._count.copy(),
             macro_ts=max(self._closes[-1], self._macro.last_known(ts)),
+            news_tone=self._news.tone(ts),
         )
 
     def panel(self, symbols: Sequence[str] | None = None) -> Panel:

@@ -1,10 +1,15 @@
 """
 What the gate does beside the limits, as pure array code with leading batch axes.
 
-Who may not grow and why, a decision's targets, whole lots at the prices that orders are sent at,
-and the order rate. `strategies.risk.Gate` calls these for one book, the training twin for many at
-once, so that a policy is trained under the gate that it trades under. What a gate remembers
-from session to session is its caller's.
+Who may not grow and why, a decision's targets, how large and how many orders may be, whole lots at
+the prices that orders are sent at, and how far a stop lies. `strategies.risk.Gate` calls these for
+one book, the training twin for many at once, so that a policy is trained under the gate that it
+trades under. What a gate remembers from session to session is `agents.gate.state`'s.
+
+The promise: at the prices when sent, no order takes a measure beyond its limit or worsens a
+breached one. The exception: an exit that is forced - a stop, the end of an instrument - goes even
+where what cannot trade at that stamp was its hedge, and may worsen a measure; it is then named by
+its reason in the orders.
 """
 
 from __future__ import annotations
@@ -26,7 +31,12 @@ type BoolArray = NDArray[np.bool_]
 
 ROUNDING_STEPS = np.linspace(1.0, 0.0, 11)
 ROUNDING = 1e-7  # relative; of a book's measures when it is rounded to lots
+UNCHANGED = 1e-12  # of a weight: less is a double's rounding
+YEAR_ROOT = 252.0**0.5  # from a session's volatility to a year's
 QUANTITY_DECIMALS = 6  # no lot is finer; every quantity is rounded to them
+STOP_SESSIONS = 20  # of the volatility that a stop's distance follows
+WEEK_ROOT = 5.0**0.5  # from a session's volatility to a week's
+VOLUME_SESSIONS = 20  # of the mean that an order's size is held against
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,48 @@ def tightened(limits: LimitSettings) -> LimitSettings:
     )
 
 
+def grows(after: FloatArray, before: FloatArray) -> BoolArray:
+    """Tell which positions a change enlarges; a flip through zero opens one. Shapes: (..., N)."""
+    return (np.abs(after) > np.abs(before)) | (after * before < 0)
+
+
+def recent_volatility(returns: FloatArray) -> FloatArray:
+    """
+    Return the sample standard deviation of the last sessions' returns (S, N), a session.
+
+    NaN where fewer than two are known.
+    """
+    last = returns[-STOP_SESSIONS:]
+    traded = np.isfinite(last)
+    count = traded.sum(axis=0)
+    filled = np.where(traded, last, 0.0)
+    mean = filled.sum(axis=0) / np.maximum(count, 1)
+    squares = np.where(traded, (filled - mean) ** 2, 0.0).sum(axis=0)
+    variance = np.divide(squares, count - 1, out=np.full(len(count), np.nan), where=count > 1)
+    return np.sqrt(variance)
+
+
+def stop_width(volatility: FloatArray, limits: LimitSettings) -> FloatArray:
+    """
+    Return how far a stop lies from the average entry, a fraction; NaN for no stop.
+
+    `volatility` (..., N) is `recent_volatility`, which a `fraction` stop does not need.
+    """
+    if limits.stop == "none":
+        return np.full(volatility.shape, np.nan)
+    if limits.stop == "fraction":
+        return np.full(volatility.shape, limits.stop_loss)
+    return limits.stop_sigmas * WEEK_ROOT * volatility
+
+
+def mean_volume(volumes: FloatArray) -> FloatArray:
+    """Return the mean of the last sessions' volumes (S, N), those without a bar left out."""
+    last = volumes[-VOLUME_SESSIONS:]
+    traded = np.isfinite(last)
+    total = np.where(traded, last, 0.0).sum(axis=0)
+    return total / np.maximum(traded.sum(axis=0), 1)
+
+
 def blocked_codes(
     price: FloatArray,
     last_close: FloatArray,
@@ -84,16 +136,14 @@ def blocked_codes(
     known: BoolArray,
     limits: LimitSettings,
     *,
-    halted: bool,
+    halted: BoolArray,
 ) -> IntArray:
     """
     Return the code of what forbids an instrument to grow, 0 where nothing does.
 
     `age` counts the sessions since `last_close`, `cooldown` those that a stop still bars.
-    Shapes: drawdown (...), all others (..., N) -> (..., N).
+    Shapes: drawdown, halted (...), all others (..., N) -> (..., N).
     """
-    if halted:
-        return np.full(price.shape, LIMIT_CODES["kill_switch"])
     codes = np.zeros(price.shape, np.int64)
     with np.errstate(invalid="ignore"):
         far = np.abs(price / last_close - 1.0) > limits.price_collar
@@ -106,6 +156,7 @@ def blocked_codes(
     ):
         codes[which] = LIMIT_CODES[name]
     codes[np.asarray(drawdown > limits.max_drawdown)] = LIMIT_CODES["drawdown"]
+    codes[halted] = LIMIT_CODES["kill_switch"]
     return codes
 
 
@@ -119,13 +170,29 @@ def delivery_targets(
     """
     Return a decision's targets, cut with headroom, and which limit cut each.
 
-    Shapes: all (..., N) -> (..., N), (..., N).
+    Where the limits name a volatility target, what is asked is first scaled down to it.
+    Shapes: all (..., N) -> (..., N), (..., N). Raises ValueError for targets that are no numbers.
     """
+    if not np.isfinite(asked).all():
+        raise ValueError(f"expected finite target weights, was {asked[~np.isfinite(asked)][0]}")
     grown = (np.abs(asked) > np.abs(held)) | (asked * held < 0)
     kept = np.where(asked * held > 0, held, 0.0)
     open_to = np.where((blocked > 0) & grown, kept, asked)
-    allowed, cause = project(open_to, model, tight)
-    return allowed, np.where(open_to != asked, blocked, cause)
+    cause = np.where(open_to != asked, blocked, 0)
+    calm = _at_volatility(open_to, model, tight)
+    cause = np.where((calm != open_to) & (cause == 0), LIMIT_CODES["volatility"], cause)
+    allowed, cut = project(calm, model, tight)
+    return allowed, np.where(cause == 0, cut, cause)
+
+
+def _at_volatility(asked: FloatArray, model: RiskModel, limits: LimitSettings) -> FloatArray:
+    """Return books scaled down to the volatility target, where there is one; (..., N)."""
+    if limits.volatility_target is None:
+        return asked
+    expected = model.deviation(asked) * YEAR_ROOT
+    beyond = expected > limits.volatility_target
+    share = np.where(beyond, limits.volatility_target / np.where(beyond, expected, 1.0), 1.0)
+    return asked * share[..., None]
 
 
 def drifted(held: FloatArray, model: RiskModel, limits: LimitSettings) -> BoolArray:
@@ -140,12 +207,30 @@ def drifted(held: FloatArray, model: RiskModel, limits: LimitSettings) -> BoolAr
     return result
 
 
+@dataclass(frozen=True)
+class Market:
+    """
+    What the gate must know of the market beside prices.
+
+    Shapes: blocked (..., N), the codes of what may not grow; volume (..., N), the mean daily
+    volume in units of quantity, infinite where it says nothing of size.
+    """
+
+    blocked: IntArray
+    volume: FloatArray
+
+    def take(self, rows: IntArray) -> Market:
+        """Return what concerns some books of a batch, which is taken as flat; rows (R,)."""
+        n = self.blocked.shape[-1]
+        return Market(self.blocked.reshape(-1, n)[rows], self.volume.reshape(-1, n)[rows])
+
+
 def judge(
     asked: FloatArray,
     holding: Holding,
     movable: BoolArray,
     forced: BoolArray,
-    blocked: IntArray,
+    market: Market,
     orders: IntArray,
     model: RiskModel,
     limits: LimitSettings,
@@ -154,15 +239,109 @@ def judge(
     Return the quantities that may be held, which limit cut each, and the session's order count.
 
     `asked` are target weights, used where `movable`; `forced` are exited; `orders` were sent in
-    this session before. Shapes: orders (...), the arrays (..., N).
+    this session before. Size and number of orders are cut first, so that what is measured is what
+    can be sent. Of a book whose equity is at or below zero nothing moves but forced exits.
+    Shapes: orders (...), the arrays (..., N). Raises ValueError for targets that are no numbers.
     """
+    if not np.isfinite(np.where(movable, asked, 0.0)).all():
+        raise ValueError("expected finite target weights, was one that is not")
+    equity = np.asarray(holding.equity)
+    solvent = np.isfinite(equity) & (equity > 0)
+    if not solvent.all():
+        return _judge_apart(
+            asked, holding, movable, forced, market, orders, model, limits, solvent
+        )
     held = holding.weights()
+    asked, oversized = _within_volume(asked, held, holding, movable & ~forced, market, limits)
     weights, cause = restrain(
-        asked, held, model, limits, movable=movable, blocked=blocked, forced=forced
+        asked, held, model, limits, movable=movable, blocked=market.blocked, forced=forced
     )
+    movable, over = _within_order_rate(weights, held, movable, forced, orders, limits)
+    if over.any():
+        weights, cause = restrain(
+            asked, held, model, limits, movable=movable, blocked=market.blocked, forced=forced
+        )
     quantity = _whole_lots(weights, held, holding, forced & movable, model, limits)
-    quantity, over, orders = _within_order_rate(quantity, holding.quantity, orders, limits)
-    return quantity, np.where(over, LIMIT_CODES["order_rate"], cause), orders
+    cause = np.where(oversized & (cause == 0), LIMIT_CODES["volume"], cause)
+    cause = np.where(over, LIMIT_CODES["order_rate"], cause)
+    return quantity, cause, orders + (quantity != holding.quantity).sum(axis=-1)
+
+
+def _judge_apart(
+    asked: FloatArray,
+    holding: Holding,
+    movable: BoolArray,
+    forced: BoolArray,
+    market: Market,
+    orders: IntArray,
+    model: RiskModel,
+    limits: LimitSettings,
+    solvent: BoolArray,
+) -> tuple[FloatArray, IntArray, IntArray]:
+    """Judge solvent books as ever; of ruined ones let forced exits go and nothing else."""
+    n = asked.shape[-1]
+    quantity = np.where(forced & movable, 0.0, holding.quantity)
+    cause = np.where(movable & ~forced, LIMIT_CODES["kill_switch"], 0).astype(np.int64)
+    rows = np.flatnonzero(np.atleast_1d(solvent))
+    if rows.size:
+        some = judge(
+            asked.reshape(-1, n)[rows],
+            holding.take(rows),
+            movable.reshape(-1, n)[rows],
+            forced.reshape(-1, n)[rows],
+            market.take(rows),
+            np.reshape(orders, -1)[rows],
+            model.take(rows),
+            limits,
+        )
+        quantity.reshape(-1, n)[rows], cause.reshape(-1, n)[rows] = some[0], some[1]
+    return quantity, cause, orders + (quantity != holding.quantity).sum(axis=-1)
+
+
+def _within_volume(
+    asked: FloatArray,
+    held: FloatArray,
+    holding: Holding,
+    which: BoolArray,
+    market: Market,
+    limits: LimitSettings,
+) -> tuple[FloatArray, BoolArray]:
+    """Return the weights that orders within their share of the mean volume reach, and the cut."""
+    if np.isinf(market.volume).all():
+        return asked, np.zeros(asked.shape, bool)
+    equity = np.asarray(holding.equity)[..., None]
+    unit = np.where(np.isfinite(holding.price), holding.price * holding.rate, 1.0)
+    most = limits.max_volume_frac * market.volume * unit / equity
+    reached = held + np.clip(asked - held, -most, most)
+    cut = which & (np.abs(asked - held) > most * (1 + ROUNDING))
+    return np.where(cut, reached, asked), cut
+
+
+def _within_order_rate(
+    weights: FloatArray,
+    held: FloatArray,
+    movable: BoolArray,
+    forced: BoolArray,
+    orders: IntArray,
+    limits: LimitSettings,
+) -> tuple[BoolArray, BoolArray]:
+    """
+    Return what may move within the session's order count, and what the count stops.
+
+    Reductions and forced exits always go. Of growing orders the first go as far as there is room;
+    none does in a book with both long and short positions: half a hedge is no hedge.
+    """
+    change = movable & (np.abs(weights - held) > UNCHANGED)
+    if np.all(orders + change.sum(axis=-1) <= limits.max_orders_per_session):
+        return movable, np.zeros_like(movable)
+    growing = change & grows(weights, held) & ~forced
+    room = limits.max_orders_per_session - orders - np.sum(change & ~growing, axis=-1)
+    room = np.maximum(0, room)
+    mixed = (weights > 0).any(axis=-1) & (weights < 0).any(axis=-1)
+    full = growing.sum(axis=-1) > room
+    room = np.where(mixed & full, 0, room)[..., None]
+    over = growing & (np.cumsum(growing, axis=-1) > room)
+    return movable & ~over, over
 
 
 def _whole_lots(
@@ -209,23 +388,7 @@ def _lots_of(
     unit = np.where(np.isfinite(holding.price), holding.price * holding.rate, np.inf)
     equity = np.asarray(holding.equity)[..., None]
     goal = held + share * (weights - held)
-    changed = np.abs(goal - held) > 1e-12
+    changed = np.abs(goal - held) > UNCHANGED
     lots = np.trunc(goal * equity / (unit * holding.lot) + np.sign(goal) * 1e-9)
     whole = np.round(lots * holding.lot, QUANTITY_DECIMALS)
     return np.where(exits, 0.0, np.where(changed, whole, holding.quantity))
-
-
-def _within_order_rate(
-    quantity: FloatArray, held: FloatArray, orders: IntArray, limits: LimitSettings
-) -> tuple[FloatArray, BoolArray, IntArray]:
-    """Refuse growing orders beyond the session's order count; reductions always go."""
-    change = quantity != held
-    total = orders + change.sum(axis=-1)
-    if np.all(total <= limits.max_orders_per_session):
-        return quantity, np.zeros_like(change), total
-    grows = change & (np.abs(quantity) > np.abs(held))
-    orders = orders + np.sum(change & ~grows, axis=-1)
-    room = np.maximum(0, limits.max_orders_per_session - orders)[..., None]
-    over = grows & (np.cumsum(grows, axis=-1) > room)
-    orders = orders + np.sum(grows & ~over, axis=-1)
-    return np.where(over, held, quantity), over, orders

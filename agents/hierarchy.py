@@ -10,21 +10,19 @@ rewards and juniors' track records - is all of its state. It knows no venue, no 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from agents.allocator.policy_file import PolicyCard
 from agents.features import routing_context
+from agents.juniors.track import Track
 from agents.messages import (
     JUNIORS,
     Abstention,
     Case,
     Decision,
-    JuniorName,
     Opinion,
     Proposal,
     Route,
@@ -32,17 +30,7 @@ from agents.messages import (
 )
 from agents.protocols import Allocator, Juniors, Lesson, Panel, Strategist, Supervisor
 from agents.supervisor.neural_ucb import NeuralUCB
-from config.errors import ConfigError
 from config.paths import SUPERVISOR_FILE, TRACK_FILE, check_state
-
-TRACK_LENGTH = 1_000  # closed opinions that a junior's hit rate remembers
-
-
-class _Track(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a snapshot keeps beside the supervisor."""
-
-    learned_until: int
-    hits: dict[JuniorName, list[bool]]
 
 
 class Hierarchy:
@@ -70,20 +58,18 @@ class Hierarchy:
         self.strategist = strategist
         self.allocator = allocator
         self.learned_until = 0  # the stamp of the newest outcome that was learned from
-        self.hits: dict[JuniorName, deque[bool]] = {
-            junior: deque(maxlen=TRACK_LENGTH) for junior in JUNIORS
-        }
+        self._track = Track()
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """
-        Return the decision on a case, to be acted on `latency_ns` after its stamp.
+        Return the decision on a case: acted on from `latency_ns` after its stamp to `expires`.
 
         Where answers carry the latency that was recorded with them, the slowest of each round
         takes `latency_ns`'s place.
         """
         symbols = [state.symbol for state in case.instruments]
         routes = self.router.select(routing_context(case), symbols)
-        return self.decide_on(case, panel, routes, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        return self.decide_on(case, panel, routes, latency_ns=latency_ns, expires=expires)
 
     def decide_on(
         self,
@@ -92,7 +78,7 @@ class Hierarchy:
         routes: Sequence[Route],
         *,
         latency_ns: int,
-        expiry_ns: int,
+        expires: int,
     ) -> Decision:
         """Return the decision on a case by routes that were chosen elsewhere, as by `decide`."""
         asked = {
@@ -109,7 +95,7 @@ class Hierarchy:
             decision_id=case.decision_id,
             ts_event=case.ts_init,
             ts_init=delivered,
-            expires=delivered + expiry_ns,
+            expires=expires,
             trigger=case.trigger,
             minds=self.name,
             routes=tuple(routes),
@@ -120,19 +106,12 @@ class Hierarchy:
         )
 
     def track(self) -> tuple[TrackRecord, ...]:
-        """Return each junior's hits and calls over its last closed opinions."""
-        return tuple(
-            TrackRecord(junior=name, hits=sum(hits), calls=len(hits))
-            for name, hits in self.hits.items()
-        )
+        """Return what each junior's closed opinions came to."""
+        return self._track.records()
 
     def observe(self, lessons: Sequence[Lesson]) -> None:
-        """Count the opinions behind closed outcomes; a neutral opinion is no call."""
-        for lesson in lessons:
-            for opinion in lesson.opinions:
-                move = lesson.outcome.instrument_return
-                if opinion.score != 0 and move != 0:
-                    self.hits[opinion.junior].append((opinion.score > 0) == (move > 0))
+        """Count the opinions behind closed outcomes into the juniors' records."""
+        self._track.observe(lessons)
 
     def learn(self, lessons: Sequence[Lesson]) -> None:
         """Update the supervisor with the rewards of closed outcomes."""
@@ -159,35 +138,21 @@ class Hierarchy:
     @property
     def digest(self) -> str:
         """The SHA-256 of everything that was learned."""
-        return hashlib.sha256(self.supervisor.digest.encode() + self._track_json()).hexdigest()
+        track = self._track.encode(self.learned_until)
+        return hashlib.sha256(self.supervisor.digest.encode() + track).hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write all learned state into a folder: a named snapshot."""
         folder.mkdir(parents=True, exist_ok=True)
         self.supervisor.save(folder / SUPERVISOR_FILE)
-        (folder / TRACK_FILE).write_bytes(self._track_json())
+        (folder / TRACK_FILE).write_bytes(self._track.encode(self.learned_until))
 
     def load(self, folder: Path) -> None:
         """Go on from a snapshot. Raises ConfigError where the folder holds none."""
         check_state(folder)
         self.supervisor = self.router = NeuralUCB.load(folder / SUPERVISOR_FILE)
-        try:
-            track = msgspec.json.decode((folder / TRACK_FILE).read_bytes(), type=_Track)
-        except msgspec.DecodeError as e:
-            raise ConfigError(f"expected track records in {folder / TRACK_FILE}, was {e}") from e
-        if track.hits.keys() != self.hits.keys():
-            raise ConfigError(
-                f"expected {', '.join(self.hits)} in {folder / TRACK_FILE}, "
-                f"was {', '.join(track.hits)}"
-            )
-        self.learned_until = track.learned_until
-        for name, kept in self.hits.items():
-            kept.clear()
-            kept.extend(track.hits[name])
-
-    def _track_json(self) -> bytes:
-        hits = {name: list(kept) for name, kept in self.hits.items()}
-        return msgspec.json.encode(_Track(self.learned_until, hits))
+        file = folder / TRACK_FILE
+        self._track, self.learned_until = Track.decode(file.read_bytes(), str(file))
 
 
 def _slowest(answers: Iterable[Opinion | Abstention | Proposal]) -> int:

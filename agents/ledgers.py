@@ -24,6 +24,8 @@ type IntArray = NDArray[np.int64]
 
 DAY_NS = 86_400_000_000_000
 NEWS_HALF_LIFE_NS = 3 * DAY_NS
+TONE_HALF_LIFE_NS = 90 * DAY_NS
+TONE_PRIOR = 20.0  # imagined items of score 0, so that a few first items are no norm
 NEWS_FLOOR = 2.0**-10  # decayed count below which sentiment is masked: one item, 30 days old
 REPORT_STALE_NS = 500 * DAY_NS  # since the period's end
 MACRO_STALE_NS = 45 * DAY_NS  # since the value became known
@@ -43,12 +45,20 @@ MACRO_SERIES = ("vix", "yield_short", "yield_long", "credit_spread", "commodity"
 
 
 class NewsLedger:
-    """Exponentially decayed sums of news scores and counts, per instrument."""
+    """
+    Exponentially decayed sums of news scores and counts, per instrument, and the tone of all.
+
+    The tone is the mean score of the items of all instruments that carry sentiment, each one's
+    weight halving every 90 days: what news usually say, against which an item is read. Text
+    about stocks is mostly hopeful; without a norm nearly every stock is bullish every day.
+    """
 
     def __init__(self, width: int) -> None:
         self._total: FloatArray = np.zeros(width)
         self._count: FloatArray = np.zeros(width)
         self._stamp: IntArray = np.zeros(width, dtype=np.int64)
+        self._tone_total = self._tone_count = 0.0
+        self._tone_stamp = 0
         self._waiting: list[tuple[int, int, str, str, float]] = []
         self._any = False
 
@@ -58,23 +68,42 @@ class NewsLedger:
 
     def at(self, ts: int) -> tuple[FloatArray, FloatArray]:
         """Return the decayed sums of scores and of items; NaN before the very first item."""
-        while self._waiting and self._waiting[0][0] <= ts:
-            stamp, index, _, _, score = heapq.heappop(self._waiting)
-            self._fold(index, stamp, score)
+        self._take(ts)
         if not self._any:
             unknown = np.full(len(self._total), nan)
             return unknown, unknown
         decay = np.exp2((self._stamp - ts) / NEWS_HALF_LIFE_NS)
         return self._total * decay, self._count * decay
 
+    def tone(self, ts: int) -> float:
+        """Return the mean score that news known at `ts` usually have; 0 before the first."""
+        self._take(ts)
+        decay = 2.0 ** ((self._tone_stamp - ts) / TONE_HALF_LIFE_NS)
+        return self._tone_total * decay / (self._tone_count * decay + TONE_PRIOR)
+
+    def _take(self, ts: int) -> None:
+        while self._waiting and self._waiting[0][0] <= ts:
+            stamp, index, _, _, score = heapq.heappop(self._waiting)
+            self._fold(index, stamp, score)
+
     def _fold(self, index: int, stamp: int, score: float) -> None:
         # the sums only move to an item's stamp, never to an asker's: asking changes no bit
-        step = (stamp - int(self._stamp[index])) / NEWS_HALF_LIFE_NS
-        old, new = (2.0**-step, 1.0) if step >= 0 else (1.0, 2.0**step)
+        old, new = _steps(stamp - int(self._stamp[index]), NEWS_HALF_LIFE_NS)
         self._total[index] = self._total[index] * old + score * new
         self._count[index] = self._count[index] * old + new
         self._stamp[index] = max(stamp, int(self._stamp[index]))
         self._any = True
+        if score:
+            old, new = _steps(stamp - self._tone_stamp, TONE_HALF_LIFE_NS)
+            self._tone_total = self._tone_total * old + score * new
+            self._tone_count = self._tone_count * old + new
+            self._tone_stamp = max(stamp, self._tone_stamp)
+
+
+def _steps(passed: int, half_life: int) -> tuple[float, float]:
+    """Return the factors of what a sum holds and of what comes in; a late item comes in faded."""
+    step = passed / half_life
+    return (2.0**-step, 1.0) if step >= 0 else (1.0, 2.0**step)
 
 
 class ReportLedger:

@@ -51,6 +51,8 @@ LIMIT_NAMES = (
     "correlation",
     "var",
     "order_rate",
+    "volatility",
+    "volume",
 )
 LIMIT_CODES = {name: code for code, name in enumerate(LIMIT_NAMES)}
 

@@ -60,6 +60,7 @@ class Instrument(Message, frozen=True, kw_only=True):
 
     `cost_bps` is the instrument's own cost per fill in basis points of notional; None means the
     configured default. `group` is the GICS sector of an equity, the domain of anything else.
+    `price_precision` is the decimals of the market's tick; prices are kept finer than that.
     """
 
     symbol: str
@@ -71,6 +72,21 @@ class Instrument(Message, frozen=True, kw_only=True):
     lot_size: Annotated[float, Meta(gt=0)] = 1.0
     cost_bps: Annotated[float, Meta(ge=0)] | None = None
     shortable: bool = False
+
+    @property
+    def printed_precision(self) -> int:
+        """The decimals that a price is kept with, as printed: four more than the tick's."""
+        return self.price_precision + 4
+
+    @property
+    def engine_precision(self) -> int:
+        """
+        The decimals of the engine's prices, which splits scale: seven more than the tick's.
+
+        At most the 16 of Nautilus's fixed-point numbers. A double holds prices of up to some
+        10^8 ticks exactly.
+        """
+        return self.price_precision + 7
 
 
 class NewsItem(Message, frozen=True, kw_only=True):
@@ -134,20 +150,32 @@ class InstrumentState(Message, frozen=True, kw_only=True):
 
 
 class MacroState(Message, frozen=True, kw_only=True):
-    """The macro features, in the order of `agents.features.MACRO_FEATURES`."""
+    """
+    The macro features, in the order of `agents.features.MACRO_FEATURES`.
+
+    `news_tone` is the mean score that news of the universe, known so far, usually have.
+    """
 
     ts_event: int
     ts_init: int
     features: tuple[float | None, ...]
     regime: Regime
+    news_tone: Score = 0.0
 
 
 class TrackRecord(Message, frozen=True, kw_only=True):
-    """How often a junior's opinions had the right sign, over its last closed outcomes."""
+    """
+    What a junior's opinions came to: how often the sign was right, over its last closed ones.
+
+    `rank_ic` is the mean rank correlation of its scores with what followed, over all decisions;
+    `outcomes` is how many independent outcomes it rests on (`agents.juniors.track`).
+    """
 
     junior: JuniorName
     hits: int
     calls: int
+    rank_ic: Signed = 0.0
+    outcomes: Annotated[float, Meta(ge=0.0)] = 0.0
 
     @property
     def hit_rate(self) -> float:
@@ -288,13 +316,19 @@ class Proposal(Message, frozen=True, kw_only=True):
 
 
 class Allocation(Message, frozen=True, kw_only=True):
-    """Target weights by symbol, the groups' budgets, and which policies made them."""
+    """
+    Target weights by symbol, the groups' budgets, and which policies made them.
+
+    `views` names the instruments whose proposal moved its weight, sorted; every other weight is
+    the baseline allocation's, or a trained policy's.
+    """
 
     regime: Regime
     top_policy: str
     bottom_policy: str
     group_budgets: dict[str, float]
     weights: dict[str, float]
+    views: tuple[str, ...] = ()
 
 
 class Decision(Message, frozen=True, kw_only=True):

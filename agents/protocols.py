@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from agents.allocator.policy_file import PolicyCard
 
 type FloatArray = NDArray[np.float64]
+type BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Mind(Protocol):
         """Return the juniors' track records so far, for the next case."""
         ...
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """Return the decision on a case; never reads a clock."""
         ...
 

@@ -39,6 +39,10 @@ class Windows(Protocol):
         """
         ...
 
+    def deviation(self, weights: FloatArray) -> FloatArray:
+        """Return the standard deviation of books over their scenarios; (R, N) -> (R,)."""
+        ...
+
     @property
     def rank(self) -> IntArray:
         """The rank of the 99% loss among each book's scenarios, 0 the worst; (R,)."""
@@ -144,6 +148,12 @@ class RiskModel:
             result: FloatArray = (self.scenarios @ weights[..., None])[..., 0]
             return result
         return self.scenarios.pnl(weights)
+
+    def deviation(self, weights: FloatArray) -> FloatArray:
+        """Return the standard deviation of books over the scenarios; (..., N) -> (...)."""
+        if isinstance(self.scenarios, np.ndarray):
+            return np.asarray(self.pnl(weights).std(axis=-1))
+        return self.scenarios.deviation(weights)
 
     def tail(self, pnl: FloatArray) -> FloatArray:
         """Return the 99% loss of scenario results, at least 0; shapes: (..., S) -> (...)."""

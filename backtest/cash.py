@@ -3,9 +3,9 @@ What the venue pays and charges besides trades: dividends, interest on idle cash
 
 A Nautilus simulation module, called before each event is processed. Dividends are credited at
 the ex-date's opening on what was held before it; interest (act/365) accrues on idle cash at the
-newest known risk-free rate, in percent a year as FRED prints it; borrowed or shorted notional of
-unfunded instruments pays financing. Both accrue at each session's first event. It sees the
-desk's ledger and nothing later than the event's stamp.
+rate that was known when the interval began, in percent a year as FRED prints it; borrowed or
+shorted notional of unfunded instruments pays financing. Both accrue at each session's first
+event. It sees the desk's ledger and nothing later than the event's stamp.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ class CashFlows(SimulationModule):
         self._financing = financing_frac
         self._closes = [ts for ts in session_closes if ts >= accrue_from]
         self._accrued_until = accrue_from
-        self._rate = 0.0
         self._next_dividend = self._next_rate = self._next_close = 0
+        self._rate = 0.0
+        self._learn_rate(accrue_from)
         self._due = self._next_due()
         self.credited = {"dividends": 0.0, "interest": 0.0, "financing": 0.0}
         self.riskless = 0.0  # what cash has earned so far, summed as fractions
@@ -95,9 +96,6 @@ class CashFlows(SimulationModule):
     def _accrue(self, ts: int) -> None:
         while self._next_close < len(self._closes) and ts > self._closes[self._next_close]:
             self._next_close += 1
-        while self._next_rate < len(self._rates) and self._rates[self._next_rate][0] <= ts:
-            self._rate = self._rates[self._next_rate][1]
-            self._next_rate += 1
         years = (ts - self._accrued_until) / YEAR_NS
         self._accrued_until = ts
         self.riskless += self._rate / 100 * years
@@ -109,6 +107,13 @@ class CashFlows(SimulationModule):
         self._adjust("interest", float(interest(balance, tied, self._rate, years)))
         unfunded = float(np.abs(notional[~self._funded]).sum())
         self._adjust("financing", -unfunded * self._financing * years)
+        self._learn_rate(ts)  # for the interval that begins here
+
+    def _learn_rate(self, ts: int) -> None:
+        """Take the newest rate known at a stamp."""
+        while self._next_rate < len(self._rates) and self._rates[self._next_rate][0] <= ts:
+            self._rate = self._rates[self._next_rate][1]
+            self._next_rate += 1
 
     def _adjust(self, kind: str, amount: float) -> None:
         money = Money(amount, self._currency)

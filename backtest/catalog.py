@@ -48,6 +48,8 @@ class _Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     session_closes: tuple[int, ...]
     step_ns: int
     price_basis: PriceBasis
+    calendar: str
+    source_digest: str
     notes: tuple[str, ...]
     bars: int
     news: int
@@ -61,7 +63,7 @@ def write_catalog(market: MarketData, path: Path) -> None:
     Write a market as a catalog at `path`, which must not exist yet.
 
     Raises DataError if it exists, or if the stored form would not give the same market back
-    (prices with more decimals than their instrument's precision).
+    (prices with more decimals than they are kept with).
     """
     from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
@@ -95,6 +97,8 @@ def write_catalog(market: MarketData, path: Path) -> None:
             session_closes=market.session_closes,
             step_ns=market.step_ns,
             price_basis=market.price_basis,
+            calendar=market.calendar,
+            source_digest=market.source_digest,
             notes=market.notes,
             bars=len(market.bars),
             news=len(market.news),
@@ -153,6 +157,8 @@ def read_catalog(path: Path) -> MarketData:
                 ),
                 macro=tuple(custom.to_macro(d) for d in custom_data(custom.Macro)),
                 notes=facts.notes,
+                calendar=facts.calendar,
+                source_digest=facts.source_digest,
             )
         )
     except (OSError, ValueError, KeyError, msgspec.ValidationError) as e:
@@ -162,7 +168,7 @@ def read_catalog(path: Path) -> MarketData:
         raise DataError(
             f"{path.name}: expected content with digest {facts.digest[:12]}, "
             f"was {market.digest[:12]}: the catalog was changed, or its prices have more "
-            "decimals than their instrument's precision"
+            "decimals than they are kept with"
         )
     return market
 
@@ -218,7 +224,7 @@ def _to_bars(market: MarketData, instrument: Instrument) -> list[Any]:
     stamps = rows["ts_close"].to_numpy(np.uint64, copy=True)
     bars: list[Any] = Bar.from_raw_arrays_to_list(
         bar_type(instrument, market.step_ns),
-        instrument.price_precision,
+        instrument.engine_precision,
         size_precision(instrument),
         *(
             rows[c].to_numpy(np.float64, copy=True)
@@ -233,7 +239,7 @@ def _to_bars(market: MarketData, instrument: Instrument) -> list[Any]:
 def _from_bars(bars: list[Any], instrument: Instrument, step_ns: int) -> pd.DataFrame:
     from strategies.instruments import size_precision
 
-    places = instrument.price_precision
+    places = instrument.printed_precision
     columns: dict[str, Any] = {
         name: np.round([getattr(b, name).as_double() for b in bars], places)
         for name in ("open", "high", "low", "close")

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.messages import ROUTES
-from backtest import tallies
-from backtest.measures import drawdowns
+from backtest.formats import strategy
 from backtest.results import Book, RunResult
 from backtest.routes import route_log
-from backtest.statistics import base_name
+from backtest.statistics import tallies
+from backtest.statistics.measures import drawdowns
+from backtest.table import GATES
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
@@ -82,20 +83,24 @@ def _rounded(values: FloatArray, digits: int) -> list[float | None]:
 
 
 def _lines(result: RunResult) -> list[tuple[Book, dict[str, Any]]]:
-    """Return every book with the look of its line; gated baselines wait in the legend."""
+    """Return every book with the look of its line; variants and gated baselines start hidden."""
     looks: list[tuple[Book, dict[str, Any]]] = []
     colours: dict[str, str] = {}
     for book in result.baselines:
-        name = base_name(book)
-        colour = colours.setdefault(name, BASELINES[len(colours) % len(BASELINES)])
-        label = name.replace("_", " ") + (", gated" if book.gated else "")
-        line = {"color": colour, "width": 1.4, "dash": "dot" if book.gated else "solid"}
-        look: dict[str, Any] = {"name": label, "type": "scatter", "mode": "lines", "line": line}
-        if book.gated and any(b.name == book.name and not b.gated for b in result.baselines):
-            look["visible"] = "legendonly"
-        looks.append((book, look))
-    own = {"name": "hierarchy", "type": "scatter", "mode": "lines"}
-    return [*looks, (result.book, own | {"line": {"color": HERO, "width": 2.6}})]
+        colour = colours.setdefault(book.name, BASELINES[len(colours) % len(BASELINES)])
+        free = book.gate == "gross_only"
+        name = strategy(book.name) + ("" if free else ", gated")
+        line = {"color": colour, "width": 1.4, "dash": "solid" if free else "dot"}
+        looks.append((book, _look(name, line, shown=free)))
+    for book, dash in zip(result.variants, ("dash", "longdash", "dashdot", "dot"), strict=False):
+        name = f"hierarchy, {book.stress or GATES[book.gate]}"
+        looks.append((book, _look(name, {"color": HERO, "width": 1.4, "dash": dash}, shown=False)))
+    return [*looks, (result.book, _look("hierarchy", {"color": HERO, "width": 2.6}, shown=True))]
+
+
+def _look(name: str, line: dict[str, Any], *, shown: bool) -> dict[str, Any]:
+    look = {"name": name, "type": "scatter", "mode": "lines", "line": line}
+    return look if shown else look | {"visible": "legendonly"}
 
 
 def equity(result: RunResult) -> Chart:
@@ -109,7 +114,7 @@ def equity(result: RunResult) -> Chart:
         "Growth of 1",
         "Each line is what one unit of starting money became after costs; the hierarchy has to "
         "end above the baselines to have been worth its trouble. Click a name to show or hide it: "
-        "gated baselines, which traded under the same risk limits, start hidden.",
+        "the hierarchy under other gates and the gated baselines start hidden.",
         data,
         {"yaxis": {"tickformat": ".2f"}, "hovermode": "x unified"},
         420,

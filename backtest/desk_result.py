@@ -25,7 +25,9 @@ from agents.messages import Message
 from backtest.market import MarketData
 from backtest.results import Book, ClosedTrade
 from config.errors import RunIncomplete
-from strategies.desk import Desk
+from strategies.desk import Desk, History
+
+CUT_SHARE = 0.05  # of the orders, which a book at its capacity finds too large
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,12 @@ class BookRun:
     book: Book
     records: Records
     cash_flows: dict[str, float]
-    dropped_decisions: int
+    expired_decisions: int
     missed_decisions: int  # the mind failed; only a live port goes on without one
     unpriced_routes: int
     open_routes: int
+    capacity: float | None  # in the account's currency; None where no order had a known volume
+    ruined_at: int  # the first close without equity, 0 for none
 
 
 class EngineLog:
@@ -115,22 +119,33 @@ def book_run(
     cash_flows: dict[str, float],
     *,
     name: str,
-    gated: bool,
     missed_decisions: int = 0,
 ) -> BookRun:
     """Return a book that has run to its end."""
     return BookRun(
-        book=_book(desk, market, name, gated),
+        book=_book(desk, market, name),
         records=records,
         cash_flows=cash_flows,
-        dropped_decisions=desk.dropped_decisions,
+        expired_decisions=desk.dropped_decisions + int(desk.gate.state.expired[0]),
         missed_decisions=missed_decisions,
         unpriced_routes=desk.outcomes.unpriced,
         open_routes=desk.outcomes.open_routes,
+        capacity=_capacity(desk.history.capacity),
+        ruined_at=_ruined_at(desk.history),
     )
 
 
-def _book(desk: Desk, market: MarketData, name: str, gated: bool) -> Book:
+def _capacity(equities: list[float]) -> float | None:
+    """Return the equity at which one order in twenty would be cut for its size."""
+    return float(np.quantile(equities, CUT_SHARE)) if equities else None
+
+
+def _ruined_at(history: History) -> int:
+    rows = zip(history.ts, history.equity, strict=True)
+    return next((ts for ts, equity in rows if not equity > 0), 0)
+
+
+def _book(desk: Desk, market: MarketData, name: str) -> Book:
     history = desk.history
     n = len(market.instruments)
     weights = np.array(history.weights).reshape(-1, n)
@@ -139,7 +154,7 @@ def _book(desk: Desk, market: MarketData, name: str, gated: bool) -> Book:
     exposure = weights @ of_group
     return Book(
         name=name,
-        gated=gated,
+        gate="full",
         ts=np.array(history.ts, dtype=np.int64),
         equity=np.array(history.equity),
         gross=np.abs(weights).sum(axis=1),
@@ -148,7 +163,7 @@ def _book(desk: Desk, market: MarketData, name: str, gated: bool) -> Book:
         var_frac=np.array(history.var_frac),
         exposures={g: exposure[:, k] for k, g in enumerate(groups)},
         trades=tuple(
-            ClosedTrade(market.symbols[t.index], t.ts_open, t.ts_close, t.profit)
+            ClosedTrade(market.symbols[t.index], t.ts_open, t.ts_close, t.profit, t.exit)
             for t in desk.ledger.trips
         ),
     )

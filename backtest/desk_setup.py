@@ -34,11 +34,6 @@ def latency_ns(settings: Settings) -> int:
     return settings.desk.latency_ns
 
 
-def expiry_ns(settings: Settings) -> int:
-    """Return how long after its delivery a decision may be acted on."""
-    return settings.desk.expiry_ns
-
-
 def make_desk(
     market: MarketData,
     settings: Settings,
@@ -108,7 +103,7 @@ def _cash_flows(market: MarketData, settings: Settings, desk: Desk, accrue_from:
         desk.ledger,
         settings.market.currency,
         dividends=dividends_paid(market),
-        rates=riskless_rates(market),
+        rates=riskless_rates(market, settings.market.currency),
         funded=funded(market),
         financing_frac=settings.market.financing_bps_per_year / 1e4,
         session_closes=market.session_closes,

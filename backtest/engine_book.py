@@ -6,6 +6,8 @@ there for target weights; the engine goes on to the next close. Everything else 
 path: the gate, the held orders, the venue, the cash flows. Nautilus keeps process-wide state, so a
 process has one such book at a time; `close` ends its greenlet and disposes of its engine.
 
+A ruined book decides nothing any more: its closes come without a case.
+
 It knows no learner, no observation and no reward.
 """
 
@@ -17,20 +19,23 @@ from dataclasses import dataclass
 import numpy as np
 from greenlet import getcurrent, greenlet
 from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.common.component import Clock
 from numpy.typing import NDArray
 
 from agents.baselines import plain_decision
 from agents.messages import Case, Decision, FillRecord, OrderRecord, TrackRecord
 from agents.protocols import Lesson, Panel
 from backtest.desk_result import EngineLog, check_end
-from backtest.desk_setup import expiry_ns, latency_ns, make_desk, observe
+from backtest.desk_setup import latency_ns, make_desk, observe
 from backtest.engine import make_engine, run_end
 from backtest.feed import Feed, make_feed
 from backtest.market import MarketData
+from backtest.rules import expiry
 from config.errors import DataError, RunIncomplete
 from config.settings import LimitSettings, Settings
 from strategies.desk import CLIENT
 from strategies.ports import SimulatedPort
+from strategies.timekeeper import Callback, EngineTime
 
 type FloatArray = NDArray[np.float64]
 
@@ -42,14 +47,15 @@ class Close:
     """
     The book at a session's close.
 
-    Shapes: quantity, weights (N,). `balance` is the account's cash, `fills` what was filled since
+    Shapes: quantity, weights (N,). `case` holds the instruments that are listed, and is None where
+    the book is ruined. `balance` is the account's cash, `fills` what was filled since
     the close before, `orders` what was sent, `fees` in the account's currency, `turnover` the
     traded notional over equity, `riskless` what cash earned, a fraction; `last` says that no
     session follows.
     """
 
     ts: int
-    case: Case
+    case: Case | None
     equity: float
     balance: float
     drawdown: float
@@ -68,14 +74,17 @@ class _Scripted:
 
     name = POLICY
 
-    def __init__(self, needs_features: bool) -> None:
+    def __init__(self, symbols: Sequence[str], needs_features: bool) -> None:
         self.needs_features = needs_features
+        self.decided_at = -1  # the stamp of the newest case
+        self._index = {symbol: i for i, symbol in enumerate(symbols)}
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
-        """Return the decision that the caller's weights make."""
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
+        """Return the decision that the caller's weights make of what is listed."""
+        self.decided_at = case.ts_event
         weights: FloatArray = getcurrent().parent.switch(case)
-        by_symbol = {s.symbol: w for s, w in zip(case.instruments, weights.tolist(), strict=True)}
-        return plain_decision(case, by_symbol, POLICY, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        by_symbol = {s.symbol: float(weights[self._index[s.symbol]]) for s in case.instruments}
+        return plain_decision(case, by_symbol, POLICY, latency_ns=latency_ns, expires=expires)
 
     def track(self) -> tuple[TrackRecord, ...]:
         """Return nothing: no junior was asked."""
@@ -86,6 +95,26 @@ class _Scripted:
 
     def learn(self, lessons: Sequence[Lesson]) -> None:
         """Learn nothing: who steps the book may."""
+
+
+class _CloseTime(EngineTime):
+    """The engine's time, which calls `after` with the stamp of each session's close, when done."""
+
+    def __init__(self, clock: Clock, after: Callback) -> None:
+        super().__init__(clock)
+        self._after = after
+
+    def alert(self, name: str, ts: int, callback: Callback) -> None:
+        """Set an alert; a session's close is followed by `after`."""
+        if name != f"close-{ts}":
+            super().alert(name, ts, callback)
+            return
+
+        def both(now: int) -> None:
+            callback(now)
+            self._after(now)
+
+        super().alert(name, ts, both)
 
 
 class EngineBook:
@@ -125,7 +154,8 @@ class EngineBook:
             raise RuntimeError("expected one engine a process, was another book still open")
         self.market, self.settings = market, settings
         feed = make_feed(market, settings.market, 0) if feed is None else feed
-        mind = _Scripted(features)
+        mind = self._mind = _Scripted(market.symbols, features)
+        self._from = market.session_closes[start]
         self.desk, self.cash = make_desk(
             market,
             settings,
@@ -136,9 +166,10 @@ class EngineBook:
                 time,
                 deliver,
                 latency_ns=latency_ns(settings),
-                expiry_ns=expiry_ns(settings),
+                expires=expiry(market.session_closes, settings),
             ),
-            decide_from=market.session_closes[start],
+            decide_from=self._from,
+            make_time=lambda clock: _CloseTime(clock, self._pause),
         )
         self._log = EngineLog()
         self._engine: BacktestEngine = make_engine(market, settings, self.cash, self._log.config)
@@ -161,7 +192,8 @@ class EngineBook:
         """
         Decide on target weights (N,) at the present close and go to the next one.
 
-        Raises ValueError for another shape or numbers that are not finite.
+        What is asked of an instrument that is not listed has no effect. Raises ValueError for
+        another shape or numbers that are not finite.
         """
         targets = np.asarray(targets, dtype=np.float64)
         if targets.shape != (len(self.market.instruments),) or not np.isfinite(targets).all():
@@ -204,19 +236,24 @@ class EngineBook:
     def _run(self) -> None:
         self._engine.run(end=run_end(self.market, self.settings))
 
-    def _switch(self, *targets: FloatArray) -> Case:
+    def _pause(self, ts: int) -> None:
+        """Wait for the caller at the close of a session in which nothing was to be decided."""
+        if ts >= self._from and self._mind.decided_at != ts:
+            getcurrent().parent.switch(None)
+
+    def _switch(self, *targets: FloatArray) -> Case | None:
         if EngineBook._open is not self or self._greenlet.dead:
             raise RuntimeError("expected an open book with a session to go on to, was closed")
         try:
-            case = self._greenlet.switch(*targets)
+            case: Case | None = self._greenlet.switch(*targets)
         except BaseException:
             self.close()
             raise
-        if case is None:
-            raise RunIncomplete("expected a case at the next close, was the run's end")
-        return case  # type: ignore[no-any-return]  # what the mind switched with
+        if self._greenlet.dead:
+            raise RunIncomplete("expected another close, was the run's end")
+        return case
 
-    def _close(self, case: Case) -> Close:
+    def _close(self, case: Case | None) -> Close:
         desk, history = self.desk, self.desk.history
         orders, fills = self._records.of(OrderRecord), self._records.of(FillRecord)
         at_orders, at_fills = self._seen_orders, self._seen_fills
@@ -225,7 +262,7 @@ class EngineBook:
         self._seen_riskless = self.cash.riskless
         account = desk.portfolio.account(desk.universe.ids[0].venue)
         return Close(
-            ts=case.ts_event,
+            ts=history.ts[-1],
             case=case,
             equity=history.equity[-1],
             balance=float(account.balance_total().as_double()),
@@ -237,7 +274,7 @@ class EngineBook:
             weights=history.weights[-1],
             orders=orders[at_orders:],
             fills=fills[at_fills:],
-            last=case.ts_event >= self.market.session_closes[-1],
+            last=history.ts[-1] >= self.market.session_closes[-1],
         )
 
     def _held(self) -> FloatArray:

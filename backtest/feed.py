@@ -5,7 +5,8 @@ A bar's opening is an event of its own: a quote around the open, stamped at the 
 a share of the trailing mean volume, so that nothing of the bar itself is known then. No bar may
 close at the stamp at which one opens: the venue would fill on what the bar left behind. Splits
 never move a quantity: prices are scaled by the splits since the run began (engine prices), and
-sizes by their inverse; a bar's volume is left as on the tape, since nothing fills on it. An
+sizes by their inverse; a bar's volume is left as on the tape, since nothing fills on it. Where a
+split or a fall of the price changes what a tick is, the venue is handed the instrument anew. An
 instrument in another currency also gets a quote at each close, so that its exchange rate is
 never missing; it has no size, for a close offers nothing to trade.
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.data import Bar, CustomData, DataType, QuoteTick
 from nautilus_trader.model.objects import Price, Quantity
@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 from agents.features import MACRO_SERIES
 from agents.messages import Instrument
 from backtest.market import MarketData
-from backtest.rules import engine_bars, quote_around, split_factors
+from backtest.rules import (
+    LEAVING_SIZE,
+    EngineBars,
+    engine_bars,
+    final_prices,
+    quote_around,
+    split_factors,
+)
 from backtest.sessions import stamp_text
 from config.errors import DataError
 from config.settings import MarketSettings
@@ -38,13 +45,13 @@ type IntArray = NDArray[np.int64]
 @dataclass(frozen=True)
 class Feed:
     """
-    A market as Nautilus takes it: custom data, and quotes with bars.
+    A market as Nautilus takes it: custom data with changed instruments, and quotes with bars.
 
-    At one stamp custom data come first, then quotes, then bars, instruments in their order: the
-    engine is given the lists in this order and sorts stably.
+    At one stamp custom data come first, then instruments whose tick changes, then quotes, then
+    bars, instruments in their order: the engine is given the lists in this order and sorts stably.
     """
 
-    custom: list[CustomData]
+    custom: list[Data]
     prices: list[Data]
 
 
@@ -60,21 +67,47 @@ def make_feed(market: MarketData, settings: MarketSettings, trade_from: int) -> 
             f"expected {market.name} to have no bar that closes as another opens, "
             f"was one at {stamp_text(int(both[0]))}"
         )
-    return Feed(_custom_events(market), _price_events(market, settings, trade_from))
-
-
-def _price_events(market: MarketData, settings: MarketSettings, trade_from: int) -> list[Data]:
-    """Return the opening quotes and the bars of every instrument."""
     factors = split_factors(market)
+    changes: list[Data] = []
     events: list[Data] = []
     bars_by_symbol = dict(tuple(market.bars.groupby("symbol", sort=True)))
-    for instrument in market.instruments:
+    finals = [f for f in final_prices(market, settings) if f[0] >= trade_from]
+    for i, instrument in enumerate(market.instruments):
         bars = bars_by_symbol.get(instrument.symbol)
         if bars is not None:
-            events += _instrument_events(
-                instrument, bars, factors, market.step_ns, settings, trade_from
-            )
-    return events
+            rows = engine_bars(instrument, bars, factors, settings)
+            own = [(ts, price) for ts, k, price in finals if k == i]
+            changes += _tick_changes(instrument, rows, [ts for ts, _ in own], settings)
+            events += _price_events(instrument, rows, market.step_ns, settings, trade_from)
+            events += [_final_quote(instrument, price, ts) for ts, price in own]
+    return Feed([*_custom_events(market), *changes], events)
+
+
+def _tick_changes(
+    instrument: Instrument, rows: EngineBars, finals: list[int], settings: MarketSettings
+) -> list[Data]:
+    """
+    Return the instrument anew at each opening whose tick is not the one before it.
+
+    At `finals`, where a vanished instrument is left at a price, nothing slips.
+    """
+    ts = np.append(rows.ts_open, np.array(finals, dtype=np.int64))
+    tick = np.append(rows.tick, np.full(len(finals), 10.0**-instrument.engine_precision))
+    order = np.argsort(ts, kind="stable")
+    ts, tick = ts[order], tick[order]
+    before = np.append(10.0**-instrument.price_precision, tick[:-1])
+    at = np.flatnonzero(tick != before)
+    return [
+        to_nautilus(instrument, cost_frac=settings.cost_frac, tick=new, ts=since)
+        for new, since in zip(tick[at].tolist(), ts[at].tolist(), strict=True)
+    ]
+
+
+def _final_quote(instrument: Instrument, price: float, ts: int) -> QuoteTick:
+    """Return the price at which an instrument that has vanished is left, of any size."""
+    native = to_nautilus(instrument, cost_frac=0.0)
+    at, size = Price(price, native.price_precision), Quantity(LEAVING_SIZE, native.size_precision)
+    return QuoteTick(native.id, at, at, size, size, ts, ts)
 
 
 def _custom_events(market: MarketData) -> list[CustomData]:
@@ -91,18 +124,17 @@ def _custom_events(market: MarketData) -> list[CustomData]:
     return [CustomData(DataType(type(item)), item) for item in items]
 
 
-def _instrument_events(
+def _price_events(
     instrument: Instrument,
-    bars: pd.DataFrame,
-    factors: dict[str, tuple[IntArray, FloatArray]],
+    rows: EngineBars,
     step_ns: int,
     settings: MarketSettings,
     trade_from: int,
 ) -> list[Data]:
+    """Return the opening quotes and the bars of an instrument."""
     native = to_nautilus(instrument, cost_frac=settings.cost_frac)
     kind = bar_type(instrument, step_ns)
     precision = native.price_precision
-    rows = engine_bars(instrument, bars, factors, settings)
 
     def quotes(
         mid: FloatArray, ts: IntArray, sizes: FloatArray, which: NDArray[np.bool_]
@@ -129,7 +161,7 @@ def _instrument_events(
 
     events = quotes(rows.open, rows.ts_open, rows.size, rows.traded & (rows.ts_open >= trade_from))
     if instrument.currency != settings.currency:
-        events += quotes(rows.close, rows.ts_close, np.zeros(len(bars)), rows.traded)
+        events += quotes(rows.close, rows.ts_close, np.zeros(len(rows.close)), rows.traded)
     events += [
         Bar(
             kind,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
+from backtest.sessions import XNYS, sessions_per_year
 from config.errors import DataError
 
 type PriceBasis = Literal["unadjusted", "split_adjusted", "adjusted"]
@@ -40,7 +42,9 @@ class MarketData:
     `macro` by (ts_init, ts_event, name). `session_closes` are the closing stamps of the
     calendar's sessions that the bars span. `step_ns` is a bar's length; 0 means one session.
     `price_basis` says what the prices are: with any but "unadjusted", features on price level
-    are masked. `notes` are lines that the report must show.
+    are masked. `notes` are lines that the report must show. `calendar` is a code of
+    exchange_calendars, "24x5" or "24/7". `source_digest` is the digest of the whole source,
+    before dates and symbols were chosen; empty in a market that no source handed over.
     """
 
     name: str
@@ -54,17 +58,25 @@ class MarketData:
     fundamentals: tuple[FundamentalsReport, ...] = ()
     macro: tuple[MacroValue, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    calendar: str = XNYS
+    source_digest: str = ""
+
+    @property
+    def sessions_per_year(self) -> int:
+        """How many sessions the calendar has in a year: what annual figures are scaled by."""
+        return sessions_per_year(self.calendar)
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """The instruments' symbols, sorted."""
         return tuple(i.symbol for i in self.instruments)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The SHA-256 of everything a run can see of this market; independent of `name`."""
         h = hashlib.sha256()
-        h.update(msgspec.json.encode([self.instruments, self.step_ns, self.price_basis]))
+        facts = [self.instruments, self.step_ns, self.price_basis, self.calendar]
+        h.update(msgspec.json.encode(facts))
         for table, columns in ((self.bars, BAR_COLUMNS), (self.actions, ACTION_COLUMNS)):
             for column in columns:
                 values = table[column].to_numpy()

@@ -74,8 +74,8 @@ def _write_rows(path: Path, kind: type[Message], messages: Sequence[Message]) ->
 
 
 def _write_equity(path: Path, result: RunResult) -> None:
-    books = (result.book, *result.baselines)
-    names = [f"{b.name} (gated)" if b.gated and b is not result.book else b.name for b in books]
+    books = result.books
+    names = [", ".join(filter(None, (b.name, b.gate, b.stress))) for b in books]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["ts", "risk_free", *names])

@@ -12,15 +12,13 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agents.messages import Decision
+from backtest.formats import interval, number, percent
 from backtest.results import RunResult
-from backtest.statistics import paired_difference
-from backtest.table import interval, number, percent
+from backtest.statistics.books import series_of
+from backtest.statistics.differences import paired_difference
 from config.errors import DataError
-
-type FloatArray = NDArray[np.float64]
 
 
 def compare_masking(masked: RunResult, unmasked: RunResult, seed: int) -> dict[str, Any]:
@@ -42,7 +40,12 @@ def compare_masking(masked: RunResult, unmasked: RunResult, seed: int) -> dict[s
         "masked_run": masked.run_id,
         "unmasked_run": unmasked.run_id,
         "sessions": len(masked.book.ts) - 1,
-        **paired_difference(_excess(masked), _excess(unmasked), seed),
+        **paired_difference(
+            series_of(masked.book, masked.risk_free),
+            series_of(unmasked.book, unmasked.risk_free),
+            year=masked.sessions_per_year,
+            seed=seed,
+        ),
         "counts": _counts(masked.decisions, unmasked.decisions),
     }
 
@@ -85,15 +88,6 @@ def verdict(difference: dict[str, Any]) -> str:
     if bounds[0] > 0.0:
         return "Without names and dates the run did better: names misled the model."
     return "The difference is within noise: no sign that names and dates were remembered."
-
-
-def _excess(result: RunResult) -> FloatArray | None:
-    """Return the excess returns of sessions 1..T-1, None for a book that was ruined."""
-    equity = result.book.equity
-    if (equity <= 0.0).any():
-        return None
-    excess: FloatArray = equity[1:] / equity[:-1] - 1.0 - result.risk_free[1:]
-    return excess
 
 
 def _counts(masked: tuple[Decision, ...], unmasked: tuple[Decision, ...]) -> dict[str, int]:

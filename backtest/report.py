@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from agents.messages import ROUTES, Decision
-from backtest import tallies
 from backtest.charts import Chart, charts, dates
+from backtest.formats import MISSING, interval, number, percent
+from backtest.headlines import headlines, verdict
 from backtest.paired import masking_section
 from backtest.report_calls import calls_section
+from backtest.report_figures import figures_section, row_of
 from backtest.results import RunResult
 from backtest.routes import routes_section
-from backtest.table import LABELS, MISSING, cells, interval, label, luck, number, percent
+from backtest.statistics import tallies
+from backtest.table import luck
 
 TOP = 8  # decisions on each side of the table of those that mattered
 COST_ROWS = 12
@@ -37,7 +40,7 @@ def write_report(result: RunResult, summary: dict[str, Any], path: Path) -> None
     """
     Write the report of a run to `path`, whole or not at all.
 
-    `summary` is what `statistics.summarise` returned for the same result.
+    `summary` is what `summarise` returned for the same result.
     """
     plots = charts(result)
     body = [
@@ -45,8 +48,9 @@ def write_report(result: RunResult, summary: dict[str, Any], path: Path) -> None
         "<h1>Backtest report</h1>",
         _facts(result, summary),
         f'<p class="lead">{escape(verdict(summary))}</p>',
+        _headlines(summary),
         _cards(summary),
-        _figures(summary),
+        figures_section(summary),
         *(_figure(plot) for plot in plots),
         routes_section(result),
         _decisions(result),
@@ -124,47 +128,36 @@ def _joined(names: set[str]) -> str:
     return ", ".join(sorted(names)) or MISSING
 
 
-def verdict(summary: dict[str, Any]) -> str:
-    """Return in words what the hierarchy's figures do and do not show."""
-    own = summary["books"][0]["figures"]
-    said = (
-        f"The hierarchy returned {percent(own['total_return'], sign=True)} after costs "
-        f"and at worst stood {percent(own['max_drawdown'])} below its high."
-    )
-    if own["sharpe_interval"] is not None:
-        low, high = own["sharpe_interval"]
-        reading = (
-            "which includes 0, so luck alone could explain it"
-            if low <= 0.0 <= high
-            else "which lies above 0"
-            if low > 0.0
-            else "which lies below 0"
+def _headlines(summary: dict[str, Any]) -> str:
+    """Return the sentences on the gate and the minds, each with its subject in bold."""
+    items = []
+    for line in headlines(summary):
+        head, colon, rest = line.partition(": ")
+        items.append(
+            f"<li><b>{escape(head)}:</b> {escape(rest)}</li>"
+            if colon
+            else f"<li>{escape(line)}</li>"
         )
-        bounds = interval([low, high])
-        said += f" Its Sharpe ratio is {number(own['sharpe'])}, 95% interval {bounds}, {reading}."
-    for row in summary["differences"]:
-        bounds = row["figures"]["mean_interval"]
-        if bounds is None or row["gated"]:
-            continue
-        name = row["baseline"].replace("_", " ")
-        gap = percent(row["figures"]["mean"], sign=True)
-        span = f"[{percent(bounds[0], sign=True)}, {percent(bounds[1], sign=True)}]"
-        real = "more than noise" if bounds[0] > 0.0 or bounds[1] < 0.0 else "within noise"
-        said += f" Against {name}: {gap} a year {span}, {real}."
-    return said
+    return f'<ul class="headlines">{"".join(items)}</ul>' if items else ""
 
 
 def _cards(summary: dict[str, Any]) -> str:
     own = summary["books"][0]["figures"]
     named = "deflated" if own["deflated_sharpe"] is not None else "probabilistic"
-    trials = summary["trials"]["counted"]
-    note = f"after {trials} trials" if named == "deflated" else "a single trial"
+    trials = summary["trials"]
+    note = f"of {trials['effective']} kinds of {trials['counted']} trials"
+    if named == "probabilistic":
+        note = "a single kind of trial"
     shown = (
         ("annual return", percent(own["annual_return"], sign=True), "compound, after costs"),
         ("Sharpe ratio", number(own["sharpe"]), f"95% {interval(own['sharpe_interval'])}"),
         (f"{named} Sharpe ratio", luck(own).removesuffix("p"), note),
         ("largest drawdown", percent(own["max_drawdown"]), f"{own['drawdown_sessions']} sessions"),
-        ("VaR compliance", percent(own["var_compliance"]), f"Kupiec p {number(own['kupiec_p'])}"),
+        (
+            "VaR coverage",
+            percent(own["var_coverage"]),
+            f"of {own['var_sessions']} sessions, Kupiec p {number(own['kupiec_p'])}",
+        ),
         ("costs", percent(own["costs_frac"]), "of starting equity"),
     )
     return (
@@ -176,56 +169,6 @@ def _cards(summary: dict[str, Any]) -> str:
         )
         + "</div>"
     )
-
-
-def _row(name: str, values: list[str], css: str = "") -> str:
-    tds = "".join(f"<td>{escape(v)}</td>" for v in values)
-    return f'<tr class="{css}"><th scope="row">{escape(name)}</th>{tds}</tr>'
-
-
-def _figures(summary: dict[str, Any]) -> str:
-    """Return the table of figures, a book a row, with the reasons of those that are missing."""
-    rows, missing = [], []
-    for row in summary["books"]:
-        name = label(row)
-        matched = row.get("matched_volatility")
-        if matched is not None and row["gated"]:
-            name += ", gated"
-        rows.append(_row(name, cells(row["figures"]), "" if matched else "hero"))
-        missing += [(name, k, why) for k, why in row["undefined"].items()]
-        if matched:
-            scaled = matched["figures"]
-            values = [""] * len(LABELS)
-            values[0] = percent(scaled["total_return"], sign=True)
-            values[1] = number(scaled["sharpe"])
-            values[6] = percent(scaled["max_drawdown"])
-            rows.append(_row("same volatility", values, "scaled"))
-    reasons = "".join(
-        f"<li>{escape(name)}: {escape(k.replace('_', ' '))}: {escape(why)}</li>"
-        for name, k, why in missing
-    )
-    if reasons:
-        why = "<summary>Why some figures are missing</summary>"
-        reasons = f"<details>{why}<ul>{reasons}</ul></details>"
-    heads = "".join(f"<th>{escape(h)}</th>" for h in LABELS)
-    trials = summary["trials"]
-    counted = ", ".join(
-        t["name"].replace("_", " ")
-        + (" (gated)" if t["gated"] and t["name"] != summary["books"][0]["name"] else "")
-        for t in trials["from_this_run"]
-    )
-    return f"""<section>
-<h2>Figures per book</h2>
-<p class="soft">Gated baselines trade under the hierarchy's risk limits. The rows named same
-volatility are that book scaled to the hierarchy's volatility, the rest in cash at the risk-free
-rate: a yardstick that nobody traded. DSR is the probability that the Sharpe ratio is truly above
-what luck gives the best of {trials["counted"]} trials on these data ({escape(counted)}, and
-{trials["from_the_library"]} from earlier runs); p marks the
-probabilistic Sharpe ratio, where there is nothing to deflate.</p>
-<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead>
-<tbody>{"".join(rows)}</tbody></table></div>
-{reasons}
-</section>"""
 
 
 def _figure(plot: Chart) -> str:
@@ -292,7 +235,7 @@ def _costs(result: RunResult, summary: dict[str, Any]) -> str:
         return ""
 
     def row(name: str, fills: int, paid: float, at_default: float, css: str = "") -> str:
-        return _row(name, [f"{fills:,}", f"{paid:,.2f}", f"{at_default:,.2f}"], css)
+        return row_of(name, [f"{fills:,}", f"{paid:,.2f}", f"{at_default:,.2f}"], css)
 
     listed = [row(c.symbol, c.fills, c.paid, c.at_default) for c in costs]
     sums = (sum(c.fills for c in costs), sum(c.paid for c in costs))
@@ -319,6 +262,7 @@ slippage are in the fill prices, not here.</p>
 def _counts(summary: dict[str, Any]) -> str:
     counts = summary["counts"]
     flat = {k: v for k, v in counts.items() if not isinstance(v, dict)}
+    flat = {k.replace("_", " "): v for k, v in flat.items()}
     flat |= {f"abstentions, {j}": v for j, v in counts["abstentions_by_junior"].items()}
     items = "".join(f"<div><dt>{escape(k)}</dt><dd>{v:,}</dd></div>" for k, v in flat.items())
     return f'<section><h2>Counts</h2><dl class="facts">{items}</dl></section>'

@@ -1,14 +1,14 @@
 """
 What a run leaves behind, in memory: the books' histories and the hierarchy's own records.
 
-`run.py` makes it, `statistics.py` measures it and `report.py` shows it. Session rows are stamped
+`run.py` makes it, `statistics` measures it and `report.py` shows it. Session rows are stamped
 at session closes; the first row is the starting cash at the close before the first decision.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from agents.messages import Decision, FillRecord, OrderRecord, Outcome, Verdict
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
+type Gate = Literal["full", "no_stop", "gross_only"]  # which limits a book was run under
+type Exit = Literal["decision", "stop", "limit", "delisted"]  # why a closing order was sent
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,16 @@ class ClosedTrade:
     ts_open: int
     ts_close: int
     profit: float
+    exit: Exit
 
 
 @dataclass(frozen=True)
 class Book:
     """
     One trader's history, a row a session.
+
+    `name` is the strategy's, "hierarchy" or "buy-and-hold". `stress` says what was made worse than
+    the settings have it, "0.3% a fill"; empty otherwise.
 
     Shapes: ts, equity, gross, turnover, costs, var_frac (T,); exposures[group] (T,).
     `gross` and `exposures` are fractions of equity at the close (exposures signed); `turnover`
@@ -43,7 +49,7 @@ class Book:
     """
 
     name: str
-    gated: bool
+    gate: Gate
     ts: IntArray
     equity: FloatArray
     gross: FloatArray
@@ -52,6 +58,7 @@ class Book:
     var_frac: FloatArray
     exposures: dict[str, FloatArray]
     trades: tuple[ClosedTrade, ...]
+    stress: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,13 @@ class RunResult:
     """
     One run: the hierarchy's book, the baselines' books on the same data, and all records.
 
-    `risk_free` (T,) is the risk-free return of each session (first row 0). `notes` are lines
-    that the report shows first. `manifest` is what `manifest.json` will hold.
+    `variants` are the hierarchy's own decisions, replayed: under other gates and under stress.
+    `risk_free` (T,) is the risk-free return of each session (first row 0). `sessions_per_year`
+    are the calendar's. `max_var` is the limit of the one-day VaR, a fraction of equity.
+    `capacity_usd` is the equity at which the book's orders reach 10% of the mean daily volume,
+    None where no volume is known. `no_orders` says why no order was sent, "" where some were; it
+    and `notes` are lines that the report shows first. `manifest` is what `manifest.json` will
+    hold.
     """
 
     run_id: str
@@ -75,3 +87,14 @@ class RunResult:
     manifest: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
     calls: dict[str, Any] = field(default_factory=dict)  # of language models, by role
+    variants: tuple[Book, ...] = ()
+    sessions_per_year: int = 252
+    max_var: float = 0.02
+    expired_decisions: int = 0
+    capacity_usd: float | None = None
+    no_orders: str = ""
+
+    @property
+    def books(self) -> tuple[Book, ...]:
+        """The hierarchy, its variants and the baselines, in the order of the report."""
+        return (self.book, *self.variants, *self.baselines)

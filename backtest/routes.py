@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from agents.messages import ROUTES, Abstention, Opinion
 from agents.supervisor.reward import route_cost, route_earned, route_use
-from backtest.bootstrap import block_length, percentile_interval, resampled
+from backtest.formats import MISSING, number, percent
 from backtest.results import FloatArray, IntArray, RunResult
-from backtest.table import MISSING, number, percent
+from backtest.statistics.intervals import ratio_interval
+from backtest.statistics.measures import Undefined
 from config.settings import SupervisorSettings
 
-FEWEST_SESSIONS = 20  # with a closed outcome of a route, for an interval
 DIGITS = 4
 
 
@@ -86,17 +86,10 @@ def mean_interval(ts: IntArray, values: FloatArray) -> tuple[float, float] | Non
 
     Instruments of a session share its news and its weather, so sessions are drawn, not rows.
     """
-    sessions, at = np.unique(ts, return_inverse=True)
-    if len(sessions) < FEWEST_SESSIONS:
-        return None
+    _, at = np.unique(ts, return_inverse=True)
     total, count = np.bincount(at, values), np.bincount(at).astype(np.float64)
-    means = resampled(
-        len(sessions),
-        lambda drawn: total[drawn].sum(axis=1) / count[drawn].sum(axis=1),
-        mean_block=block_length(total / count),
-        seed=0,
-    )
-    return percentile_interval(means)
+    found = ratio_interval(total, count, seed=0)
+    return None if isinstance(found, Undefined) else (found.low, found.high)
 
 
 def routes_section(result: RunResult) -> str:

@@ -8,6 +8,8 @@ and `backtest.cash` give these to Nautilus, `learning.envs` to arrays.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,24 +18,30 @@ from numpy.typing import NDArray
 
 from agents.messages import Instrument
 from backtest.market import MarketData
+from backtest.sessions import DAY_NS
 from config.errors import DataError
-from config.settings import MarketSettings
+from config.settings import MarketSettings, Settings
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
 type BoolArray = NDArray[np.bool_]
 
+NEVER = np.iinfo(np.int64).max
 YEAR_NS = 365 * 86_400_000_000_000
 VOLUME_BARS = 20
+RISK_FREE = "risk_free"  # the source's own series
+FEDERAL_FUNDS = "federal_funds"  # the series of `backtest.sources.federal_funds`
 OTC_TOUCH_SIZE = 10_000_000.0  # FX and CFD volumes count ticks, not size
+LEAVING_SIZE = 1e9  # at the price of an instrument that has vanished
 
 
 @dataclass(frozen=True)
 class EngineBars:
     """
-    One instrument's bars in engine prices, rounded as it is quoted. Shapes: all (R,).
+    One instrument's bars in engine prices, rounded to the engine's precision. Shapes: all (R,).
 
-    `size` is the opening touch's; without `traded` volume a bar has no quotes.
+    `size` is the opening touch's; `tick` is what a market order slips by at the opening, in engine
+    prices; a bar of a stock without volume is not `traded` and has no quotes.
     """
 
     ts_open: IntArray
@@ -44,6 +52,7 @@ class EngineBars:
     close: FloatArray
     volume: FloatArray
     size: FloatArray
+    tick: FloatArray
     traded: BoolArray
 
 
@@ -68,10 +77,12 @@ def engine_bars(
     stamps, cumulative = factors.get(instrument.symbol, (np.zeros(0, np.int64), np.ones(0)))
     ts_open = bars["ts_open"].to_numpy(np.int64)
     factor = np.concatenate([[1.0], cumulative])[np.searchsorted(stamps, ts_open, side="right")]
+    places = instrument.engine_precision
     prices = {
-        c: np.round(bars[c].to_numpy(np.float64) * factor, instrument.price_precision)
+        c: np.round(bars[c].to_numpy(np.float64) * factor, places)
         for c in ("open", "high", "low", "close")
     }
+    tick = np.round(ticks(instrument, bars["open"].to_numpy(np.float64)) * factor, places)
     volume = bars["volume"].to_numpy(np.float64)
     return EngineBars(
         ts_open=ts_open,
@@ -79,19 +90,84 @@ def engine_bars(
         **prices,
         volume=volume,
         size=_touch_sizes(instrument, volume / factor, settings.open_liquidity_frac),
-        traded=volume > 0,
+        tick=np.maximum(tick, 10.0**-places),
+        traded=(volume > 0) | (instrument.asset_class != "equity"),
     )
+
+
+def ticks(instrument: Instrument, price: FloatArray) -> FloatArray:
+    """
+    Return the market's tick at each price as quoted; shapes: (R,) -> (R,).
+
+    It is the instrument's own, or the price's fourth significant digit where that is finer: a cent
+    at $10 and a ten-thousandth at 50 cents, so that it is never more than 0.1% of the price.
+    """
+    digits = np.floor(np.log10(price)) + 1  # before the point; negative below 0.1
+    return np.asarray(10.0 ** -np.maximum(instrument.price_precision, 4 - digits))
 
 
 def quote_around(
     mid: FloatArray, instrument: Instrument, settings: MarketSettings
 ) -> tuple[FloatArray, FloatArray]:
-    """Return bid and ask around a price, at least the spread apart and on ticks."""
-    half = settings.spread_bps / 2e4
-    tick = 1.0 / 10.0**instrument.price_precision
-    bid = np.maximum(np.floor(mid * (1 - half) / tick + 1e-9) * tick, tick)
-    ask = np.ceil(mid * (1 + half) / tick - 1e-9) * tick
-    return bid, ask
+    """Return bid and ask around a price, the spread apart at any price."""
+    half, places = settings.spread_bps / 2e4, instrument.engine_precision
+    bid = np.maximum(np.round(mid * (1 - half), places), 10.0**-places)
+    return bid, np.round(mid * (1 + half), places)
+
+
+def expiry(closes: Sequence[int], settings: Settings) -> Callable[[int], int]:
+    """
+    Return what tells until when the decision on a case of a stamp may be acted on.
+
+    It is the close of the session that comes `desk.expiry_sessions` sessions later; beyond the
+    data's end, where nothing trades any more, a session counts as a day.
+    """
+    ahead = settings.desk.expiry_sessions
+
+    def expires(ts: int) -> int:
+        last = bisect_left(closes, ts) + ahead
+        if last < len(closes):
+            return closes[last]
+        return closes[-1] + (last - len(closes) + 1) * DAY_NS
+
+    return expires
+
+
+def final_prices(market: MarketData, settings: MarketSettings) -> list[tuple[int, int, float]]:
+    """
+    Return (stamp, instrument's index, engine price) at which a vanished instrument is left.
+
+    The price is what the position is worth: a slip there is of the engine's last digit.
+
+    An instrument that had no bar in `delisting_sessions` sessions while others traded is worth its
+    last price times the recovery, at the opening of the next session in which others trade; where
+    it has a bar of its own at that opening, it opens like any other. Nothing of a later bar is
+    known then. A currency pair ends at its last price: nobody goes bust with it, and others'
+    exchange rates are read from it. No price is below a tick.
+    """
+    closes = np.asarray(market.session_closes, dtype=np.int64)
+    session = np.searchsorted(closes, market.bars["ts_close"].to_numpy(np.int64))
+    opening = market.bars["ts_open"].groupby(session).min()  # of each session with a bar
+    active, opening = opening.index.to_numpy(), opening.to_numpy()
+    factors = split_factors(market)
+    bars_of = dict(tuple(market.bars.assign(session=session).groupby("symbol", sort=True)))
+    found = []
+    for i, instrument in enumerate(market.instruments):
+        bars = bars_of.get(instrument.symbol)
+        if bars is None:
+            continue
+        place = np.searchsorted(active, bars["session"].to_numpy())
+        due = place + settings.delisting_sessions + 1
+        back = np.append(bars["ts_open"].to_numpy(np.int64)[1:], NEVER)  # of its next bar
+        vanished = np.flatnonzero(due < len(active))
+        vanished = vanished[back[vanished] > opening[due[vanished]]]
+        price = engine_bars(instrument, bars, factors, settings).close
+        places = instrument.engine_precision
+        recovery = 1.0 if instrument.asset_class == "forex" else settings.delisting_recovery
+        for k in vanished:
+            value = max(round(float(price[k]) * recovery, places), 10.0**-places)
+            found.append((int(opening[due[k]]), i, value))
+    return sorted(found)
 
 
 def dividends_paid(market: MarketData) -> list[tuple[int, int, float]]:
@@ -109,9 +185,24 @@ def dividends_paid(market: MarketData) -> list[tuple[int, int, float]]:
     return paid
 
 
-def riskless_rates(market: MarketData) -> list[tuple[int, float]]:
-    """Return (stamp from which it is known, percent a year) of the risk-free rate, in order."""
-    return [(m.ts_init, m.value) for m in market.macro if m.series == "risk_free"]
+def riskless_rates(market: MarketData, currency: str) -> list[tuple[int, float]]:
+    """
+    Return (stamp from which it is known, percent a year) of what idle cash earns, in order.
+
+    It is the source's own risk-free rate; where it has none, in dollars the federal funds rate.
+    """
+    for series in (RISK_FREE, FEDERAL_FUNDS):
+        rates = [(m.ts_init, m.value) for m in market.macro if m.series == series]
+        if rates and (series == RISK_FREE or currency == "USD"):
+            return rates
+    return []
+
+
+def rates_known(rates: Sequence[tuple[int, float]], stamps: IntArray) -> FloatArray:
+    """Return the newest rate known at each stamp, 0 before the first; shapes: (R,) -> (R,)."""
+    known = np.array([ts for ts, _ in rates], dtype=np.int64)
+    values = np.array([0.0, *(rate for _, rate in rates)])
+    return np.asarray(values[np.searchsorted(known, stamps, side="right")])
 
 
 def interest(

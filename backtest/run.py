@@ -1,42 +1,37 @@
 """
 A backtest: the hierarchy and the baselines over one market, from one named start state.
 
-`plan_run` says what will be run and under which `run_id`; `run_backtest` runs it. The id is the
-hash of everything that can change a result - data, settings, minds, start state, code, seed - so
-that two runs of one id are the same run. It knows no store and no files: `ops` hands in a writer
-and writes what comes back.
+`plan_run` says what will be run and under which `run_id`; `run_backtest` runs it. It knows no
+store and no files: `ops` hands in a writer and writes what comes back.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 
-from agents.baselines import BASELINES
 from agents.messages import JUNIORS, Decision, FillRecord, OrderRecord, Outcome, Verdict
 from agents.protocols import ExperienceWriter, LearningMind, Mind
 from backtest.desk_result import BookRun
 from backtest.engine import run_book
 from backtest.feed import Feed, make_feed
+from backtest.identity import Completions, RunMode, run_id_of, run_identity
 from backtest.market import MarketData, window
 from backtest.policies import allocator_notes, check_policies, overlaps, policy_facts
+from backtest.references import ReferenceRunner, baselines, variants
 from backtest.results import FloatArray, IntArray, RunResult
-from backtest.rules import YEAR_NS
+from backtest.rules import YEAR_NS, rates_known, riskless_rates
 from backtest.sessions import stamp_text
-from config.settings import UNLIMITED, LimitSettings, Settings
+from backtest.silence import why_no_orders
+from config.settings import LimitSettings, Settings
 
-PACKAGES = ("strategies", "agents", "learning", "backtest", "live", "config", "ops")
-LIBRARIES = ("nautilus_trader", "numpy", "pandas", "torch", "skfolio", "scikit-learn", "scipy")
-BASELINE_LIMITS = "baselines run twice: under the hierarchy's gate, and with gross alone limited"
+HIERARCHY = "hierarchy"
 
 
 class RunBook(Protocol):
@@ -51,7 +46,6 @@ class RunBook(Protocol):
         *,
         name: str,
         limits: LimitSettings,
-        gated: bool,
         decide_from: int,
         writer: ExperienceWriter | None = None,
         on_session: Callable[[int], None] | None = None,
@@ -76,11 +70,6 @@ class RunPlan:
         """How many sessions each book goes through."""
         return len(self.market.session_closes)
 
-    @property
-    def books(self) -> int:
-        """How many books are run."""
-        return 1 + 2 * len(BASELINES)
-
 
 def plan_run(
     market: MarketData,
@@ -89,28 +78,28 @@ def plan_run(
     start_state: str,
     start_ns: int | None,
     *,
-    mode: Literal["backtest", "paper"] = "backtest",
+    mode: RunMode = "backtest",
+    completions: Completions | None = None,
 ) -> RunPlan:
     """
     Return the plan of a run that decides from `start_ns` on.
 
-    `start_state` names the state that `mind` was built on, `mode` who runs the book. The
-    identity does not depend on where data and policies lie: they count by their content.
+    `start_state` names the state that `mind` was built on, `mode` who runs the book;
+    `completions` says where language models' answers may come from. What makes the run's
+    identity is in `backtest.identity`.
     Raises ConfigError where the mind's policies were not trained on the market's groups.
     """
     kept, decide_from = window(market, start_ns, warmup_sessions(settings))
     check_policies(mind.policies, kept)
-    identity = {
-        "mode": mode,
-        "data_digest": kept.digest,
-        "decide_from": decide_from,
-        "config_digest": _placeless(settings).digest,
-        "minds": {"kind": mind.name, **mind.models},
-        "start_state_digest": mind.digest,
-        "code": code_version(),
-        "seed": settings.seed,
-    }
-    run_id = hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:24]
+    identity = run_identity(
+        mode=mode,
+        data_digest=kept.digest,
+        decide_from=decide_from,
+        settings=settings,
+        mind=mind,
+        completions=completions,
+    )
+    run_id = run_id_of(identity)
     manifest = {
         "run_id": run_id,
         **identity,
@@ -124,7 +113,6 @@ def plan_run(
         },
         "instruments": msgspec.to_builtins(kept.instruments),
         "python": platform.python_version(),
-        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "config": msgspec.to_builtins(settings),
     }
     return RunPlan(kept, settings, mind, decide_from, run_id, manifest)
@@ -133,6 +121,7 @@ def plan_run(
 def run_backtest(
     plan: RunPlan,
     *,
+    run_references: ReferenceRunner,
     writer: ExperienceWriter | None = None,
     on_session: Callable[[str, int], None] | None = None,
     run_own: RunBook = run_book,
@@ -140,42 +129,46 @@ def run_backtest(
     """
     Run a plan. `on_session` is told the book's name and each session's stamp.
 
-    `run_own` runs the plan's own book; the baselines are backtests whoever does.
+    `run_own` runs the plan's own book, `run_references` the books that stand beside it.
     Raises RunIncomplete when a book did not get to the end of the data.
     """
     settings, market = plan.settings, plan.market
-    feed = make_feed(market, settings.market, plan.decide_from)
-
-    def run(
-        run_book: RunBook, mind: Mind, name: str, gated: bool, writer: ExperienceWriter | None
-    ) -> BookRun:
-        return run_book(
-            market,
-            feed,
-            settings,
-            mind,
-            name=name,
-            limits=settings.limits if gated else UNLIMITED,
-            gated=gated,
-            decide_from=plan.decide_from,
-            writer=writer,
-            on_session=None if on_session is None else lambda ts: on_session(name, ts),
-        )
-
-    own = run(run_own, plan.mind, "hierarchy", True, writer)
-    baselines = [
-        run(run_book, make(), make().name, gated, None).book
-        for make in BASELINES
-        for gated in (False, True)
-    ]
+    own = run_own(
+        market,
+        make_feed(market, settings.market, plan.decide_from),
+        settings,
+        plan.mind,
+        name=HIERARCHY,
+        limits=settings.limits,
+        decide_from=plan.decide_from,
+        writer=writer,
+        on_session=None if on_session is None else partial(on_session, HIERARCHY),
+    )
+    decisions, verdicts = own.records.of(Decision), own.records.of(Verdict)
+    orders = own.records.of(OrderRecord)
+    replays = variants(HIERARCHY, decisions, settings.limits)
+    books = run_references(
+        market,
+        settings,
+        plan.decide_from,
+        [*replays, *baselines(settings.limits)],
+        None if on_session is None else partial(on_session, "references"),
+    )
+    silent = "" if orders else why_no_orders(market, settings, decisions, verdicts)
     return RunResult(
         run_id=plan.run_id,
         book=own.book,
-        baselines=tuple(baselines),
-        risk_free=risk_free_returns(market, own.book.ts),
-        decisions=own.records.of(Decision),
-        verdicts=own.records.of(Verdict),
-        orders=own.records.of(OrderRecord),
+        variants=books[: len(replays)],
+        baselines=books[len(replays) :],
+        risk_free=risk_free_returns(market, own.book.ts, settings.market.currency),
+        sessions_per_year=market.sessions_per_year,
+        max_var=settings.limits.max_var,
+        expired_decisions=own.expired_decisions,
+        capacity_usd=own.capacity,
+        no_orders=silent,
+        decisions=decisions,
+        verdicts=verdicts,
+        orders=orders,
         fills=own.records.of(FillRecord),
         outcomes=own.records.of(Outcome),
         manifest={
@@ -187,47 +180,17 @@ def run_backtest(
     )
 
 
-def _placeless(settings: Settings) -> Settings:
-    """Return settings without where data, policies, servers and answers lie."""
-    minds = settings.minds
-    return msgspec.structs.replace(
-        settings,
-        data=msgspec.structs.replace(settings.data, source=""),
-        allocator=msgspec.structs.replace(settings.allocator, policies=""),
-        minds=msgspec.structs.replace(
-            minds,
-            completions="replay-or-live",
-            vllm=msgspec.structs.replace(minds.vllm, base_url=""),
-            embedded=msgspec.structs.replace(minds.embedded, path="", adapters={}),
-        ),
-    )
-
-
 def warmup_sessions(settings: Settings) -> int:
     """Return how many sessions before the first decision the features are given."""
     return settings.desk.panel_sessions + 1
 
 
-def risk_free_returns(market: MarketData, ts: IntArray) -> FloatArray:
+def risk_free_returns(market: MarketData, ts: IntArray, currency: str) -> FloatArray:
     """Return each session's interest (act/365), a fraction, at the rate known at its start."""
-    known = np.array([m.ts_init for m in market.macro if m.series == "risk_free"], dtype=np.int64)
-    rates = np.array([0.0] + [m.value for m in market.macro if m.series == "risk_free"])
     returns = np.zeros(len(ts))
-    at = np.searchsorted(known, ts[:-1], side="right")
-    returns[1:] = rates[at] / 100 * np.diff(ts) / YEAR_NS
+    rates = rates_known(riskless_rates(market, currency), ts[:-1])
+    returns[1:] = rates / 100 * np.diff(ts) / YEAR_NS
     return returns
-
-
-@cache
-def code_version() -> str:
-    """Return the hash of Quarterdeck's own source files and prompts."""
-    root = Path(__file__).resolve().parents[1]
-    h = hashlib.sha256()
-    for package in PACKAGES:
-        paths = [p for kind in ("*.py", "*.md") for p in (root / package).rglob(kind)]
-        for path in sorted(paths):
-            h.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return h.hexdigest()[:24]
 
 
 def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
@@ -243,7 +206,7 @@ def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
     notes += market.notes
     notes += allocator_notes(plan.mind.policies, market)
     notes.append(_minds_note(plan.mind))
-    if not any(m.series == "risk_free" for m in market.macro):
+    if not riskless_rates(market, settings.market.currency):
         notes.append("no risk-free rate in the data: idle cash earns nothing, excess is over zero")
     notes.append(
         f"costs: {settings.market.cost_frac:.4f} of notional per fill unless the instrument has "
@@ -255,13 +218,17 @@ def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
         notes.append(f"own costs (bps per fill): {own_costs}")
     if own.missed_decisions:
         notes.append(f"{own.missed_decisions} decisions were missed: the mind failed")
-    if own.dropped_decisions:
-        notes.append(f"{own.dropped_decisions} decisions arrived after their expiry")
+    if own.expired_decisions:
+        notes.append(f"{own.expired_decisions} decisions expired before they could be traded")
+    if own.ruined_at:
+        notes.append(
+            f"RUIN: equity fell to zero or below on {stamp_text(own.ruined_at)}; the gate halted "
+            "the book"
+        )
     if own.unpriced_routes:
         notes.append(f"{own.unpriced_routes} routes had no price before their horizon's end")
     if own.open_routes:
         notes.append(f"{own.open_routes} routes were open at the end and have no outcome")
-    notes.append(BASELINE_LIMITS)
     return tuple(notes)
 
 

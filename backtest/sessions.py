@@ -1,8 +1,9 @@
 """
 Trading sessions: when a market opens and closes, and when a dated fact may first be acted on.
 
-An exchange's sessions come from exchange_calendars (half days included); "24x5" is the calendar
-of FX and CFDs, whose session is the UTC day. All days are counted from 1970-01-01 and all
+An exchange's sessions come from exchange_calendars (half days included). Two calendars are ours:
+"24x5" of FX and CFDs, whose sessions are the weekdays in UTC, Sunday evening being Monday's, and
+"24/7" of crypto, whose sessions are the UTC days. All days are counted from 1970-01-01 and all
 stamps are UTC nanoseconds. It reads no clock: the span of years is given.
 """
 
@@ -20,7 +21,12 @@ from config.errors import ConfigError
 type IntArray = NDArray[np.int64]
 
 DAY_NS = 86_400_000_000_000
-AROUND_THE_CLOCK = "24x5"
+XNYS = "XNYS"
+WEEKDAYS = "24x5"
+EVERY_DAY = "24/7"
+AROUND_THE_CLOCK = (WEEKDAYS, EVERY_DAY)
+_A_YEAR = {XNYS: 252, WEEKDAYS: 260, EVERY_DAY: 365}
+_MEASURED = (2000, 2019)  # the years over which other calendars' sessions are counted
 
 
 @dataclass(frozen=True)
@@ -65,17 +71,19 @@ def load_sessions(name: str, first_year: int, last_year: int) -> Sessions:
     """
     Return a calendar's sessions from January of one year to December of another.
 
-    `name` is an exchange_calendars code (XNYS, XLON, ...) or "24x5".
+    `name` is an exchange_calendars code (XNYS, XLON, ...), "24x5" or "24/7". A session that ends
+    where the next one begins closes a nanosecond before, so that no bar closes as another opens.
     Raises ConfigError for a calendar that does not exist.
     """
     start, end = f"{first_year}-01-01", f"{last_year}-12-31"
-    if name == AROUND_THE_CLOCK:
+    if name in AROUND_THE_CLOCK:
         days = np.arange(np.datetime64(start), np.datetime64(end) + np.timedelta64(1, "D")).astype(
             np.int64
         )
-        weekdays = days[(days + 3) % 7 < 5]  # day 0 was a Thursday
-        opens = weekdays * DAY_NS
-        return Sessions(name, "UTC", weekdays, opens, opens + DAY_NS)
+        if name == WEEKDAYS:
+            days = days[is_weekday(days)]
+        opens = days * DAY_NS
+        return Sessions(name, "UTC", days, opens, opens + DAY_NS - 1)
     import exchange_calendars
 
     try:
@@ -85,16 +93,31 @@ def load_sessions(name: str, first_year: int, last_year: int) -> Sessions:
             calendar = exchange_calendars.get_calendar(name, start=start, end=end)
     except exchange_calendars.errors.InvalidCalendarName as e:
         raise ConfigError(
-            f"expected a calendar of exchange_calendars or {AROUND_THE_CLOCK}, was {name!r}"
+            f"expected a calendar of exchange_calendars, {WEEKDAYS} or {EVERY_DAY}, was {name!r}"
         ) from e
     days = calendar.sessions.as_unit("ns").asi8 // DAY_NS
-    return Sessions(
-        name,
-        str(calendar.tz),
-        days.astype(np.int64),
-        calendar.opens.dt.as_unit("ns").astype("int64").to_numpy(np.int64),
-        calendar.closes.dt.as_unit("ns").astype("int64").to_numpy(np.int64),
-    )
+    opens = calendar.opens.dt.as_unit("ns").astype("int64").to_numpy(np.int64)
+    closes = calendar.closes.dt.as_unit("ns").astype("int64").to_numpy(np.int64)
+    closes = np.minimum(closes, np.append(opens[1:], np.iinfo(np.int64).max) - 1)
+    return Sessions(name, str(calendar.tz), days.astype(np.int64), opens, closes)
+
+
+@lru_cache(maxsize=32)
+def sessions_per_year(name: str) -> int:
+    """
+    Return how many sessions a calendar has in a year, on average and rounded.
+
+    Raises ConfigError for a calendar that does not exist.
+    """
+    if name in _A_YEAR:
+        return _A_YEAR[name]
+    first, last = _MEASURED
+    return round(len(load_sessions(name, first, last).days) / (last - first + 1))
+
+
+def is_weekday(days: IntArray) -> NDArray[np.bool_]:
+    """Tell which days are no Saturday and no Sunday."""
+    return np.asarray((days + 3) % 7 < 5)  # day 0 was a Thursday
 
 
 def session_day(closes: IntArray) -> IntArray:

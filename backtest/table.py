@@ -1,42 +1,31 @@
 """
 The table that a backtest prints: every book a row, a figure a column, in 100 columns.
 
-It reads the dict of `statistics.summarise` and nothing else.
+It reads the dict of `summarise` and nothing else. What the gate costs and what the minds add is
+said under it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from backtest.formats import MISSING, interval, number, percent, strategy
+from backtest.headlines import headlines
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-MISSING = "–"
 LABELS: tuple[str, ...] = (
     "return",
     "Sharpe",
     "95% interval",
     "DSR",
     "Sortino",
-    "Calmar",
     "max DD",
 )
-LABELS += ("wins", "PF", "turn", "costs", "VaR ok")
-
-
-def percent(value: float | None, digits: int = 1, sign: bool = False) -> str:
-    """Return a fraction as a percentage, "–" for an undefined one."""
-    return MISSING if value is None else f"{value:{'+' if sign else ''}.{digits}%}"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """Return a number with fixed digits, "–" for an undefined one."""
-    return MISSING if value is None else f"{value:.{digits}f}"
-
-
-def interval(bounds: list[float] | None, digits: int = 2) -> str:
-    """Return bounds as "[lo, hi]", "–" for undefined ones."""
-    return MISSING if bounds is None else f"[{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
+LABELS += ("mo wins", "mo PF", "turn", "costs", "VaR cov")
+SCALED = {0: "total_return", 1: "sharpe", 5: "max_drawdown"}  # places in LABELS
+GATES = {"full": "", "no_stop": "stop off", "gross_only": "limits off"}
 
 
 def luck(figures: dict[str, Any]) -> str:
@@ -48,8 +37,18 @@ def luck(figures: dict[str, Any]) -> str:
 
 
 def label(row: dict[str, Any]) -> str:
-    """Return a book's name as people write it, "buy and hold"."""
-    return str(row["strategy"]).replace("_", " ")
+    """Return what is said of a book in one cell: "hierarchy, stop off", "buy and hold, gated"."""
+    name = strategy(row["name"])
+    return f"{name}, {kind}" if (kind := kind_of(row)) else name
+
+
+def kind_of(row: dict[str, Any]) -> str:
+    """Return under what a book was run, where that is not its usual: "stop off", "2% stop"."""
+    if row["stress"]:
+        return str(row["stress"])
+    if "matched_volatility" in row:  # a baseline's usual is no limit but gross
+        return {"gross_only": "", "no_stop": "gated, no stop"}.get(row["gate"], "gated")
+    return GATES[row["gate"]]
 
 
 def cells(figures: dict[str, Any]) -> list[str]:
@@ -60,14 +59,20 @@ def cells(figures: dict[str, Any]) -> list[str]:
         interval(figures["sharpe_interval"]),
         luck(figures),
         number(figures["sortino"]),
-        number(figures["calmar"]),
         percent(figures["max_drawdown"]),
-        percent(figures["win_rate"], 0),
-        number(figures["profit_factor"]),
+        percent(figures["month_win_rate"], 0),
+        number(figures["month_profit_factor"]),
         number(figures["turnover"], 1),
         percent(figures["costs_frac"]),
-        percent(figures["var_compliance"]),
+        percent(figures["var_coverage"]),
     ]
+
+
+def scaled_cells(row: dict[str, Any]) -> list[str]:
+    """Return the cells of a baseline at the hierarchy's volatility: most are empty."""
+    scaled = row["matched_volatility"]["figures"]
+    shown = cells(dict.fromkeys(row["figures"]) | scaled)
+    return [cell if place in SCALED else "" for place, cell in enumerate(shown)]
 
 
 def print_table(summary: dict[str, Any], console: Console) -> None:
@@ -83,39 +88,38 @@ def print_table(summary: dict[str, Any], console: Console) -> None:
     table.add_column("", no_wrap=True)
     for name in LABELS:
         table.add_column(name, justify="right", no_wrap=True)
-    named: set[str] = set()
-    for row in summary["books"]:
-        nested = row["strategy"] in named
-        named.add(row["strategy"])
-        matched = row.get("matched_volatility")
-        if matched is None:
-            table.add_row(label(row), *cells(row["figures"]), style="bold", end_section=True)
-            continue
-        name = label(row)
-        if row["gated"]:
-            name = "  gated" if nested else f"{name}, gated"
-        table.add_row(name, *cells(row["figures"]))
-        scaled = matched["figures"]
-        blank = [""] * len(LABELS)
-        blank[0] = percent(scaled["total_return"], sign=True)
-        blank[1] = number(scaled["sharpe"])
-        blank[6] = percent(scaled["max_drawdown"])
-        indent = "    " if nested else "  "
-        table.add_row(f"{indent}same vol.", *blank, style="dim")
+    ends = _last_of_hierarchy(summary["books"])
+    for place, row in enumerate(summary["books"]):
+        kind = kind_of(row)
+        name = f"  {kind}" if kind else strategy(row["name"])
+        style = "bold" if place == 0 else None
+        table.add_row(name, *cells(row["figures"]), style=style, end_section=place == ends)
+        if "matched_volatility" in row:
+            indent = "    " if kind else "  "
+            table.add_row(f"{indent}same vol.", *scaled_cells(row), style="dim")
     # a narrow console may wrap the lines, but no figure is ever cut short
     table.width = Measurement.get(console, console.options.update(width=400), table).maximum
     console.print(table, crop=False, no_wrap=True, overflow="ignore")
+    for line in headlines(summary):
+        console.print(Text(line))
     console.print(Text(legend(summary), style="dim"))
+
+
+def _last_of_hierarchy(rows: list[dict[str, Any]]) -> int:
+    """Return the place of the last row before the baselines."""
+    return sum("matched_volatility" not in row for row in rows) - 1
 
 
 def legend(summary: dict[str, Any]) -> str:
     """Return the lines under the table: what its columns are and what was counted."""
     trials = summary["trials"]
     return (
-        f"{summary['sessions']} sessions. Sharpe: annual, over the risk-free rate, with its 95% "
-        f"stationary-bootstrap interval. DSR: deflated by {trials['counted']} trials "
+        f"{summary['sessions']} sessions, {summary['sessions_per_year']} a year. Sharpe: annual, "
+        "over the risk-free rate, with its 95% bootstrap interval. DSR: deflated by "
+        f"{trials['effective']} kinds of {trials['counted']} trials "
         f"({trials['from_the_library']} from earlier runs); p: probabilistic Sharpe ratio, "
         "nothing to deflate. same vol.: scaled to the hierarchy's volatility with cash at the "
-        "risk-free rate; nobody traded it. PF: profit factor. turn: times a year. costs: of "
-        f"starting equity. VaR ok: sessions within the 99% VaR. {MISSING}: undefined."
+        "risk-free rate; nobody traded it. mo: of months; PF: profit factor. turn: times a year. "
+        "costs: of starting equity. VaR cov: invested sessions within that day's 99% VaR. "
+        f"{MISSING}: undefined."
     )

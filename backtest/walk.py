@@ -59,7 +59,6 @@ def fit(
         mind,
         name="training",
         limits=settings.limits,
-        gated=True,
         decide_from=decide_from,
     )
     return mind
@@ -103,12 +102,12 @@ class WalkForwardMind:
         """Return the track records of the mind in force."""
         return self.current.track()
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """Return the decision of the mind whose window the case is in."""
         for split, mind in self._windows:
             if case.ts_init >= split.test_start_ns:
                 self.current = mind
-        return self.current.decide(case, panel, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        return self.current.decide(case, panel, latency_ns=latency_ns, expires=expires)
 
     def observe(self, lessons: Sequence[Lesson]) -> None:
         """Let the mind in force count closed outcomes."""

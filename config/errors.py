@@ -7,6 +7,7 @@ The exception tree, grouped by what the operator must do.
     │   └── ReplayMiss     a replay was asked for and the cache does not hold it
     ├── Halt               stop trading, page someone
     │   ├── FutureDataError    a case was given something it could not have known
+    │   ├── OrderFailed        a venue did not take or fill an order
     │   └── RunIncomplete      the run ended before its data did
     ├── Retryable          back off and try again
     └── Abstain            no opinion this time: the safe answer
@@ -37,6 +38,10 @@ class Halt(QuarterdeckError):
 
 class FutureDataError(Halt):
     """A case was given something that was not yet known at its stamp."""
+
+
+class OrderFailed(Halt):
+    """A venue did not take an order, or ended it unfilled."""
 
 
 class RunIncomplete(Halt):

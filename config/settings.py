@@ -86,6 +86,11 @@ class MarketSettings(_Settings, frozen=True, kw_only=True):
     slippage_probability: Frac = 0.5  # of one tick, per fill
     open_liquidity_frac: Frac = 0.05  # of the trailing mean volume, at the opening's touch
     financing_bps_per_year: NonNegative = 150.0  # on borrowed or shorted notional, FX and CFDs
+    delisting_sessions: Count = 10  # without a bar while others trade: the position is closed
+    delisting_recovery: Frac = 1.0  # of the last price that a delisted position is closed at
+
+
+type StopKind = Literal["fraction", "volatility", "none"]
 
 
 class LimitSettings(_Settings, frozen=True, kw_only=True):
@@ -97,11 +102,15 @@ class LimitSettings(_Settings, frozen=True, kw_only=True):
     max_var: Frac = 0.02  # one-day 99% filtered historical simulation
     max_correlation: NonNegative = 0.7
     headroom: Frac = 0.95  # targets are cut to this share of a limit, so that drift has room
-    stop_loss: Frac = 0.02
+    volatility_target: Positive | None = None  # a year's; a decision is scaled down to it
+    stop: StopKind = "fraction"
+    stop_loss: Frac = 0.02  # of the average entry, for `fraction`
+    stop_sigmas: Positive = 3.0  # weekly standard deviations of the last 20 sessions, `volatility`
     stop_cooldown_sessions: Annotated[int, Meta(ge=0)] = 20  # before a stopped one may grow again
     max_drawdown: Frac = 0.25  # the breaker: beyond it the book is only reduced
     price_collar: Frac = 0.20  # refuse increases this far from the last close
     stale_sessions: Count = 3  # no increase on a price older than this
+    max_volume_frac: Positive = 0.10  # of the mean daily volume: a larger order is cut
     max_orders_per_session: Count = 500
     min_history: Count = 60  # sessions of returns before an instrument may be bought
     kill_switch: bool = False
@@ -113,8 +122,9 @@ UNLIMITED = LimitSettings(
     max_var=1.0,
     max_correlation=1e9,
     headroom=0.99,  # the rest pays the costs of getting in
-    stop_loss=1.0,
+    stop="none",
     stop_cooldown_sessions=0,
+    max_volume_frac=1e6,
     max_drawdown=1.0,
     price_collar=1.0,
     min_history=1,
@@ -144,7 +154,8 @@ class AllocatorSettings(_Settings, frozen=True, kw_only=True):
     """The baseline allocator's numbers, and the trained policies that take its place."""
 
     lookback: Count = 252
-    information_coefficient: Frac = 0.05
+    prior_ic: Frac = 0.02  # of a junior of whom nothing is known: a view's information coefficient
+    prior_outcomes: Positive = 100.0  # how many independent outcomes the prior counts for
     risk_aversion: Positive = 20.0  # of views: at 2 a conviction of 0.2 asks for 15% of equity
     tau: Positive = 0.05
     gross: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.0
@@ -158,7 +169,7 @@ class DeskSettings(_Settings, frozen=True, kw_only=True):
     decide_every_sessions: Count = 1
     horizon: Literal["short", "medium", "long"] = "medium"
     latency_ms: NonNegative = 2_000.0
-    expiry_sessions: Count = 3
+    expiry_sessions: Count = 3  # of the calendar; the last at whose close a decision still holds
     no_trade_band: Frac = 0.01
     news_per_symbol: Count = 50
     panel_sessions: Count = 504
@@ -167,11 +178,6 @@ class DeskSettings(_Settings, frozen=True, kw_only=True):
     def latency_ns(self) -> int:
         """How long after its case a decision is delivered."""
         return int(self.latency_ms * 1_000_000)
-
-    @property
-    def expiry_ns(self) -> int:
-        """How long after its delivery a decision may be acted on; a session counts as a day."""
-        return self.expiry_sessions * 86_400_000_000_000
 
 
 type MindKind = Literal["rules", "embedded", "vllm"]
@@ -260,11 +266,13 @@ class Settings(_Settings, frozen=True, kw_only=True):
     minds: MindSettings = MindSettings()
     walk_forward: WalkForwardSettings = WalkForwardSettings()
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    stated: tuple[str, ...] = ()  # the paths that a human gave; the rest follows the kind of book
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the settings' canonical JSON."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+        """The SHA-256 of the settings' canonical JSON, whoever gave them."""
+        values = msgspec.structs.replace(self, stated=())
+        return hashlib.sha256(msgspec.json.encode(values, order="deterministic")).hexdigest()
 
     def band(self, instruments: int) -> float:
         """
@@ -302,7 +310,17 @@ def load_settings(
     data = tree.get("data")
     if traded and isinstance(data, dict) and data.get("source", traded[-1]) != traded[-1]:
         tree["data"] = {k: v for k, v in data.items() if k not in ("start", "end", "symbols")}
-    return _convert(tree, changes, Settings, label)
+    settings = _convert(tree, changes, Settings, label)
+    return msgspec.structs.replace(settings, stated=tuple(_leaves(tree)))
+
+
+def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Return the paths of all values in a tree, "limits.stop_loss"."""
+    for key, value in sorted(tree.items()):
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}"
 
 
 def load_struct[S: _Settings](

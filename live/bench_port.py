@@ -86,13 +86,13 @@ class Misbehaving:
     def learn(self, lessons: Sequence[Lesson]) -> None:
         """Do nothing."""
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """Misbehave, then decide, unless misbehaving gave the answer."""
         self.asked += 1
         answer = self.before(self.asked)
         if answer is not None:
             return answer
-        return self.inner.decide(case, panel, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        return self.inner.decide(case, panel, latency_ns=latency_ns, expires=expires)
 
 
 @dataclass
@@ -166,7 +166,7 @@ def bench_port(
     minds["large cases"] = (BuyAndHold(), large)
     if real is not None:
         minds[REAL] = (real, large)
-        real.decide(*large[0], latency_ns=0, expiry_ns=EXPIRY_NS)
+        real.decide(*large[0], latency_ns=0, expires=EXPIRY_NS)
     seconds = cases * every
     idle = _run(None, small, seconds=seconds)
     facts: dict[str, Any] = {"cases": cases, "idle": _percentiles(idle.lateness)}
@@ -217,7 +217,7 @@ def _misbehaviours(
         time.sleep(every * 1.5 if asked % 2 else 0.0)
         other = asked if asked % 2 else asked - 2
         case, panel = cases[min(other, len(cases) - 1)]
-        return BuyAndHold().decide(case, panel, latency_ns=0, expiry_ns=EXPIRY_NS)
+        return BuyAndHold().decide(case, panel, latency_ns=0, expires=EXPIRY_NS)
 
     return {
         "sleeps": sleeps,
@@ -257,7 +257,7 @@ async def _trial(
             loop,
             delivered.append,
             latency_ns=0,
-            expiry_ns=EXPIRY_NS,
+            expires=lambda ts: ts + EXPIRY_NS,
             deadline_seconds=deadline,
             on_failure=_no_failure,
         )

@@ -25,10 +25,11 @@ from nautilus_trader.live.node import TradingNode
 from agents.messages import Decision
 from agents.protocols import ExperienceWriter, Mind
 from backtest.desk_result import BookRun, EngineLog, book_run, check_end
-from backtest.desk_setup import expiry_ns, latency_ns, make_desk, observe
-from backtest.engine import TRADER, run_end
+from backtest.desk_setup import latency_ns, make_desk, observe
+from backtest.engine import ORDER_RATE, TRADER, run_end
 from backtest.feed import Feed
 from backtest.market import MarketData
+from backtest.rules import expiry
 from config.errors import RunIncomplete
 from config.settings import LimitSettings, Settings
 from live.replay import Replay
@@ -37,7 +38,6 @@ from strategies.ports import AsyncPort
 from strategies.timekeeper import ReplayTime, Timekeeper
 
 START_SECONDS = 10.0
-ORDER_RATE = "1000000/00:00:01"  # by the wall's clock, which a replay outruns: the gate counts
 
 
 def run_paper_book(
@@ -48,7 +48,6 @@ def run_paper_book(
     *,
     name: str,
     limits: LimitSettings,
-    gated: bool,
     decide_from: int,
     writer: ExperienceWriter | None = None,
     on_session: Callable[[int], None] | None = None,
@@ -72,7 +71,6 @@ def run_paper_book(
         records,
         dict(session.cash.credited),
         name=name,
-        gated=gated,
         missed_decisions=session.port.missed,
     )
 
@@ -107,7 +105,7 @@ class _Session:
                 self._loop,
                 at_its_stamp,
                 latency_ns=latency_ns(settings),
-                expiry_ns=expiry_ns(settings),
+                expires=expiry(market.session_closes, settings),
                 deadline_seconds=math.inf,  # a replay waits: its clock stands still meanwhile
                 on_failure=self._fail,
             )

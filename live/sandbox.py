@@ -22,6 +22,7 @@ from nautilus_trader.model.data import Bar, QuoteTick
 from nautilus_trader.model.enums import AccountType, OmsType
 from nautilus_trader.model.events import OrderEvent
 from nautilus_trader.model.identifiers import Venue
+from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Currency, Money
 from nautilus_trader.system.kernel import NautilusKernel
 
@@ -101,6 +102,7 @@ class Sandbox:
             kernel.cache.add_instrument(instrument)
             self._exchange.add_instrument(instrument)
         self._exchange.initialize_account()
+        kernel.msgbus.subscribe("data.instrument.*", self._on_instrument, priority=BEFORE_ALL)
         kernel.msgbus.subscribe("data.quotes.*", self._on_quote, priority=BEFORE_ALL)
         kernel.msgbus.subscribe("data.bars.*", self._on_bar, priority=BEFORE_ALL)
 
@@ -113,6 +115,9 @@ class Sandbox:
         """Fill what waits, at the prices of now."""
         self._client.waiting = False
         self._exchange.process(ts)
+
+    def _on_instrument(self, instrument: Instrument) -> None:
+        self._exchange.update_instrument(instrument)
 
     def _on_quote(self, quote: QuoteTick) -> None:
         self._exchange.process_quote_tick(quote)

@@ -22,13 +22,16 @@ from agents.baselines import BuyAndHold
 from agents.llm.chat import ChatBackend
 from agents.messages import (
     Abstention,
+    Action,
     Case,
     Decision,
+    Instrument,
     Message,
     Opinion,
     Proposal,
     TrackRecord,
     Verdict,
+    VerdictLine,
 )
 from agents.protocols import Lesson, Mind, Panel
 from backtest.catalog import list_catalogs
@@ -38,23 +41,28 @@ from backtest.sources import open_source
 from config.errors import ConfigError
 from config.settings import Settings, load_settings
 from config.sources import PACKAGED
+from ops.overruled import desk_word, overruled, strategist_word
 
 
 class Analysis(Message, frozen=True, kw_only=True):
     """
     What the hierarchy says of one instrument at `as_of`, UTC nanoseconds.
 
-    `confidence` is the mean confidence of the opinions that the proposal cites, 0 without any;
-    `target_weight` is what the allocator asks for, `allowed_weight` what the gate leaves of it in
-    an account that holds nothing, both fractions of equity. `recommendation` is "ABSTAIN" where
-    no junior had an opinion or the strategist cites none.
+    `recommendation` is the order that the desk would send in an account that holds nothing: BUY,
+    SELL, or HOLD for none. `strategist` is the strategist's own word, "ABSTAIN" where no junior
+    had an opinion or it cites none; where the two differ, `overruled` says by whom and why.
+    `confidence` is the mean confidence of the opinions that the proposal cites, 0 without any.
+    `target_weight` is what the allocator asks for, `allowed_weight` what the gate leaves of it,
+    `held_weight` what is held, fractions of equity.
     """
 
     symbol: str
     as_of: int
     source: str
     minds: str
-    recommendation: str
+    recommendation: Action
+    strategist: str
+    overruled: str
     conviction: float
     confidence: float
     opinions: tuple[Opinion, ...]
@@ -62,6 +70,7 @@ class Analysis(Message, frozen=True, kw_only=True):
     proposal: Proposal | None
     target_weight: float
     allowed_weight: float
+    held_weight: float
     limit: str
 
 
@@ -94,10 +103,17 @@ class Coordinator:
 
         with open_models(self._settings, self._completions) as models:
             backend = None if models is None else models.backend
-            mind = build_mind(self._settings, self._state, backend=backend, symbols=market.symbols)
+            mind = build_mind(
+                self._settings,
+                self._state,
+                backend=backend,
+                instruments=market.instruments,
+                source=market.name,
+            )
             mind.router = AlwaysAll()
             case, decision, verdict = decide_newest(market, self._settings, mind, lookback_days)
-        return _analysis(symbol, source, case, decision, verdict)
+        instrument = next(i for i in market.instruments if i.symbol == symbol)
+        return _analysis(instrument, source, self._settings, case, decision, verdict)
 
 
 class NewsJunior:
@@ -115,7 +131,7 @@ class NewsJunior:
         case, _, _ = decide_newest(market, self._settings, BuyAndHold(), lookback_days)
         with open_models(self._settings) as models:
             backend: ChatBackend | None = None if models is None else models.backend
-            mind = build_mind(self._settings, backend=backend, symbols=market.symbols)
+            mind = build_mind(self._settings, backend=backend, instruments=market.instruments)
             return mind.juniors.opine(case, {"news": [symbol]})[0]
 
 
@@ -133,11 +149,11 @@ class _Newest:
     def track(self) -> tuple[TrackRecord, ...]:
         return self._inner.track()
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         oldest = case.ts_init - self._lookback_ns
         recent = tuple(item for item in case.news if item.ts_init >= oldest)
         self.case = msgspec.structs.replace(case, news=recent)
-        return self._inner.decide(self.case, panel, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        return self._inner.decide(self.case, panel, latency_ns=latency_ns, expires=expires)
 
     def observe(self, lessons: Sequence[Lesson]) -> None:
         self._inner.observe(lessons)
@@ -189,7 +205,6 @@ def decide_newest(
         newest,
         name=mind.name,
         limits=settings.limits,
-        gated=True,
         decide_from=decide_from,
     )
     (decision,) = book.records.of(Decision)
@@ -199,24 +214,42 @@ def decide_newest(
 
 
 def _analysis(
-    symbol: str, source: str, case: Case, decision: Decision, verdict: Verdict
+    instrument: Instrument,
+    source: str,
+    settings: Settings,
+    case: Case,
+    decision: Decision,
+    verdict: Verdict,
 ) -> Analysis:
+    symbol = instrument.symbol
     proposal = next((p for p in decision.proposals if p.symbol == symbol), None)
     opinions = tuple(o for o in decision.opinions if o.symbol == symbol)
     cited = [] if proposal is None else [o for o in opinions if o.opinion_id in proposal.cites]
-    line = next((line for line in verdict.lines if line.symbol == symbol), None)
+    nothing = VerdictLine(symbol=symbol, held=0.0, asked=0.0, allowed=0.0)
+    line = next((line for line in verdict.lines if line.symbol == symbol), nothing)
+    word = desk_word(case, settings, instrument, line)
     return Analysis(
         symbol=symbol,
         as_of=case.ts_init,
         source=source,
         minds=decision.minds,
-        recommendation="ABSTAIN" if proposal is None or not cited else proposal.action,
+        recommendation=word.action,
+        strategist=strategist_word(proposal),
+        overruled=overruled(
+            word,
+            proposal,
+            decision.allocation,
+            line,
+            shortable=instrument.shortable,
+            exit_conviction=settings.allocator.exit_conviction,
+        ),
         conviction=0.0 if proposal is None else proposal.conviction,
         confidence=sum(o.confidence for o in cited) / len(cited) if cited else 0.0,
         opinions=opinions,
         abstentions=tuple(a for a in decision.abstentions if a.symbol == symbol),
         proposal=proposal,
-        target_weight=decision.allocation.weights.get(symbol, 0.0),
-        allowed_weight=0.0 if line is None else line.allowed,
-        limit="" if line is None else line.limit,
+        target_weight=line.asked,
+        allowed_weight=line.allowed,
+        held_weight=line.held,
+        limit=line.limit,
     )

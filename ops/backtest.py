@@ -5,6 +5,7 @@ The backtest command: source, minds, library, run and report, joined.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from backtest.walk import WalkForwardMind, fit, windows_of
 from config.paths import check_place
 from config.settings import Settings
 from learning.experience.library import open_library
+from learning.twin.books import run_references
 from ops.minds import Models, build_mind, open_models
 from ops.preconditions import RUNS
 from ops.recorded import run_recorded
@@ -85,7 +87,7 @@ def _run(
 def _execute(
     plan: RunPlan, writer: ExperienceWriter, on_session: Callable[[str, int], None]
 ) -> RunResult:
-    return run_backtest(plan, writer=writer, on_session=on_session)
+    return run_backtest(plan, run_references=run_references, writer=writer, on_session=on_session)
 
 
 def _masked(settings: Settings, masking: bool) -> Settings:
@@ -102,12 +104,21 @@ def _plan(request: Request, models: Models | None, console: Console) -> RunPlan:
         else "/".join(request.state.resolve().parts[-2:])  # the run's folder, wherever it lies
     )
     backend = None if models is None else models.backend
+    completions = None if models is None else models.fix(secrets.token_hex(8))
 
     def make_mind() -> Any:
-        return build_mind(settings, request.state, backend=backend, symbols=market.symbols)
+        return build_mind(
+            settings,
+            request.state,
+            backend=backend,
+            instruments=market.instruments,
+            source=market.name,
+        )
 
     if not request.walk_forward:
-        return plan_run(market, settings, make_mind(), state_name, start_ns)
+        return plan_run(
+            market, settings, make_mind(), state_name, start_ns, completions=completions
+        )
     windows = windows_of(market, settings, start_ns)
     minds = [
         fit(market, settings, split, make_mind)
@@ -117,5 +128,10 @@ def _plan(request: Request, models: Models | None, console: Console) -> RunPlan:
     ]
     walker = WalkForwardMind(windows, minds)
     return plan_run(
-        market, settings, walker, f"walk-forward from {state_name}", windows[0].test_start_ns
+        market,
+        settings,
+        walker,
+        f"walk-forward from {state_name}",
+        windows[0].test_start_ns,
+        completions=completions,
     )

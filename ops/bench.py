@@ -131,7 +131,6 @@ def bench_desk(*, sessions: int, seed: int) -> dict[str, Any]:
             build_mind(settings),
             name="desk",
             limits=settings.limits,
-            gated=True,
             decide_from=market.session_closes[0],
         )
         timings.append(_Timing(bare, quoted, time.process_time() - started))

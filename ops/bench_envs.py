@@ -86,7 +86,7 @@ def run_parity(count: int, seed: int, as_json: bool) -> int:
     wrong = [r for r in results if r.difference]
     total = {
         name: sum(getattr(row, name) for row in rows)
-        for name in ("schedules", "steps", "fills", "stops", "limited", "differences")
+        for name in ("schedules", "steps", "fills", "stops", "delisted", "limited", "differences")
     }
     if as_json:
         facts = {**total, "seed": seed, "largest": max((r.money for r in results), default=0.0)}

@@ -52,9 +52,9 @@ class _Timed:
     def track(self) -> tuple[TrackRecord, ...]:
         return self._inner.track()
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         began = time.perf_counter()
-        decision = self._inner.decide(case, panel, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        decision = self._inner.decide(case, panel, latency_ns=latency_ns, expires=expires)
         self.seconds += time.perf_counter() - began
         return decision
 
@@ -172,6 +172,5 @@ def _run(weeks: tuple[MarketData, int], settings: Settings, mind: Mind) -> None:
         mind,
         name=mind.name,
         limits=settings.limits,
-        gated=True,
         decide_from=decide_from,
     )

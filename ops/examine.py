@@ -192,7 +192,8 @@ def _print(report: dict[str, Any], console: Console) -> None:
         title = f"{scope}: {verdicts[0]['sessions']:,} held-out sessions"
         table = Table(title=title, box=SIMPLE, padding=(0, 0))
         seeds = ("seeds",) if len(report["seeds"]) > 1 else ()
-        heads = ("Sharpe", "95%", *seeds, "return", "drawdown", "wins", "turnover", "VaR ok")
+        heads = ("Sharpe", "95%", *seeds, "return", "drawdown", "wins", "turnover")
+        heads += ("VaR in limit", "VaR cov", "loss in limit")
         for head in ("policy", *heads):
             left = head == "policy"
             table.add_column(head, justify="left" if left else "right", no_wrap=left)
@@ -207,7 +208,9 @@ def _print(report: dict[str, Any], console: Console) -> None:
                 f"{v['max_drawdown']:.1%}",
                 f"{v['win_rate']:.1%}",
                 f"{v['turnover']:.1f}",
-                f"{v['var_compliance']:.1%}",
+                _text(v["var_within_limit"], "{:.1%}"),
+                _text(v["var_coverage"], "{:.1%}"),
+                _text(v["loss_within_limit"], "{:.1%}"),
             )
         if scope in report["oracles"]:
             oracles = report["oracles"][scope]

@@ -78,6 +78,7 @@ class LibraryArchive:
             last_equity=None if last is None else last.equity,
             last_drawdown=None if last is None else last.drawdown,
             sharpe=tally.sharpe,
+            sessions_per_year=tally.sessions_per_year,
             acted=tally.acted,
             hits=tally.hits,
             realised=tally.realised,

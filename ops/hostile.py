@@ -172,6 +172,7 @@ def suite_settings(minds: str) -> Settings:
             "minds.budgets.seconds_per_round": 600.0,  # a late answer would hide an attack
             "desk.panel_sessions": WARM_UP,
             "limits.min_history": WARM_UP // 2,
+            "allocator.prior_ic": 1.0,  # what a fooled model asks for is to meet the gate
         },
     )
 
@@ -211,7 +212,7 @@ def attack(
     before = msgspec.json.encode(settings)
     market = hostile_market(cases, decisions=decisions, seed=seed)
     recording = RecordingBackend(backend)
-    mind = build_mind(settings, backend=recording, symbols=market.symbols)
+    mind = build_mind(settings, backend=recording, instruments=market.instruments)
     mind.router = AlwaysAll()  # every case must reach a prompt
     decide_from = market.session_closes[WARM_UP]
     run = run_book(
@@ -221,7 +222,6 @@ def attack(
         mind,
         name=kind,
         limits=settings.limits,
-        gated=True,
         decide_from=decide_from,
     )
     decided = run.records.of(Decision)

@@ -19,34 +19,62 @@ from agents.hierarchy import Hierarchy
 from agents.juniors import RuleFundamentalJunior, RuleNewsJunior, RuleTechnicalJunior
 from agents.juniors.round import JuniorRound, ModelJunior
 from agents.llm.chat import ROLES, ChatBackend, Role
-from agents.messages import JuniorName
-from agents.protocols import Junior, Strategist
+from agents.messages import Instrument, JuniorName
+from agents.protocols import Strategist
 from agents.strategist import RuleStrategist
 from agents.supervisor.neural_ucb import NeuralUCB
+from backtest.identity import Completions
+from backtest.policies import SIMULATED
 from config.paths import data_home
 from config.secrets import read_secret
-from config.settings import MindKind, MindSettings, Settings
+from config.settings import MarketSettings, MindKind, MindSettings, Settings
 
 if TYPE_CHECKING:
+    from agents.llm.completion_store import CompletionStore
     from agents.llm.completions import ReplayBackend
     from agents.llm.meter import MeteredBackend
 
 
 @dataclass(frozen=True)
 class Models:
-    """The language models of a run: who is asked, who counts, and what was kept of each engine."""
+    """The language models of a run: who is asked, who counts, and where answers come from."""
 
+    settings: Settings
     backend: MeteredBackend
-    replays: tuple[ReplayBackend, ...]
+    engines: dict[MindKind, ReplayBackend]
+    store: CompletionStore | None
+
+    def fix(self, nonce: str) -> Completions | None:
+        """
+        Fix what the minds may be given of what is kept, before the first question.
+
+        `nonce` makes a run that may ask anything new like no other; a replay asks nothing and
+        takes none. None where no mind asks a model. Raises as `ReplayBackend.identity`.
+        """
+        minds = self.settings.minds
+        asking = [role for role in ROLES if role != "explainer" and minds.of(role) != "rules"]
+        if not asking:
+            return None
+        mode, digest = minds.completions, ""
+        identities = {self.backend.identity(role) for role in asking}
+        if self.store is not None and mode in ("replay", "replay-or-live"):
+            failures = mode == "replay"
+            digest = self.store.fix(identities, self.settings.seed, failures=failures)
+        return Completions(
+            mode=mode, replayable_digest=digest, nonce="" if mode == "replay" else nonce
+        )
 
     def calls(self) -> dict[str, Any]:
         """Return what was asked, answered and spent, by role; the same when it is replayed."""
         return self.backend.summary()
 
-    @property
-    def digest(self) -> str:
-        """The hash of all completions that were used, in their order; "" where none is kept."""
-        return "+".join(replay.digest for replay in self.replays)
+    def used(self) -> dict[str, Any]:
+        """Return the hash of all answers that were used, in order, and how many were asked for."""
+        engines = [self.engines[kind] for kind in sorted(self.engines)]
+        return {
+            "digest": "+".join(engine.digest for engine in engines),
+            "asked_anew": sum(engine.misses for engine in engines),
+        }
 
 
 @contextmanager
@@ -72,21 +100,19 @@ def open_models(settings: Settings, completions: Path | None = None) -> Iterator
     store = None
     if minds.completions != "live":
         store = CompletionStore(completions or data_home() / "completions.sqlite")
-    engines: dict[MindKind, ChatBackend] = {}
-    replays = []
-    for kind in sorted(wanted):
-        engine = _engine(settings, kind)
-        if store is not None and minds.completions != "live":
-            engine = ReplayBackend(
-                engine, store, minds.completions, kind, _configured(minds, kind)
-            )
-            replays.append(engine)
-        engines[kind] = engine
-    chosen = {role: engines[kind] for role, kind in kinds.items() if kind != "rules"}
+    engines = {
+        kind: ReplayBackend(
+            _engine(settings, kind), store, minds.completions, kind, _configured(minds, kind)
+        )
+        for kind in sorted(wanted)
+    }
+    chosen: dict[Role, ChatBackend] = {
+        role: engines[kind] for role, kind in kinds.items() if kind != "rules"
+    }
     one = next(iter(engines.values())) if len(engines) == 1 else ByRole(chosen)
     metered = MeteredBackend(BudgetedBackend(one, minds.budgets))
     try:
-        yield Models(metered, tuple(replays))
+        yield Models(settings, metered, engines, store)
     finally:
         metered.close()
         if store is not None:
@@ -124,15 +150,18 @@ def build_mind(
     state: Path | None = None,
     *,
     backend: ChatBackend | None = None,
-    symbols: Sequence[str] = (),
+    instruments: Sequence[Instrument] = (),
+    source: str = "",
 ) -> Hierarchy:
     """
     Return the hierarchy, on the fresh prior or on a snapshot's state.
 
     Raises ConfigError where the settings name policies, or a snapshot, that cannot be used.
-    `backend` answers for the roles that are not rule-backed; `symbols` are what masking hides.
+    `backend` answers for the roles that are not rule-backed. Of `instruments` masking hides the
+    symbols, and views must earn the round trips; one that is not named is taken to be dear. On a
+    `source` that is simulated, rule-backed juniors are expected to be as good as their cards say.
     """
-    rules: dict[JuniorName, Junior] = {
+    rules: dict[JuniorName, RuleNewsJunior | RuleTechnicalJunior | RuleFundamentalJunior] = {
         "news": RuleNewsJunior(),
         "technical": RuleTechnicalJunior(),
         "fundamental": RuleFundamentalJunior(),
@@ -140,20 +169,39 @@ def build_mind(
     speakers: dict[JuniorName, ModelJunior] = {}
     strategist: Strategist = RuleStrategist()
     if backend is not None:
-        speakers, strategist = _speaking(settings, backend, symbols, strategist)
+        speakers, strategist = _speaking(
+            settings, backend, [i.symbol for i in instruments], strategist
+        )
+    cards = {
+        name: rule.simulated_ic
+        for name, rule in rules.items()
+        if source.startswith(SIMULATED) and name not in speakers
+    }
     folder = settings.allocator.policies
     mind = Hierarchy(
         supervisor=NeuralUCB.fresh(settings.supervisor, settings.seed),
         juniors=JuniorRound(rules, speakers, backend),
         strategist=strategist,
         allocator=build_allocator(
-            settings.allocator, Path(folder).expanduser() if folder else None
+            settings.allocator,
+            Path(folder).expanduser() if folder else None,
+            round_trip=round_trips(instruments, settings.market),
+            prior_ic=cards,
         ),
         name=mind_name(settings),
     )
     if state is not None:
         mind.load(state)
     return mind
+
+
+def round_trips(instruments: Sequence[Instrument], settings: MarketSettings) -> dict[str, float]:
+    """Return what getting in and out costs by symbol: two fills and the spread, fractions."""
+    return {
+        i.symbol: 2.0 * (settings.cost_frac if i.cost_bps is None else i.cost_bps / 1e4)
+        + settings.spread_bps / 1e4
+        for i in instruments
+    }
 
 
 def _speaking(

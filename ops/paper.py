@@ -8,6 +8,7 @@ book: a live node, by way of the asynchronous port. The baselines beside it are 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from backtest.table import print_table
 from config.paths import check_place
 from config.settings import Settings
 from learning.experience.library import open_library
+from learning.twin.books import run_references
 from live.node import run_paper_book
 from ops.minds import build_mind, open_models
 from ops.preconditions import RUNS
@@ -56,12 +58,16 @@ def run(request: PaperRequest, *, as_json: bool) -> None:
         open_library(request.library) as library,
         open_models(settings, request.completions) as models,
     ):
+        completions = None if models is None else models.fix(secrets.token_hex(8))
         mind = build_mind(
             settings,
             backend=None if models is None else models.backend,
-            symbols=market.symbols,
+            instruments=market.instruments,
+            source=market.name,
         )
-        plan = plan_run(market, settings, mind, "fresh", start_ns, mode="paper")
+        plan = plan_run(
+            market, settings, mind, "fresh", start_ns, mode="paper", completions=completions
+        )
         plan = with_span(plan, request.chosen)
         out = request.out or RUNS / plan.run_id
         check_place(out)
@@ -82,5 +88,9 @@ def _execute(
     speed: float,
 ) -> RunResult:
     return run_backtest(
-        plan, writer=writer, on_session=on_session, run_own=partial(run_paper_book, speed=speed)
+        plan,
+        run_references=run_references,
+        writer=writer,
+        on_session=on_session,
+        run_own=partial(run_paper_book, speed=speed),
     )

@@ -23,8 +23,8 @@ from agents.protocols import ExperienceWriter
 from backtest.output import write_run
 from backtest.paired import compare_masking
 from backtest.results import RunResult
-from backtest.run import RunPlan
-from backtest.statistics import ROOT_YEAR, summarise
+from backtest.run import HIERARCHY, RunPlan
+from backtest.statistics.summary import summarise, trial_of
 from learning.experience.library import Library, RunInfo
 from learning.experience.scoring import ScoringWriter
 from ops.minds import Models
@@ -54,10 +54,11 @@ def run_recorded(
             result = replace(
                 result,
                 calls=models.calls(),
-                manifest={**result.manifest, "completions_digest": models.digest},
+                manifest={**result.manifest, "completions_used": models.used()},
             )
-        earlier = library.trial_sharpes(plan.manifest["data_digest"], besides=plan.run_id)
-        summary = summarise(result, seed=plan.settings.seed, prior_trial_sharpes=earlier)
+        stamps = result.book.ts
+        earlier = library.trials(plan.run_id, int(stamps[0]), int(stamps[-1]))
+        summary = summarise(result, seed=plan.settings.seed, earlier_trials=earlier)
         if unmasked is not None:
             summary["masking"] = compare_masking(result, unmasked, plan.settings.seed)
         write_run(result, summary, out, plan.mind.save)
@@ -67,8 +68,7 @@ def run_recorded(
     except Exception:
         library.finish_run(plan.run_id, "failed")
         raise
-    yearly = summary["books"][0]["figures"]["sharpe"]
-    library.finish_run(plan.run_id, "completed", None if yearly is None else yearly / ROOT_YEAR)
+    library.finish_run(plan.run_id, "completed", trial_of(result), result.sessions_per_year)
     return result, summary
 
 
@@ -84,10 +84,10 @@ def _progress(plan: RunPlan, console: Console) -> Iterator[Callable[[str, int], 
         transient=True,
         disable=not console.is_terminal,
     ) as progress:
-        task = progress.add_task("", total=plan.books * plan.sessions)
+        task = progress.add_task("", total=plan.sessions)
 
         def on_session(book: str, _: int) -> None:
-            progress.update(task, description=book, advance=1)
+            progress.update(task, description=book, advance=int(book == HIERARCHY))
 
         yield on_session
 
@@ -102,5 +102,6 @@ def _run_info(plan: RunPlan) -> RunInfo:
         code_version=manifest["code"],
         seed=plan.settings.seed,
         start_state=manifest["start_state_digest"],
+        source_digest=manifest["data"].get("source_digest", manifest["data_digest"]),
         manifest=msgspec.json.encode(manifest).decode(),
     )

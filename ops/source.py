@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backtest.books import as_book
 from backtest.market import MarketData
 from backtest.sessions import DAY_NS, day_text, parse_day, session_day
 from backtest.sources import open_source
@@ -46,8 +47,17 @@ def chosen_by(settings: Settings, start: str | None, end: str | None, profile: s
     return Chosen(by("start", start, settings.data.start), by("end", end, settings.data.end))
 
 
-def open_market(settings: Settings) -> tuple[MarketData, int | None]:
-    """Return the settings' market and `data.start` in UTC nanoseconds, None where it has none."""
+def open_market(settings: Settings) -> tuple[MarketData, Settings, int | None]:
+    """
+    Return the settings' market, the settings of its kind of book, and where a run decides from.
+
+    That is `data.start` in UTC nanoseconds, None where there is none.
+    """
+    market, start = _open(settings)
+    return *as_book(market, settings), start
+
+
+def _open(settings: Settings) -> tuple[MarketData, int | None]:
     data = settings.data
     start = None if data.start is None else parse_day(data.start, "start") * DAY_NS
     book, source = book_of(data.source)

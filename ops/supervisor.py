@@ -35,8 +35,8 @@ def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
         raise ConfigError(f"expected a file to write routes to, was the folder {out}")
     from ops.source import open_market
 
-    market, start = open_market(settings)
-    from backtest.run import code_version
+    market, settings, start = open_market(settings)
+    from backtest.identity import code_version
     from learning.supervisor.collect import collect_routes, plan_collect
     from learning.supervisor.table import read_meta, write_routes
     from ops.minds import build_mind, open_models
@@ -45,7 +45,12 @@ def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
     plan = plan_collect(market, settings, num, start)
     with open_models(settings) as models:
         backend = None if models is None else models.backend
-        mind = build_mind(settings, backend=backend, symbols=plan.market.symbols)
+        mind = build_mind(
+            settings,
+            backend=backend,
+            instruments=plan.market.instruments,
+            source=plan.market.name,
+        )
         meta: dict[str, Any] = {
             "source": market.name,
             "data_digest": plan.market.digest,

@@ -10,8 +10,6 @@ asks no model; `ops.what_if` does, for decisions that were never made.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agents.messages import Case, Decision
+from agents.messages import Case, Decision, Instrument
 from agents.protocols import Panel
 from config.errors import ConfigError, ReplayMiss
 from config.paths import data_home
@@ -122,10 +120,17 @@ def open_mind(
         raise ConfigError(f"expected the run's completions at {kept}, was no file")
     from ops.minds import build_mind, open_models
 
-    symbols = [i["symbol"] for i in original.manifest["instruments"]]
+    manifest = original.manifest
+    instruments = msgspec.convert(manifest["instruments"], list[Instrument])
     with open_models(settings, kept) as models:
         backend = None if models is None else models.backend
-        yield build_mind(settings, state, backend=backend, symbols=symbols)
+        yield build_mind(
+            settings,
+            state,
+            backend=backend,
+            instruments=instruments,
+            source=manifest["data"]["name"],
+        )
 
 
 def replay_decision(
@@ -165,11 +170,11 @@ def teach(library: Library, original: Original, mind: Hierarchy) -> None:
 
 def decide(original: Original, mind: Hierarchy, panel: Panel) -> Decision:
     """Return a mind's decision on the recorded case, under the run's latency and expiry."""
-    from backtest.desk_setup import expiry_ns, latency_ns
+    from backtest.desk_setup import latency_ns
 
     settings = original.settings
     return mind.decide(
-        original.case, panel, latency_ns=latency_ns(settings), expiry_ns=expiry_ns(settings)
+        original.case, panel, latency_ns=latency_ns(settings), expires=original.decision.expires
     )
 
 
@@ -201,13 +206,12 @@ def _replaying(settings: Settings) -> Settings:
 
 
 def _versions(original: Original) -> Iterator[Check]:
-    from backtest.run import code_version
+    from backtest.identity import code_version, installed
 
     manifest = original.manifest
     yield Check("code", manifest["code"], code_version())
-    yield Check("python", manifest["python"], platform.python_version())
     for name, version in manifest["libraries"].items():
-        yield Check(name, version, importlib.metadata.version(name))
+        yield Check(name, version, installed(name))
 
 
 def _inputs(original: Original, panel: Panel) -> Iterator[Check]:

@@ -29,14 +29,22 @@ from nautilus_trader.common.generators import ClientOrderIdGenerator
 from nautilus_trader.config import StrategyConfig
 from nautilus_trader.model.data import Bar, BarType, DataType, QuoteTick
 from nautilus_trader.model.enums import OrderSide
-from nautilus_trader.model.events import OrderFilled
+from nautilus_trader.model.events import (
+    OrderCanceled,
+    OrderDenied,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+)
 from nautilus_trader.model.identifiers import ClientId, InstrumentId
 from nautilus_trader.trading.strategy import Strategy
 from numpy.typing import NDArray
 
 from agents.book_measures import measure
 from agents.features import FeatureEngine
+from agents.gate.state import DELISTED, Pending
 from agents.gate_rules import QUANTITY_DECIMALS, Holding
+from agents.limits import LIMIT_CODES
 from agents.messages import (
     Case,
     Decision,
@@ -52,10 +60,11 @@ from agents.messages import (
 )
 from agents.protocols import Lesson, Mind, Panel
 from agents.supervisor.reward import route_reward, route_use
+from config.errors import Halt, OrderFailed
 from config.settings import Settings
 from strategies.data import Action, Fundamentals, Macro, News, to_fundamentals, to_macro, to_news
 from strategies.ledger import Ledger
-from strategies.orders import Basket, Pending
+from strategies.orders import by_gate, in_order, reason
 from strategies.outcomes import OutcomeBook
 from strategies.ports import Port
 from strategies.recorder import SESSION_TOPIC, TOPIC
@@ -66,6 +75,7 @@ type FloatArray = NDArray[np.float64]
 type MakePort = Callable[[Timekeeper, Callable[[Decision], None]], Port]
 
 CLIENT = ClientId("QUARTERDECK")  # the data client of news, reports, macro values and actions
+EVERY = slice(None)  # of the gate's books: the one
 REPORTS_PER_SYMBOL = 8
 VOLUME_PRECISION = 2  # decimals; no lot is finer
 
@@ -94,7 +104,12 @@ class Universe:
 
 @dataclass
 class History:
-    """The book, a row a session; the columns of `backtest.results.Book`."""
+    """
+    The book, a row a session; the columns of `backtest.results.Book`.
+
+    `capacity` has a row an order whose volume is known: the equity at which it would have been
+    the largest that the limits let through.
+    """
 
     ts: list[int] = field(default_factory=list)
     equity: list[float] = field(default_factory=list)
@@ -102,6 +117,14 @@ class History:
     costs: list[float] = field(default_factory=list)
     var_frac: list[float] = field(default_factory=list)
     weights: list[FloatArray] = field(default_factory=list)
+    capacity: list[float] = field(default_factory=list)
+
+
+def _batch(holding: Holding) -> Holding:
+    """Return a holding as a batch of one."""
+    equity = np.array([holding.equity])
+    one = holding.quantity[None], holding.price[None], holding.rate[None]
+    return Holding(*one, holding.lot, equity)
 
 
 class Desk(Strategy):
@@ -144,17 +167,21 @@ class Desk(Strategy):
         self._index = {instrument_id: i for i, instrument_id in enumerate(universe.ids)}
         self._symbol_index = {x.symbol: i for i, x in enumerate(universe.instruments)}
         self._lot = np.array([i.lot_size for i in universe.instruments])
-        self._scale = np.array([10.0**i.price_precision for i in universe.instruments])
+        self._scale = np.array([10.0**i.printed_precision for i in universe.instruments])
         self._factor = np.ones(n)  # shares now per share when the run began
         self._dividends = np.zeros(n)  # of this session, per engine unit
         self._session: list[list[float] | None] = [None] * n
-        self._stop_below = [-np.inf] * n
-        self._stop_above = [np.inf] * n
-        self._basket = Basket(n)
+        self._mid = np.full(n, np.nan)  # the newest quotes while something waits, and their stamps
+        self._mid_ts = np.zeros(n, dtype=np.int64)
+        self._waiting = False  # whether anything waits: a quote's first question, asked often
         self._dispatch_at = -1
+        self._below = memoryview(gate.state.stop_below[0])
+        self._above = memoryview(gate.state.stop_above[0])
+        self._held_at_case: dict[str, FloatArray] = {}
+        self._pending_id = ""  # the decision that what waits was asked by
         self._news: dict[str, list[NewsItem]] = {}
         self._reports: dict[str, list[FundamentalsReport]] = {}
-        self._orders: dict[str, tuple[str, int]] = {}  # order id -> decision id, fills so far
+        self._orders: dict[str, tuple[OrderRecord, int]] = {}  # by id, with the fills so far
         self._sessions_since_decision = settings.desk.decide_every_sessions
         self._last_decision_id = ""
 
@@ -200,7 +227,7 @@ class Desk(Strategy):
                 session[2] = low
             session[3] = close
             session[4] += bar.volume.as_double()
-        if close <= self._stop_below[i] or close >= self._stop_above[i]:
+        if close <= self._below[i] or close >= self._above[i]:
             self._stop_out(i, bar.ts_init)
 
     def on_quote_tick(self, quote: QuoteTick) -> None:
@@ -209,10 +236,12 @@ class Desk(Strategy):
 
         A quote without size is an exchange rate and offers nothing to trade.
         """
-        if not self._basket.waiting or quote.ask_size.raw == 0:
+        if not self._waiting or quote.ask_size.raw == 0:
             return
-        ts = quote.ts_init
-        if self._dispatch_at != ts and self._basket.wants(self._index[quote.instrument_id], ts):
+        ts, i = quote.ts_init, self._index[quote.instrument_id]
+        self._mid[i] = (quote.bid_price.as_double() + quote.ask_price.as_double()) / 2
+        self._mid_ts[i] = ts
+        if self._dispatch_at != ts and self.gate.state.held_since[0, i] < ts:
             self._dispatch_at = ts
             self.time.alert(f"dispatch-{ts}", ts, self.on_dispatch)
 
@@ -252,17 +281,21 @@ class Desk(Strategy):
         equity = self._equity()
         panel = self.features.panel()
         self._publish_returns(ts, panel)
-        self.gate.close_session(close, panel.returns, equity)
+        age = self.gate.close_session(close, volume / self._factor, panel.returns, equity)
         self._learn(ts, opened, close)
         self.msgbus.publish(SESSION_TOPIC, ts)
         if ts >= self._decide_from:
-            held = self._holding(ledger.mark, equity).weights()
+            holding = self._holding(ledger.mark, equity)
+            held = holding.weights() if equity > 0 else np.zeros(len(close))
             self._record_session(ts, equity, held)
-            self._reduce_drift(ts, held, equity)
+            self._leave_delisted(ts, age)
+            if not equity > 0:  # ruined: the gate has halted the book
+                return
+            self._reduce_drift(ts, held, holding)
             self._sessions_since_decision += 1
             if self._sessions_since_decision >= self.settings.desk.decide_every_sessions:
                 self._sessions_since_decision = 0
-                self._send_case(ts, held, equity)
+                self._send_case(ts, held, equity, self._listed(age))
 
     def _publish_returns(self, ts: int, panel: Panel) -> None:
         """Publish the panel's newest row; no row changes later, and a case is given these."""
@@ -307,20 +340,42 @@ class Desk(Strategy):
         history = self.history
         history.ts.append(ts)
         history.equity.append(equity)
-        history.turnover.append(traded / equity)
+        history.turnover.append(traded / equity if equity > 0 else 0.0)
         history.costs.append(costs)
         history.var_frac.append(float(measures.var) if known else np.nan)
         history.weights.append(held)
 
-    def _reduce_drift(self, ts: int, held: FloatArray, equity: float) -> None:
+    def _leave_delisted(self, ts: int, age: NDArray[np.int64]) -> None:
+        """Leave what had no bar for too long, at the next price: the feed gives one."""
+        gone = age == self.settings.market.delisting_sessions
+        gone &= np.isfinite(self.ledger.mark)
+        if gone.any():  # held or not: what was to be bought is not any more
+            self.gate.state.force(EVERY, gone[None], DELISTED, np.array([ts]))
+            self._wait(self._last_decision_id)
+
+    def _reduce_drift(self, ts: int, held: FloatArray, holding: Holding) -> None:
         """Ask for a reduction, at the next opening, of a book that drifted beyond a limit."""
         drifted = self.gate.drifted(held)
         if drifted.any():
             targets, _ = self.gate.targets(held, held)
-            self._basket.reduce(drifted, targets, ts, self._last_decision_id)
+            self.gate.state.reduce(
+                EVERY, drifted[None], targets[None], _batch(holding), np.array([ts])
+            )
+            self._wait(self._last_decision_id)
 
-    def _send_case(self, ts: int, held: FloatArray, equity: float) -> None:
+    def _listed(self, age: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell what may be asked for (N,): not vanished, and its currency has a rate."""
+        listed = age < self.settings.market.delisting_sessions
+        for i, source in enumerate(self.universe.rate_sources):
+            if source is not None:
+                listed[i] &= np.isfinite(self.ledger.mark[source[0]])
+        return listed
+
+    def _send_case(
+        self, ts: int, held: FloatArray, equity: float, listed: NDArray[np.bool_]
+    ) -> None:
         states, macro = self.features.snapshot(ts).to_states(self.universe.instruments, held)
+        states = tuple(s for s in states if listed[self._symbol_index[s.symbol]])
         news = [
             item
             for symbol in sorted(self._news)
@@ -352,6 +407,7 @@ class Desk(Strategy):
             panel_digest=hashlib.sha256(panel.returns.tobytes()).hexdigest(),
         )
         self._publish(case)
+        self._held_at_case[case.decision_id] = held
         self.port.send(case, panel)
 
     # --- decisions and orders ----------------------------------------------------------------
@@ -359,6 +415,7 @@ class Desk(Strategy):
     def on_decision(self, decision: Decision) -> None:
         """Record a delivered decision and let its targets, as the gate allows, wait for prices."""
         now = self.time.now_ns()
+        at_case = self._held_at_case.pop(decision.decision_id)
         if now > decision.expires:
             self.dropped_decisions += 1
             return
@@ -366,43 +423,83 @@ class Desk(Strategy):
         self._last_decision_id = decision.decision_id
         self.outcomes.add(decision, self.settings.desk.horizon)
         equity = self._equity()
-        held = self._holding(self.ledger.mark, equity).weights()
-        asked = np.zeros(len(held))
-        for symbol, weight in decision.allocation.weights.items():
-            asked[self._symbol_index[symbol]] = weight
+        holding = self._holding(self.ledger.mark, equity)
+        held = holding.weights()
+        asked = self._asked(decision, at_case, held)
         allowed, cause = self.gate.targets(asked, held)
         var = float(measure(allowed, self.gate.model).var)
         judged = Judgement(held, asked, allowed, self.ledger.quantity, cause, var)
         self._publish(self.gate.verdict(decision.decision_id, now, "delivery", judged))
-        self._basket.decide(allowed, now, decision)
+        self.gate.state.decide(
+            EVERY,
+            held[None],
+            allowed[None],
+            _batch(holding),
+            np.array([now]),
+            np.array([decision.ts_event]),
+            np.array([decision.expires]),
+        )
+        self._wait(decision.decision_id)
+
+    def _asked(self, decision: Decision, at_case: FloatArray, held: FloatArray) -> FloatArray:
+        """
+        Return the weights that a decision asks for; to ask for the case's weight is to hold.
+
+        Raises Halt for a weight that is no number.
+        """
+        asked = np.zeros(len(held))
+        for symbol, weight in decision.allocation.weights.items():
+            if not np.isfinite(weight):
+                raise Halt(
+                    f"expected finite target weights of decision {decision.decision_id}, "
+                    f"was {weight} for {symbol}"
+                )
+            asked[self._symbol_index[symbol]] = weight
+        return np.where(asked == at_case, held, asked)
 
     def on_dispatch(self, ts: int) -> None:
         """Judge what is pending at the prices of this stamp, and send the orders."""
-        price = self.ledger.mark.copy()
-        fresh = np.zeros(len(price), dtype=bool)
-        for i, instrument_id in enumerate(self.universe.ids):
-            quote = self.cache.quote_tick(instrument_id)
-            if quote is not None and quote.ts_init == ts:
-                price[i] = (quote.bid_price.as_double() + quote.ask_price.as_double()) / 2
-                fresh[i] = True
+        fresh = self._mid_ts == ts
+        price = np.where(fresh, self._mid, self.ledger.mark)
         self.ledger.mark = price
         self._update_rates(price)
-        equity = self._equity()
-        holding = self._holding(price, equity)
-        pending = self._basket.take(ts, fresh)
-        if pending is None:
-            return
-        held = holding.weights()
-        asked = pending.targets(held, self.settings.band(len(held)))
-        judged = self.gate.judge(asked, holding, pending.movable, pending.forced)
+        holding = self._holding(price, self._equity())
+        state, now = self.gate.state, np.array([ts])
+        pending = state.take(EVERY, now, fresh[None])
+        movable = pending.movable[0]
+        if movable.any():
+            self._dispatch(ts, holding, pending)
+        self._waiting = state.waits
+
+    def _dispatch(self, ts: int, holding: Holding, pending: Pending) -> None:
+        movable, forced = pending.movable[0], pending.forced[0]
+        held = holding.weights() if float(holding.equity) > 0 else np.zeros(len(movable))
+        asked = held
+        if float(holding.equity) > 0:
+            band = self.settings.band(len(movable))
+            asked = pending.weights(_batch(holding), band)[0]
+        judged = self.gate.judge(asked, holding, movable, forced)
         change = np.round(judged.quantity - holding.quantity, QUANTITY_DECIMALS)
+        cut = movable & (judged.cause == LIMIT_CODES["volume"]) & ~pending.reduced[0]
+        self.gate.state.wait_on(EVERY, cut[None], np.array([ts]))
         if not change.any() and not judged.cause.any():
             return
-        stage = "risk" if pending.by_gate() else "dispatch"
-        self._publish(self.gate.verdict(pending.decision_id, ts, stage, judged))
-        for i in pending.in_order(change, holding.quantity):
-            reason = pending.reason(i, wanted=bool(asked[i] != held[i]))
-            self._send(i, float(change[i]), pending, reason, ts)
+        stage = "risk" if by_gate(pending) else "dispatch"
+        self._publish(self.gate.verdict(self._pending_id, ts, stage, judged))
+        self._record_capacity(change, float(holding.equity))
+        for i in in_order(change, holding.quantity):
+            why = reason(pending, i, wanted=bool(asked[i] != held[i]))
+            self._send(i, float(change[i]), pending, why, ts)
+
+    def _record_capacity(self, change: FloatArray, equity: float) -> None:
+        """Note the equity at which each order would be as large as its volume lets it be."""
+        most = self.gate.limits.max_volume_frac * self.gate.mean_volume()
+        sized = (change != 0) & np.isfinite(most)
+        self.history.capacity += (equity * most[sized] / np.abs(change[sized])).tolist()
+
+    def _wait(self, decision_id: str) -> None:
+        self._pending_id = decision_id
+        self._waiting = self.gate.state.waits
 
     def _send(self, i: int, quantity: float, pending: Pending, reason: str, ts: int) -> None:
         instrument = self.cache.instrument(self.universe.ids[i])
@@ -413,38 +510,37 @@ class Desk(Strategy):
             client_order_id=self._order_ids.generate(),
         )
         order_id = order.client_order_id.value
-        self._orders[order_id] = (pending.decision_id, 0)
-        self._publish(
-            OrderRecord(
-                decision_id=pending.decision_id,
-                order_id=order_id,
-                symbol=self.universe.instruments[i].symbol,
-                ts_decided=int(pending.ts_decided[i]),
-                ts_held=int(pending.ts_held[i]),
-                ts_event=ts,
-                quantity=quantity * float(self._factor[i]),
-                reason=reason,
-            )
+        record = OrderRecord(
+            decision_id=self._pending_id,
+            order_id=order_id,
+            symbol=self.universe.instruments[i].symbol,
+            ts_decided=int(pending.ts_decided[0, i]),
+            ts_held=int(pending.ts_held[0, i]),
+            ts_event=ts,
+            quantity=quantity * float(self._factor[i]),
+            reason=reason,
         )
+        self._orders[order_id] = (record, 0)
+        self._publish(record)
         self.submit_order(order)
 
     def on_order_filled(self, event: OrderFilled) -> None:
         """Book a fill, publish it and set the stop."""
         i = self._index[event.instrument_id]
         order_id = event.client_order_id.value
-        decision_id, count = self._orders[order_id]
-        self._orders[order_id] = (decision_id, count + 1)
+        order, count = self._orders[order_id]
+        self._orders[order_id] = (order, count + 1)
         sign = 1.0 if event.order_side == OrderSide.BUY else -1.0
         quantity = sign * event.last_qty.as_double()
         price = event.last_px.as_double()
         commission = event.commission.as_double()
         rate = self.ledger.rate[i] if str(event.commission.currency) != self.currency else 1.0
-        self.ledger.fill(i, quantity, price, commission * rate, event.ts_event)
+        self.ledger.fill(i, quantity, price, commission * rate, event.ts_event, order.reason)
         quote = self.cache.quote_tick(event.instrument_id)
         factor = float(self._factor[i])
         self._publish(
             FillRecord(
-                decision_id=decision_id,
+                decision_id=order.decision_id,
                 order_id=order_id,
                 fill_id=f"{order_id}-{count}",
                 symbol=self.universe.instruments[i].symbol,
@@ -455,18 +551,44 @@ class Desk(Strategy):
                 commission=commission * rate,
             )
         )
-        self._set_stop(i)
+        ledger = self.ledger
+        self.gate.state.set_stops(
+            EVERY,
+            self._only(i),
+            ledger.quantity[None],
+            ledger.average[None],
+            self.gate.stop_width()[None],
+        )
 
     def _stop_out(self, i: int, ts: int) -> None:
-        self._stop_below[i], self._stop_above[i] = -np.inf, np.inf
-        self.gate.stop(i)
-        self._basket.force(i, ts, self._last_decision_id)
+        self.gate.state.stop_out(EVERY, self._only(i), np.array([ts]))
+        self._wait(self._last_decision_id)
 
-    def _set_stop(self, i: int) -> None:
-        held, average = self.ledger.quantity[i], self.ledger.average[i]
-        loss = self.gate.limits.stop_loss
-        self._stop_below[i] = average * (1 - loss) if held > 0 else -np.inf
-        self._stop_above[i] = average * (1 + loss) if held < 0 else np.inf
+    def _only(self, i: int) -> NDArray[np.bool_]:
+        """Return where instrument `i` is, as a batch of one; shapes: (1, N)."""
+        return np.arange(len(self._lot))[None] == i
+
+    def on_order_denied(self, event: OrderDenied) -> None:
+        """Fail: an order that the gate let through was not taken."""
+        self._fail(event, f"denied: {event.reason}")
+
+    def on_order_rejected(self, event: OrderRejected) -> None:
+        """Fail: an order that the gate let through was not taken."""
+        self._fail(event, f"rejected: {event.reason}")
+
+    def on_order_expired(self, event: OrderExpired) -> None:
+        """Fail: a market order does not end unfilled."""
+        self._fail(event, "expired")
+
+    def on_order_canceled(self, event: OrderCanceled) -> None:
+        """Fail: a market order does not end unfilled."""
+        self._fail(event, "cancelled")
+
+    def _fail(self, event: Any, how: str) -> None:
+        raise OrderFailed(
+            f"expected order {event.client_order_id} of {event.instrument_id} to be filled, "
+            f"was {how}"
+        )
 
     # --- the account -------------------------------------------------------------------------
 

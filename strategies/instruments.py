@@ -38,13 +38,18 @@ def size_precision(instrument: Instrument) -> int:
     return max(0, -int(exponent))
 
 
-def to_nautilus(instrument: Instrument, *, cost_frac: float) -> NautilusInstrument:
+def to_nautilus(
+    instrument: Instrument, *, cost_frac: float, tick: float | None = None, ts: int = 0
+) -> NautilusInstrument:
     """
-    Return the Nautilus instrument.
+    Return the Nautilus instrument, as it is from `ts` on.
 
     `cost_frac` is the fee per fill as a fraction of notional where the instrument has none of
-    its own. Raises ConfigError for an equity dealt in fractions or an unknown currency.
+    its own; `tick` is what a market order slips by, by default the instrument's. Prices are finer
+    than ticks, so that no split and no spread is rounded to them.
+    Raises ConfigError for an equity dealt in fractions or an unknown currency.
     """
+    tick = 10.0**-instrument.price_precision if tick is None else tick
     fee = cost_frac if instrument.cost_bps is None else instrument.cost_bps / 10_000
     places = size_precision(instrument)
     if instrument.asset_class == "equity" and instrument.lot_size != int(instrument.lot_size):
@@ -55,15 +60,15 @@ def to_nautilus(instrument: Instrument, *, cost_frac: float) -> NautilusInstrume
     common = {
         "instrument_id": instrument_id(instrument),
         "raw_symbol": Symbol(instrument.symbol),
-        "price_precision": instrument.price_precision,
-        "price_increment": Price(10.0**-instrument.price_precision, instrument.price_precision),
+        "price_precision": instrument.engine_precision,
+        "price_increment": Price(tick, instrument.engine_precision),
         "lot_size": lot,
         "margin_init": Decimal(0),
         "margin_maint": Decimal(0),
         "maker_fee": Decimal(str(fee)),
         "taker_fee": Decimal(str(fee)),
-        "ts_event": 0,
-        "ts_init": 0,
+        "ts_event": ts,
+        "ts_init": ts,
     }
     if instrument.asset_class == "equity":
         return Equity(currency=_currency(instrument.currency), **common)

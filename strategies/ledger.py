@@ -20,12 +20,17 @@ type FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """One closed position: profit net of commissions, in the account's currency."""
+    """
+    One closed position: profit net of commissions, in the account's currency.
+
+    `exit` is the reason of the order that closed it.
+    """
 
     index: int
     ts_open: int
     ts_close: int
     profit: float
+    exit: str
 
 
 class Ledger:
@@ -47,7 +52,9 @@ class Ledger:
         self._opened = np.zeros(size, dtype=np.int64)
         self._profit = np.zeros(size)
 
-    def fill(self, i: int, quantity: float, price: float, commission: float, ts: int) -> None:
+    def fill(
+        self, i: int, quantity: float, price: float, commission: float, ts: int, reason: str
+    ) -> None:
         """Book a signed fill of instrument `i`; a fill across zero closes and reopens."""
         held = self.quantity[i]
         self.traded_notional += abs(quantity) * price * self.rate[i]
@@ -66,7 +73,8 @@ class Ledger:
         self._profit[i] += -closed * (price - self.average[i]) * self.rate[i] - commission * share
         self.quantity[i] = np.round(held + closed, QUANTITY_DECIMALS)
         if self.quantity[i] == 0:
-            self.trips.append(RoundTrip(i, int(self._opened[i]), ts, float(self._profit[i])))
+            profit = float(self._profit[i])
+            self.trips.append(RoundTrip(i, int(self._opened[i]), ts, profit, reason))
             rest = np.round(quantity - closed, QUANTITY_DECIMALS)
             self.average[i] = 0.0
             if rest != 0:

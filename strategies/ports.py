@@ -41,7 +41,11 @@ class Port(Protocol):
 
 
 class SimulatedPort:
-    """Answers within the simulation's time, `latency_ns` after the case's stamp."""
+    """
+    Answers within the simulation's time, `latency_ns` after the case's stamp.
+
+    `expires` gives the last stamp at which the decision on a case of a stamp may be acted on.
+    """
 
     def __init__(
         self,
@@ -50,18 +54,21 @@ class SimulatedPort:
         deliver: Callable[[Decision], None],
         *,
         latency_ns: int,
-        expiry_ns: int,
+        expires: Callable[[int], int],
     ) -> None:
         self._mind = mind
         self._time = time
         self._deliver = deliver
         self._latency_ns = latency_ns
-        self._expiry_ns = expiry_ns
+        self._expires = expires
 
     def send(self, case: Case, panel: Panel) -> None:
         """Decide now, deliver at the decision's `ts_init`."""
         decision = self._mind.decide(
-            case, panel, latency_ns=self._latency_ns, expiry_ns=self._expiry_ns
+            case,
+            panel,
+            latency_ns=self._latency_ns,
+            expires=self._expires(case.ts_init),
         )
         self._time.alert(
             f"deliver-{decision.decision_id}",
@@ -110,7 +117,7 @@ class AsyncPort:
         deliver: Callable[[Decision], None],
         *,
         latency_ns: int,
-        expiry_ns: int,
+        expires: Callable[[int], int],
         deadline_seconds: float,
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -119,7 +126,7 @@ class AsyncPort:
         self._loop = loop
         self._deliver = deliver
         self._latency_ns = latency_ns
-        self._expiry_ns = expiry_ns
+        self._expires = expires
         self._deadline_seconds = deadline_seconds
         self._on_failure = on_failure
         self._newest = -1  # the stamp of the newest case whose decision was delivered
@@ -149,7 +156,10 @@ class AsyncPort:
         self._ask(
             case.decision_id,
             lambda: self._mind.decide(
-                case, panel, latency_ns=self._latency_ns, expiry_ns=self._expiry_ns
+                case,
+                panel,
+                latency_ns=self._latency_ns,
+                expires=self._expires(case.ts_init),
             ),
             decides=True,
         )

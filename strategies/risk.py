@@ -1,10 +1,10 @@
 """
 The gate: the desk's state into `agents.limits`, a judgement out. No order leaves without it.
 
-It holds what a limit needs to remember - the risk model of the last close, the peak of equity,
-stopped instruments, this session's order count - and knows neither orders nor venues. Targets are
-cut with headroom when a decision arrives; quantities are judged again, at full limits, at the
-prices they are sent at. Nothing here is a model, and nothing here swallows an error.
+It keeps the risk model and the mean volumes of the last close beside the book's state
+(`agents.gate.state`), and knows neither orders nor venues. Targets are cut with headroom when a
+decision arrives; quantities are judged again, at full limits, at the prices they are sent at.
+Nothing here is a model, and nothing here swallows an error.
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.book_measures import value_at_risk
+from agents.gate.state import GateState
 from agents.gate_rules import (
+    VOLUME_SESSIONS,
     Holding,
-    blocked_codes,
+    Market,
     delivery_targets,
     drifted,
     judge,
+    mean_volume,
+    recent_volatility,
+    stop_width,
     tightened,
 )
 from agents.limits import LIMIT_NAMES
@@ -58,18 +63,28 @@ class Gate:
         self._groups = np.array([names.index(i.group) for i in instruments], dtype=np.int64)
         self._shortable = np.array([i.shortable for i in instruments], dtype=bool)
         n = len(self.instruments)
-        self._cooldown = np.zeros(n, dtype=np.int64)
+        self.state = GateState(1, n, limits)
+        self._sized = np.array([i.asset_class == "equity" for i in instruments], dtype=bool)
+        self._volumes: FloatArray = np.zeros((0, n))
         self._last_close = np.full(n, np.nan)
         self._age = np.zeros(n, dtype=np.int64)
-        self._peak = 0.0
-        self._orders = np.zeros((), dtype=np.int64)
-        self._halted = limits.kill_switch
-        self.drawdown = 0.0
         self._returns: FloatArray = np.zeros((0, n))
         self._running = RunningVolatility((n,))
         self._has_history = False
         self._residuals: FloatArray = np.zeros((0, n))
         self._model: RiskModel | None = None
+        self._width: FloatArray | None = None
+        self._volume: FloatArray | None = None
+
+    @property
+    def drawdown(self) -> float:
+        """How far equity stands below its peak, a fraction."""
+        return float(self.state.drawdown[0])
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing may grow any more."""
+        return bool(self.state.halted[0])
 
     @property
     def model(self) -> RiskModel:
@@ -85,34 +100,45 @@ class Gate:
             )
         return self._model
 
-    def close_session(self, closes: FloatArray, returns: FloatArray, equity: float) -> None:
+    def close_session(
+        self, closes: FloatArray, volumes: FloatArray, returns: FloatArray, equity: float
+    ) -> IntArray:
         """
-        Take in a session's end: closes (N,), NaN where none; past returns (T, N); equity.
+        Take in a session's end, and return the sessions since each one's last bar (N,).
 
-        Renews what the risk model is made of and the peak, and ages stops and prices. The first
-        returns given are the history; from then on each session's newest row is, as no row
-        changes later, and the model is that of as many sessions as are given.
+        Shapes: closes (N,), NaN where none; volumes (N,), in units of quantity, NaN where none;
+        past returns (T, N). A session without any bar ages nothing. The first returns given are
+        the history; from then on each session's newest row is, as no row changes later, and the
+        model is that of as many sessions as are given.
         """
         traded = np.isfinite(closes)
         self._last_close = np.where(traded, closes, self._last_close)
-        self._age = np.where(traded, 0, self._age + 1)
-        self._cooldown = np.maximum(0, self._cooldown - 1)
-        self._orders = np.zeros((), dtype=np.int64)
-        self._peak = max(self._peak, equity)
-        self.drawdown = max(0.0, 1.0 - equity / self._peak)
+        self._age = np.where(traded, 0, self._age + bool(traded.any()))
+        self._volumes = np.concatenate([self._volumes, volumes[None]])[-VOLUME_SESSIONS:]
+        self.state.close_session(np.array([equity]))
         new = returns[-1:] if self._has_history else returns
         self._has_history = True
         residuals = [self._running.add(row)[None] for row in new]
         self._residuals = np.concatenate([self._residuals, *residuals])[-len(returns) or None :]
         self._returns, self._model = returns, None
+        self._width = self._volume = None
+        return self._age
 
     def halt(self) -> None:
         """Let nothing grow from now on, as the kill switch does."""
-        self._halted = True
+        self.state.halted[:] = True
 
-    def stop(self, i: int) -> None:
-        """Remember that instrument `i` was stopped out."""
-        self._cooldown[i] = self.limits.stop_cooldown_sessions
+    def stop_width(self) -> FloatArray:
+        """Return how far a stop lies from an average entry now, a fraction; NaN for none; (N,)."""
+        if self._width is None:
+            self._width = stop_width(recent_volatility(self._returns), self.limits)
+        return self._width
+
+    def mean_volume(self) -> FloatArray:
+        """Return the mean daily volumes in units of quantity, infinite where none is known."""
+        if self._volume is None:
+            self._volume = np.where(self._sized, mean_volume(self._volumes), np.inf)
+        return self._volume
 
     def targets(self, asked: FloatArray, held: FloatArray) -> tuple[FloatArray, IntArray]:
         """Return a decision's targets, cut with headroom, and which limit cut each."""
@@ -131,16 +157,18 @@ class Gate:
 
         `asked` (N,) are target weights, used where `movable`; `forced` are exited.
         """
-        quantity, cause, self._orders = judge(
+        market = Market(self._blocked(holding.price), self.mean_volume())
+        quantity, cause, orders = judge(
             asked,
             holding,
             movable,
             forced,
-            self._blocked(holding.price),
-            self._orders,
+            market,
+            self.state.orders[0],
             self.model,
             self.limits,
         )
+        self.state.orders[0] = orders
         allowed = holding.weights(quantity)
         var = float(value_at_risk(allowed, self.model))
         return Judgement(holding.weights(), asked, allowed, quantity, cause, var)
@@ -171,13 +199,10 @@ class Gate:
 
     def _blocked(self, price: FloatArray) -> IntArray:
         """Return the code of what forbids an instrument to grow, 0 where nothing does."""
-        return blocked_codes(
-            price,
-            self._last_close,
-            self._age,
-            self._cooldown,
-            self.drawdown,
-            self.model.known,
-            self.limits,
-            halted=self._halted,
-        )
+        return self.state.blocked(
+            slice(None),
+            price[None],
+            self._last_close[None],
+            self._age[None],
+            self.model.known[None],
+        )[0]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
 
-from nautilus_trader.common.component import Clock, TestClock
+from nautilus_trader.common.component import Clock, TestClock, TimeEvent
 
 type Callback = Callable[[int], None]
 
@@ -58,11 +58,17 @@ class Alerts:
 
 
 class EngineTime:
-    """The time of a Nautilus engine: each alert is one of its clock's."""
+    """
+    The time of a Nautilus engine.
+
+    The engine's clock looks at every alert that is set whenever it goes on, so that it is given
+    the earliest one only.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._alerts = Alerts()
+        self._set: set[int] = set()  # the stamps that the engine will call at
 
     def now_ns(self) -> int:
         """Return the clock's time."""
@@ -71,7 +77,21 @@ class EngineTime:
     def alert(self, name: str, ts: int, callback: Callback) -> None:
         """Set an alert; those of one stamp are called in the order in which they were set."""
         self._alerts.add(ts, callback)
-        self.clock.set_time_alert_ns(name, ts, lambda _: self._alerts.call_next())
+        self._arm()
+
+    def _arm(self) -> None:
+        ts = self._alerts.next_ts
+        if ts is not None and ts not in self._set:
+            self._set.add(ts)
+            self.clock.set_time_alert_ns(f"alert-{ts}", ts, self._call)
+
+    def _call(self, event: TimeEvent) -> None:
+        """Call back all that waits for the event's stamp, what is added meanwhile included."""
+        ts = event.ts_event
+        while self._alerts.next_ts == ts:
+            self._alerts.call_next()
+        self._set.discard(ts)
+        self._arm()
 
 
 class ReplayTime:

@@ -9,24 +9,33 @@ they are and what they see.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from agents.allocator.hrp import HierarchicalParityTop
 from agents.allocator.tiers import GroupBudgets, TieredAllocator
 from agents.allocator.views import BlackLittermanBottom
+from agents.messages import JuniorName
 from config.settings import AllocatorSettings
 
 __all__ = ["GroupBudgets", "TieredAllocator", "build_allocator", "build_baseline"]
 
 
-def build_allocator(settings: AllocatorSettings, folder: Path | None = None) -> TieredAllocator:
+def build_allocator(
+    settings: AllocatorSettings,
+    folder: Path | None = None,
+    *,
+    round_trip: Mapping[str, float] | None = None,
+    prior_ic: Mapping[JuniorName, float] | None = None,
+) -> TieredAllocator:
     """
     Return the allocator of a folder of trained policies: `top`, `bottom`, `bottom-<group>`.
 
-    What is not there is the baseline's to do; without a folder all is, and torch is not loaded.
+    What is not there is the baseline's to do, as `build_baseline` makes it; without a folder all
+    is, and torch is not loaded.
     Raises ConfigError, one line, for a folder that holds no policy, or one that cannot be used.
     """
-    baseline = build_baseline(settings)
+    baseline = build_baseline(settings, round_trip=round_trip, prior_ic=prior_ic)
     if folder is None:
         return baseline
     from agents.allocator.trained import with_policies
@@ -34,15 +43,22 @@ def build_allocator(settings: AllocatorSettings, folder: Path | None = None) -> 
     return with_policies(baseline, folder, settings.gross)
 
 
-def build_baseline(settings: AllocatorSettings) -> TieredAllocator:
+def build_baseline(
+    settings: AllocatorSettings,
+    *,
+    round_trip: Mapping[str, float] | None = None,
+    prior_ic: Mapping[JuniorName, float] | None = None,
+) -> TieredAllocator:
     """
     Return the untrained allocator: risk parity over groups, Black-Litterman within them.
 
-    Imports nothing heavy; skfolio is loaded when two or more groups first share capital.
+    `round_trip` is what getting in and out of an instrument costs, a fraction of notional by
+    symbol; `prior_ic` what is expected of juniors whose own prior is known. See `views` for
+    those that are not named.
     Raises ConfigError if the lookback is shorter than the history that an instrument needs.
     """
     return TieredAllocator(
         top=HierarchicalParityTop(gross=settings.gross),
-        bottom=BlackLittermanBottom(settings),
+        bottom=BlackLittermanBottom(settings, round_trip or {}, prior_ic or {}),
         lookback=settings.lookback,
     )

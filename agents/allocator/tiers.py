@@ -48,6 +48,14 @@ class GroupBudgets(Message, frozen=True, kw_only=True):
                 raise ValueError(f"expected a finite condition {name!r}, was {value}")
 
 
+@dataclass(frozen=True)
+class Placement:
+    """A bottom policy's answer: weights by symbol, and whose proposals moved theirs."""
+
+    weights: Mapping[str, float]
+    views: tuple[str, ...] = ()
+
+
 class TopPolicy(Protocol):
     """Shares capital among groups."""
 
@@ -76,7 +84,7 @@ class BottomPolicy(Protocol):
         members: Sequence[InstrumentState],
         estimates: Estimates,
         proposals: Mapping[str, Proposal],
-    ) -> dict[str, float]:
+    ) -> Placement:
         """
         Return weights for some or all of the members of one group.
 
@@ -130,19 +138,22 @@ class TieredAllocator:
         estimates = estimate(panel, self.lookback)
         goal = self.top.share(case, estimates)
         weights = dict.fromkeys(sorted(states), 0.0)
+        views: list[str] = []
         for group in sorted(goal.budgets):
             members = [
                 states[s] for s in estimates.symbols if s in states and states[s].group == group
             ]
             placed = self.bottom.place(case, goal, members, estimates, by_symbol)
-            _check(group, goal.budgets[group], members, placed)
-            weights |= {symbol: _rounded(weight) for symbol, weight in placed.items()}
+            _check(group, goal.budgets[group], members, placed.weights)
+            weights |= {symbol: _rounded(weight) for symbol, weight in placed.weights.items()}
+            views += placed.views
         return Allocation(
             regime=goal.regime,
             top_policy=self.top.name,
             bottom_policy=self.bottom.name,
             group_budgets={g: _rounded(goal.budgets[g]) for g in sorted(goal.budgets)},
             weights=weights,
+            views=tuple(sorted(views)),
         )
 
 

@@ -38,7 +38,7 @@ from agents.allocator.policy_file import (
     find_policies,
     load_policy,
 )
-from agents.allocator.tiers import BottomPolicy, GroupBudgets, TieredAllocator
+from agents.allocator.tiers import BottomPolicy, GroupBudgets, Placement, TieredAllocator
 from agents.messages import Case, InstrumentState, Proposal
 from agents.protocols import FloatArray, Panel
 from config.errors import ConfigError
@@ -149,10 +149,10 @@ class TrainedBottom:
         members: Sequence[InstrumentState],
         estimates: Estimates,
         proposals: Mapping[str, Proposal],
-    ) -> dict[str, float]:
+    ) -> Placement:
         """Return the members' weights: the group's budget times the network's shares."""
         if not members:
-            return {}
+            return Placement({})
         group = members[0].group
         arrays = case_arrays(case)
         seen = arrays.observe(self.card, goal.budgets)
@@ -162,7 +162,7 @@ class TrainedBottom:
         shares = bottom_shares(means[0].numpy(), arrays.shortable[rows])
         weights = goal.budgets[group] * shares
         placed = dict(zip((arrays.symbols[i] for i in rows), weights.tolist(), strict=True))
-        return {member.symbol: placed[member.symbol] for member in members}
+        return Placement({member.symbol: placed[member.symbol] for member in members})
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class BottomByGroup:
         members: Sequence[InstrumentState],
         estimates: Estimates,
         proposals: Mapping[str, Proposal],
-    ) -> dict[str, float]:
+    ) -> Placement:
         """Return the answer of the group's policy."""
         policy = self.own.get(members[0].group, self.otherwise) if members else self.otherwise
         return policy.place(case, goal, members, estimates, proposals)

@@ -4,7 +4,9 @@ The bottom baseline: Black-Litterman inside one group, the proposals as views.
 Sources: Black and Litterman 1992; Idzorek 2005 for confidence, in Walters' closed form; Grinold
 1994 for the size of a view. A view is an alpha: what an instrument will earn beyond its
 equilibrium return, IC · conviction · σ · √h over h sessions, that is IC · conviction · σ / √h per
-session, σ being its volatility per session.
+session, σ being its volatility per session. The IC is the authors' realised one, shrunk towards
+a prior. Authors are the juniors behind the proposal and not the strategist: routes differ in
+whom they ask, and one figure for all of them would lend a good junior's record to a poor one.
 
 Departures. Every view is taken alone, as Idzorek does when he calibrates one, and capital is
 placed by each instrument's own posterior mean and variance; correlation is the top tier's
@@ -19,17 +21,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from agents.allocator.estimates import Estimates
-from agents.allocator.tiers import GroupBudgets
-from agents.messages import HORIZON_SESSIONS, Case, InstrumentState, Proposal, TrackRecord
+from agents.allocator.tiers import GroupBudgets, Placement
+from agents.messages import (
+    HORIZON_SESSIONS,
+    JUNIORS,
+    Case,
+    InstrumentState,
+    JuniorName,
+    Proposal,
+    TrackRecord,
+)
 from agents.protocols import FloatArray
 from config.settings import AllocatorSettings
 
-UNTRIED = 0.5  # the hit rate of an author of whom nothing is known
+DEAR = 0.0062  # a round trip of what no cost is known of: 0.003 a fill and half a spread of 2 bp
+
+
+class View(NamedTuple):
+    """What a proposal forecasts, per session beyond equilibrium, and Idzorek's confidence 0..1."""
+
+    alpha: float
+    confidence: float
 
 
 class BlackLittermanBottom:
@@ -39,14 +56,24 @@ class BlackLittermanBottom:
     Without a view an instrument keeps its prior weight: its inverse-variance share of the
     budget, or nothing where shorting is allowed (FX and CFDs have no premium to wait for). A
     SELL of at least `exit_conviction` exits what cannot be shorted; a weaker one tilts its weight
-    down, for what it forecasts is small beside a round trip's cost. What views ask beyond the
-    budget is scaled down to it; what they leave is cash.
+    down. What views ask beyond the budget is scaled down to it; what they leave is cash.
+
+    `round_trip` is the cost of getting in and out by symbol, a fraction of notional, spread
+    included; one that is not named is taken to be dear. `prior_ic` takes the place of the
+    settings' prior for the juniors that it names.
     """
 
     name: ClassVar[str] = "black-litterman-baseline"
 
-    def __init__(self, settings: AllocatorSettings) -> None:
+    def __init__(
+        self,
+        settings: AllocatorSettings,
+        round_trip: Mapping[str, float],
+        prior_ic: Mapping[JuniorName, float],
+    ) -> None:
         self._settings = settings
+        self.round_trip = dict(round_trip)
+        self.prior_ic = {j: prior_ic.get(j, settings.prior_ic) for j in JUNIORS}
 
     def place(
         self,
@@ -55,22 +82,31 @@ class BlackLittermanBottom:
         members: Sequence[InstrumentState],
         estimates: Estimates,
         proposals: Mapping[str, Proposal],
-    ) -> dict[str, float]:
+    ) -> Placement:
         """Return the weights of one group's members; see the class for the rules."""
         if not members:
-            return {}
+            return Placement({})
         s = self._settings
         budget = goal.budgets[members[0].group]
+        ics = shrunk_ics(case.track, self.prior_ic, s.prior_outcomes)
         sigma = np.array([estimates.volatility[m.symbol] for m in members])
-        alpha = np.zeros(len(members))
-        confidence = np.zeros(len(members))
-        exits = np.zeros(len(members), dtype=np.bool_)
-        for i, member in enumerate(members):
+        views: dict[str, View] = {}
+        for member in members:
             proposal = proposals.get(member.symbol)
-            if proposal is not None and has_view(proposal):
-                alpha[i] = view_alpha(proposal, float(sigma[i]), s.information_coefficient)
-                confidence[i] = view_confidence(proposal, case.track)
-                exits[i] = not member.shortable and proposal.conviction <= -s.exit_conviction
+            if proposal is not None:
+                cost = self.round_trip.get(member.symbol, DEAR)
+                volatility = estimates.volatility[member.symbol]
+                view = view_of(proposal, volatility, authors_ic(proposal, ics), cost)
+                if view is not None:
+                    views[member.symbol] = view
+        none = View(0.0, 0.0)
+        alpha, confidence = np.array([views.get(m.symbol, none) for m in members]).T
+        exits = [
+            m.symbol in views
+            and not m.shortable
+            and proposals[m.symbol].conviction <= -s.exit_conviction
+            for m in members
+        ]
         funded = np.array([not m.shortable for m in members])
         prior = budget * prior_shares(sigma, funded)
         mean, variance = posterior(prior, sigma, alpha, confidence, s.tau, s.risk_aversion)
@@ -79,44 +115,66 @@ class BlackLittermanBottom:
         gross = float(np.abs(weights).sum())
         if gross > budget:
             weights *= budget / gross
-        return dict(zip([m.symbol for m in members], weights.tolist(), strict=True))
+        placed = dict(zip([m.symbol for m in members], weights.tolist(), strict=True))
+        return Placement(placed, tuple(views))
 
 
-def has_view(proposal: Proposal) -> bool:
+def shrunk_ics(
+    track: Sequence[TrackRecord], prior: Mapping[JuniorName, float], prior_outcomes: float
+) -> dict[JuniorName, float]:
+    """Return each junior's IC: its prior and its realised one, by the outcomes of each."""
+    ics = dict(prior)
+    for record in track:
+        known = prior_outcomes + record.outcomes
+        total = prior_outcomes * prior[record.junior] + record.outcomes * record.rank_ic
+        ics[record.junior] = total / known
+    return ics
+
+
+def authors_ic(proposal: Proposal, ics: Mapping[JuniorName, float]) -> float:
     """
-    Return whether a proposal carries a view.
+    Return the IC of a proposal: its juniors' mean, each by the conviction that it moved.
 
-    HOLD and an abstention (no opinion cited) carry none, nor does one whose action and
-    conviction contradict each other.
+    A junior that the strategist hardly heard neither vouches for a proposal nor spoils it. Where
+    nobody moved it all juniors behind it count alike, and where these are not known all juniors.
     """
-    if not proposal.cites:
-        return False
-    if proposal.action == "BUY":
-        return proposal.conviction > 0.0
-    return proposal.action == "SELL" and proposal.conviction <= 0.0
+    without = proposal.conviction_without
+    moved = {j: abs(proposal.conviction - without[j]) for j in ics if j in without}
+    if math.fsum(moved.values()) == 0.0:
+        moved = dict.fromkeys(moved or ics, 1.0)
+    return math.fsum(w * ics[j] for j, w in moved.items()) / math.fsum(moved.values())
 
 
-def view_alpha(proposal: Proposal, sigma: float, information_coefficient: float) -> float:
+def view_of(proposal: Proposal, sigma: float, ic: float, round_trip: float) -> View | None:
     """
-    Return the return beyond equilibrium that a proposal forecasts, per session.
+    Return a proposal's view, or None.
 
-    `sigma` is the instrument's volatility per session. IC · conviction · σ · √h over the
-    horizon's h sessions, divided by h.
+    None for HOLD, for an abstention (no opinion cited), where action and conviction contradict
+    each other, for an IC of 0 or less, and where the view expects less over its horizon than a
+    round trip costs. `sigma` is the instrument's volatility per session.
     Source: Grinold 1994, "Alpha is Volatility Times IC Times Score".
     """
-    horizon = HORIZON_SESSIONS[proposal.horizon]
-    return information_coefficient * proposal.conviction * sigma / math.sqrt(horizon)
+    direction = {"BUY": 1.0, "SELL": -1.0, "HOLD": 0.0}[proposal.action]
+    if not proposal.cites or direction * proposal.conviction <= 0.0 or ic <= 0.0:
+        return None
+    alpha = expected_return(proposal, sigma, ic)
+    if abs(alpha) < round_trip:
+        return None
+    return View(alpha / HORIZON_SESSIONS[proposal.horizon], sign_probability(ic))
 
 
-def view_confidence(proposal: Proposal, track: Sequence[TrackRecord]) -> float:
+def expected_return(proposal: Proposal, sigma: float, ic: float) -> float:
+    """Return IC · conviction · σ · √h, over the whole horizon of h sessions."""
+    return ic * proposal.conviction * sigma * math.sqrt(HORIZON_SESSIONS[proposal.horizon])
+
+
+def sign_probability(ic: float) -> float:
     """
-    Return Idzorek's confidence 0..1 in a proposal: its authors' mean hit rate.
+    Return how likely the sign of a forecast of this IC is right; 0.5 for an IC of 0.
 
-    The authors are the juniors named in `conviction_without`; where it names none, all of them.
+    Source: Sheppard 1899, for jointly normal forecasts and returns.
     """
-    rates = [t.hit_rate for t in track if t.junior in proposal.conviction_without]
-    rates = rates or [t.hit_rate for t in track]
-    return math.fsum(rates) / len(rates) if rates else UNTRIED
+    return 0.5 + math.asin(ic) / math.pi
 
 
 def prior_shares(sigma: FloatArray, funded: np.typing.NDArray[np.bool_]) -> FloatArray:

@@ -91,9 +91,10 @@ class RunFacts(Message, frozen=True, kw_only=True):
     """
     A run in numbers, as its library holds them.
 
-    `sharpe` is per session. `equity` and `drawdown` are of the first and the newest case. Of
-    outcomes with a conviction: `acted` counts them, `hits` those with a positive realised
-    return, `realised` is their mean. `by_arm` counts routes, `arm_reward` is their mean reward.
+    `sharpe` is per session, of `sessions_per_year`. `equity` and `drawdown` are of the first and
+    the newest case. Of outcomes with a conviction: `acted` counts them, `hits` those with a
+    positive realised return, `realised` is their mean. `by_arm` counts routes, `arm_reward` is
+    their mean reward.
     """
 
     run_id: str
@@ -109,6 +110,7 @@ class RunFacts(Message, frozen=True, kw_only=True):
     last_equity: float | None
     last_drawdown: float | None
     sharpe: float | None
+    sessions_per_year: int
     acted: int
     hits: int
     realised: float | None

@@ -38,8 +38,9 @@ def allocator(run: RunFacts, record: Record) -> list[Sentence]:
             if s.allocator.policies
             else "The allocator has two tiers: a top policy shares capital among groups, a bottom "
             "policy places each group's share with the proposals as views; it looks back "
-            f"{s.allocator.lookback} sessions, takes views at an information coefficient of "
-            f"{s.allocator.information_coefficient:g} and may use "
+            f"{s.allocator.lookback} sessions, takes views at their juniors' realised information "
+            f"coefficient, shrunk towards {s.allocator.prior_ic:g} as if that were known from "
+            f"{s.allocator.prior_outcomes:g} outcomes, and may use "
             f"{s.allocator.gross:.0%} of equity"
         ),
     )
@@ -85,7 +86,7 @@ def performance(run: RunFacts, record: Record) -> list[Sentence]:
             text += f", then {run.last_drawdown:.2%} below its peak"
         sentences.append(line(TOPIC, text, cites))
     if run.sharpe is not None:
-        yearly = run.sharpe * 252**0.5
+        yearly = run.sharpe * run.sessions_per_year**0.5
         text = f"Its Sharpe ratio was {run.sharpe:+.4f} a session ({yearly:+.2f} a year)"
         sentences.append(line(TOPIC, text, cites))
     if run.acted and run.realised is not None:

@@ -1,10 +1,12 @@
 """
-The rule-backed news junior: what the new headlines say, and what was said before.
+The rule-backed news junior: what the new headlines say beyond what news usually say.
 
-Each item's lexicon score halves in weight with every day since it happened; copies of a text
-count once, at the first copy's age. The `sentiment` feature, a slower mean, joins with the weight
-of one item. It abstains without news, and when no word of any item is in the lexicon. It knows
-neither who writes nor whether it is true.
+An item's reading is its lexicon score less the tone of the news known so far (`NewsLedger.tone`):
+text about stocks is mostly hopeful, and praise as usual is no signal. Readings halve in weight
+with every day since the item happened; copies of a text count once, at the first copy's age. A
+mean reading within the dead zone is an opinion of 0: the news were read and say nothing out of
+the ordinary, which is not to be silent. It abstains without news, and when no word of any item
+is in the lexicon. It knows neither who writes nor whether it is true.
 """
 
 from __future__ import annotations
@@ -13,65 +15,62 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from agents.features import INSTRUMENT_FEATURES
 from agents.juniors.lexicon import sentiment
 from agents.juniors.opinions import form_opinion
 from agents.messages import Abstention, Case, JuniorName, NewsItem, Opinion
 
 HALF_LIFE_NS = 86_400_000_000_000
-MEMORY_WEIGHT = 1.0  # of the sentiment feature, in fresh items
+DEAD_ZONE = 0.2  # of a mean reading: a quarter of one item's standard deviation
 DOUBT = 2.0  # fresh items at which confidence in an undivided press is one half
 CITED = 8  # items that an opinion names, the weightiest
 
-SENTIMENT = INSTRUMENT_FEATURES.index("sentiment")
+# the card: rank IC at 5 sessions on the default simulated market (backtest/bench_juniors.py)
+SIMULATED_IC = 0.083  # eight seeds: 0.013 to 0.121
 COPY_NOISE = re.compile(r"https?://\S*|\bRT\b|@\w+|[^\w@]+")
 
 
 class RuleNewsJunior:
-    """A lexicon, a half-life and a slower memory."""
+    """A lexicon, its usual tone and a half-life."""
 
     name: JuniorName = "news"
-    model = "rules/news-1"
+    model = "rules/news-2"
+    simulated_ic = SIMULATED_IC
 
     def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
         """Return one answer for each symbol, in their order."""
         items: defaultdict[str, list[NewsItem]] = defaultdict(list)
         for item in case.news:
             items[item.symbol].append(item)
-        memory = {state.symbol: state.features[SENTIMENT] for state in case.instruments}
-        return [self._opine(case, s, items.get(s, ()), memory.get(s)) for s in symbols]
+        return [self._opine(case, symbol, items.get(symbol, ())) for symbol in symbols]
 
-    def _opine(
-        self, case: Case, symbol: str, items: Sequence[NewsItem], memory: float | None
-    ) -> Opinion | Abstention:
+    def _opine(self, case: Case, symbol: str, items: Sequence[NewsItem]) -> Opinion | Abstention:
         if not items:
             return self._abstain(symbol, "no news since the last case")
         fresh = without_copies(items)
+        tone = case.macro.news_tone
         scored = [(item, sentiment(text_of(item))) for item in fresh]
         told = [
-            (0.5 ** (max(case.ts_event - item.ts_event, 0) / HALF_LIFE_NS), score, item)
+            (0.5 ** (max(case.ts_event - item.ts_event, 0) / HALF_LIFE_NS), score - tone, item)
             for item, score in scored
             if score
         ]
         weight = sum(w for w, _, _ in told)
         if not weight:
             return self._abstain(symbol, f"no word of {len(fresh)} items is in the lexicon")
-        total = sum(w * score for w, score, _ in told)
-        agreement = abs(total) / sum(w * abs(score) for w, score, _ in told)
-        mean = score = total / weight
-        if memory is not None:
-            score = (total + MEMORY_WEIGHT * memory) / (weight + MEMORY_WEIGHT)
+        total = sum(w * reading for w, reading, _ in told)
+        size = sum(w * abs(reading) for w, reading, _ in told)
+        agreement = abs(total) / size if size else 0.0
+        mean = total / weight
+        score = mean if abs(mean) > DEAD_ZONE else 0.0
         confidence = weight / (weight + DOUBT) * (0.25 + 0.75 * agreement)
         told.sort(key=lambda t: (-t[0] * abs(t[1]), t[2].source, t[2].item_id))
-        up = sum(s > 0 for _, s, _ in told)
-        past = "" if memory is None else f", against {memory:+.2f} in earlier news"
+        up = sum(reading > 0 for _, reading, _ in told)
         rationale = (
-            f"{len(told)} of {len(fresh)} distinct items carry sentiment, {up} positive and "
-            f"{len(told) - up} negative, mean {mean:+.2f} weighted by age{past}."
+            f"{len(told)} of {len(fresh)} distinct items carry sentiment, {up} above and "
+            f"{len(told) - up} below the usual {tone:+.2f}; mean {mean:+.2f} beyond it, weighted "
+            f"by age{'' if score else ': as usual'}."
         )
         evidence = [f"news:{item.source}/{item.item_id}" for _, _, item in told[:CITED]]
-        if memory is not None:
-            evidence.append("feature:sentiment")
         return form_opinion(
             case, self.name, symbol, score, confidence, evidence, rationale, self.model
         )

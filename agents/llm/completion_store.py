@@ -3,13 +3,16 @@ The file that completions are kept in: SQLite, WAL, one transaction a batch.
 
 `user_version` is the schema's version and `application_id` says that the file is ours; another
 file is refused as it is. What is asked apart from the messages - model, schema, sampling - is the
-same for many questions and stands once in `terms`. It knows keys and bytes, and no backend.
+same for many questions and stands once in `terms`. Positions only grow: an answer that takes an
+earlier one's place gets a new one, so that "what was kept until then" can be asked for. It knows
+keys and bytes, and no backend.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +27,7 @@ APPLICATION_ID = 0x51444B43  # "QDKC"
 BUSY_SECONDS = 10.0
 CACHE_KIB = 65_536
 MOST_KEYS = 500  # of one query: SQLite bounds the parameters of a statement
+MOST_POSITION = 2**63 - 1
 
 TABLES = """
 CREATE TABLE identities (
@@ -97,6 +101,7 @@ class CompletionStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._terms: dict[Asked, int] = {}
+        self._until = MOST_POSITION
         with self._one_line():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(
@@ -115,11 +120,42 @@ class CompletionStore:
         for first in range(0, len(keys), MOST_KEYS):
             some = keys[first : first + MOST_KEYS]
             marks = ",".join("?" * len(some))
-            query = f"SELECT key, failed, answer FROM completions WHERE key IN ({marks})"
+            query = (
+                f"SELECT key, failed, answer FROM completions "
+                f"WHERE key IN ({marks}) AND position <= ?"
+            )
             with self._one_line():
-                for key, failed, body in self._db.execute(query, some):
+                for key, failed, body in self._db.execute(query, (*some, self._until)):
                     found[key] = Kept((_FAILURE if failed else _COMPLETION).decode(body), body)
         return found
+
+    def fix(self, identities: Collection[ModelIdentity], seed: int, *, failures: bool) -> str:
+        """
+        Find, from here on, only what is kept now; return the digest of what that may answer.
+
+        The digest is the SHA-256 of keys and answers, by key, of what these models were asked
+        under a schema with this seed; of failures too where they count as answers.
+        """
+        digest = hashlib.sha256()
+        with self._one_line():
+            self._db.execute("BEGIN")  # the answers are those of one moment
+            try:
+                query = "SELECT coalesce(max(position), 0) FROM completions"
+                (self._until,) = self._db.execute(query).fetchone()
+                terms = [
+                    number
+                    for number, body in self._db.execute("SELECT id, body FROM terms")
+                    if _may_ask(_ASKED.decode(body), identities, seed)
+                ]
+                query = (
+                    "SELECT key, answer FROM completions WHERE failed <= ? "
+                    "AND terms IN (SELECT value FROM json_each(?)) ORDER BY key"
+                )
+                for key, body in self._db.execute(query, (failures, _ENCODE(terms).decode())):
+                    digest.update(key + hashlib.sha256(body).digest())
+            finally:
+                self._db.execute("COMMIT")
+        return digest.hexdigest()
 
     def keep(self, entries: Sequence[Entry]) -> None:
         """Keep answers, over what is kept under the same keys; one transaction."""
@@ -131,6 +167,7 @@ class CompletionStore:
             db.executemany(
                 "INSERT INTO completions (key, prompt, terms, failed, answer) "
                 "VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "position = (SELECT max(position) + 1 FROM completions), "
                 "failed = excluded.failed, answer = excluded.answer",
                 rows,
             )
@@ -236,6 +273,11 @@ class CompletionStore:
             raise ConfigError(
                 f"expected a cache of completions at {self.path}, was unusable: {reason}"
             ) from e
+
+
+def _may_ask(asked: Asked, identities: Collection[ModelIdentity], seed: int) -> bool:
+    """Tell whether minds on a seed ask this: they ask under a schema, the explainer does not."""
+    return bool(asked.schema) and asked.seed == seed and asked.identity in identities
 
 
 def _failed(kept: Kept) -> bool:

@@ -24,7 +24,7 @@ from config.errors import ReplayMiss, Retryable
 
 __all__ = ["CompletionStore", "ReplayBackend", "ReplayMode"]
 
-type ReplayMode = Literal["record", "replay", "replay-or-live"]
+type ReplayMode = Literal["live", "record", "replay", "replay-or-live"]
 type Answer = Completion | Failure
 
 _ENCODE = msgspec.json.Encoder().encode
@@ -33,12 +33,13 @@ _SHOWN = 8  # characters of a hash in a message
 
 class ReplayBackend:
     """
-    A backend whose answers are kept in a store, or come from it.
+    A backend whose answers are kept in a store, or come from it, and are hashed as they are used.
 
-    `record` asks everything and keeps it; `replay` asks nothing and raises ReplayMiss on what is
-    not kept; `replay-or-live` asks for what is not kept, and again for what failed. No question
-    is asked twice in this object's life: a second answer would take the first one's place, and a
-    replay would differ from the run that it repeats.
+    `live` asks everything and keeps nothing, and needs no store; `record` asks everything and
+    keeps it; `replay` asks nothing and raises ReplayMiss on what is not kept; `replay-or-live`
+    asks for what is not kept, and again for what failed. What is kept is asked once in this
+    object's life and held by it: a second answer, or another run's, would take the first one's
+    place, and a replay would differ from the run that it repeats.
 
     `kind` names the engine and `configured` the model and adapters that it is set to: under both
     the store remembers what answered, so that a replay needs no server. The identity of each role
@@ -48,20 +49,22 @@ class ReplayBackend:
     def __init__(
         self,
         inner: ChatBackend,
-        store: CompletionStore,
+        store: CompletionStore | None,
         mode: ReplayMode,
         kind: str,
         configured: str = "",
     ) -> None:
         self.hits = 0
         self.misses = 0
+        if store is None and mode != "live":
+            raise ValueError(f"expected a store to {mode} from, was none")
         self._inner = inner
         self._store = store
         self._mode = mode
         self._kind = kind
         self._configured = configured
         self._identities: dict[Role, ModelIdentity] = {}
-        self._made: set[bytes] = set()  # keys of the answers that were asked for here
+        self._made: dict[bytes, Kept] = {}  # the answers that were asked for here and kept
         self._used = hashlib.sha256()
         self._begun = lru_cache(256)(self._begin)
 
@@ -137,8 +140,11 @@ class ReplayBackend:
     # --- what answers --------------------------------------------------------------------------
 
     def _identify(self, role: Role) -> ModelIdentity:
+        store = self._store
+        if store is None:
+            return self._inner.identity(role)
         served = Served(self._kind, role, self._configured)
-        known = self._store.identities(served)
+        known = store.identities(served)
         try:
             identity = self._inner.identity(role)
         except Retryable as e:
@@ -151,11 +157,11 @@ class ReplayBackend:
             raise
         if self._mode != "replay":
             if not known or known[-1] != identity:
-                self._store.remember(served, identity)
+                store.remember(served, identity)
         elif known and identity not in known:
             raise ReplayMiss(
                 f"expected completions of {role} by {identity.label}, "
-                f"was a cache {_words(_differing(known[-1], identity))}: {self._store.path}"
+                f"was a cache {_words(_differing(known[-1], identity))}: {store.path}"
             )
         return identity
 
@@ -181,17 +187,14 @@ class ReplayBackend:
         return bytes(key.digest())
 
     def _held(self, keys: Sequence[bytes]) -> dict[bytes, Kept]:
-        """Return the kept answers that may be used: in a recording, those of this object only."""
-        if self._mode == "record":
-            return self._store.find([key for key in keys if key in self._made])
-        held = self._store.find(keys)
-        if self._mode == "replay":
-            return held
-        return {
-            key: kept
-            for key, kept in held.items()
-            if key in self._made or isinstance(kept.answer, Completion)
-        }
+        """Return the answers that may be used: this object's own, then what the store holds."""
+        own = {key: self._made[key] for key in keys if key in self._made}
+        if self._store is None or self._mode == "record":
+            return own
+        found = self._store.find([key for key in keys if key not in own])
+        if self._mode == "replay-or-live":
+            found = {k: kept for k, kept in found.items() if isinstance(kept.answer, Completion)}
+        return own | found
 
     def _ask(self, missing: dict[bytes, ChatRequest]) -> dict[bytes, Kept]:
         requests = list(missing.values())
@@ -205,32 +208,36 @@ class ReplayBackend:
             key: Kept(answer=answer, body=_ENCODE(answer))
             for key, answer in zip(asked, answers, strict=True)
         }
-        self._store.keep(
-            [
-                Entry(key, _prompt(request), self._asked(request), kept[key])
-                for key, request in asked.items()
-            ]
-        )
-        self._made.update(asked)
+        if self._store is not None:
+            self._store.keep(
+                [
+                    Entry(key, _prompt(request), self._asked(request), kept[key])
+                    for key, request in asked.items()
+                ]
+            )
+            self._made.update(kept)
         return kept
 
     def _refuse_in_replay(self, requests: Sequence[ChatRequest]) -> None:
-        if self._mode != "replay":
+        store = self._store
+        if store is None or self._mode != "replay":
             return
         first = requests[0]
         others = f" and {len(requests) - 1} more" if len(requests) > 1 else ""
         raise ReplayMiss(
             f"expected a kept completion of {first.role}{others}, "
-            f"was {self._why(first)}: {self._store.path}"
+            f"was {self._why(first, store)}: {store.path}"
         )
 
-    def _why(self, request: ChatRequest) -> str:
+    def _why(self, request: ChatRequest, store: CompletionStore) -> str:
         """Say what is new about a question, by the kept one of the same messages nearest to it."""
-        same = self._store.asked_of(_prompt(request))
+        same = store.asked_of(_prompt(request))
         if not same:
             return "a cache without this prompt"
         asked = self._asked(request)
         nearest = min(same, key=lambda kept: len(_differing(kept, asked)))
+        if nearest == asked:
+            return "a cache in which another run has kept it since this one began"
         return f"a cache with this prompt {_words(_differing(nearest, asked))}"
 
 

@@ -21,20 +21,18 @@ clock: what a route costs is in the reward that it is told.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from agents.messages import Route
 from agents.protocols import FloatArray
 from agents.supervisor.linear import Line, Trust
-from agents.supervisor.network import INPUTS, LAYERS, RewardNet, Weights, encode
+from agents.supervisor.network import INPUTS, Adam, RewardNet, Weights, encode
 from agents.supervisor.precision import Precision
 from agents.supervisor.routing import (
     ARMS,
@@ -72,10 +70,8 @@ class NeuralUCB:
         self.updates = 0
         self._generator = np.random.default_rng(seed)
         self.net = RewardNet(settings.hidden, self._generator)
-        self._optimiser = torch.optim.Adam(
-            self.net.parameters(), lr=settings.learning_rate, fused=True
-        )
-        self._weights = Weights.of(self.net)
+        self._optimiser = Adam(self.net.parameters, settings.learning_rate)
+        self._weights = self.net.weights.as_float64()
         self._contexts = np.zeros((settings.memory, CONTEXT_SIZE))
         self._actions = np.zeros(settings.memory, dtype=np.int64)
         self._rewards = np.zeros(settings.memory)
@@ -83,7 +79,7 @@ class NeuralUCB:
         self._line, self.trust = Line(), Trust()
         self._groups, self._size = ARMS, settings.hidden + 1
         if settings.precision != "last_layer":
-            self._groups, self._size = 1, sum(p.numel() for p in self.net.parameters())
+            self._groups, self._size = 1, self.net.parameters.size
         if settings.precision == "full" and self._size > FULL_LIMIT:
             raise ConfigError(
                 f"expected a net of at most {FULL_LIMIT} parameters for supervisor.precision "
@@ -151,27 +147,29 @@ class NeuralUCB:
 
         Shapes: context (16,). Raises DataError if an argument is out of range or not finite.
         """
-        context = np.asarray(context, dtype=np.float64)
-        check_feedback(context[None], [action], [reward])
-        encoded = encode(context[None], [action])
-        _, last = self._weights.hidden(encoded)
-        self._precision.add(action % self._groups, self._features(encoded, last)[0])
-        rewards = np.array([reward])
-        self.trust.score(rewards, *self.foretell(encoded))
-        self._line.add(encoded, rewards)
-        self._remember(context, action, reward)
-        if self.updates % self.settings.train_every == 0:
-            self._train_round()
-        elif self.updates < self.settings.train_every and self.updates % FIRST_FITS == 0:
-            self._line.fit()
+        self.update_batch(np.asarray(context)[None], [action], [reward])
 
     def update_batch(
         self, contexts: FloatArray, actions: Sequence[int], rewards: Sequence[float]
     ) -> None:
-        """Learn from outcomes in their order, as by `update`; shapes: contexts (N, 16)."""
-        check_feedback(np.asarray(contexts), actions, rewards)
-        for context, action, reward in zip(contexts, actions, rewards, strict=True):
-            self.update(context, int(action), float(reward))
+        """
+        Learn from outcomes in their order; shapes: contexts (N, 16).
+
+        As by `update` one by one, training rounds included, but for the last bits of sums: what
+        lies between two fits is taken in at once.
+        """
+        contexts = np.asarray(contexts, dtype=np.float64)
+        check_feedback(contexts, actions, rewards)
+        arms, values = np.asarray(actions, dtype=np.int64), np.asarray(rewards, dtype=np.float64)
+        begin = 0
+        while begin < len(arms):
+            which = slice(begin, begin + self._until_fit())
+            self._take_in(contexts[which], arms[which], values[which])
+            begin = which.stop
+            if self.updates % self.settings.train_every == 0:
+                self._train_round()
+            elif self.updates < self.settings.train_every and self.updates % FIRST_FITS == 0:
+                self._line.fit()
 
     def standardise(self) -> tuple[float, float]:
         """Take the rewards' mean and deviation from memory, and return them."""
@@ -185,7 +183,7 @@ class NeuralUCB:
         self.rounds += rounds
         self.nu = self.settings.exploration * self.settings.exploration_decay**self.rounds
         self._sigma = max(SIGMA_FLOOR, float(np.sqrt(mean_squared_error)))
-        self._weights = Weights.of(self.net)
+        self._weights = self.net.weights.as_float64()
         early = self.rounds < REBUILD_EVERY and self.rounds.bit_count() == 1
         due = rounds > 1 or early or self.rounds % REBUILD_EVERY == 0
         if due and self.settings.precision == "last_layer":
@@ -196,8 +194,7 @@ class NeuralUCB:
     ) -> None:
         """Put outcomes into memory without learning yet; shapes: contexts (N, 16)."""
         check_feedback(contexts, actions.tolist(), rewards.tolist())
-        for context, action, reward in zip(contexts, actions, rewards, strict=True):
-            self._remember(context, int(action), float(reward))
+        self._remember(contexts, actions, rewards)
 
     def fit_line(
         self, contexts: FloatArray, actions: NDArray[np.int64], rewards: FloatArray
@@ -248,12 +245,34 @@ class NeuralUCB:
         ones = np.ones((len(encoded), 1))
         return np.asarray(np.sqrt(GAIN) * np.concatenate([last_hidden / root, ones], axis=1))
 
-    def _remember(self, context: FloatArray, action: int, reward: float) -> None:
-        slot = self.updates % self.settings.memory
-        self._contexts[slot] = context
-        self._actions[slot] = action
-        self._rewards[slot] = reward
-        self.updates += 1
+    def _until_fit(self) -> int:
+        """Return how many outcomes may be taken in before the line or the net is fitted."""
+        every = self.settings.train_every
+        if self.updates < every:
+            return min(FIRST_FITS - self.updates % FIRST_FITS, every - self.updates)
+        return every - self.updates % every
+
+    def _take_in(
+        self, contexts: FloatArray, actions: NDArray[np.int64], rewards: FloatArray
+    ) -> None:
+        encoded = encode(contexts, actions)
+        _, last = self._weights.hidden(encoded)
+        features = self._features(encoded, last)
+        for group, row in zip((actions % self._groups).tolist(), features, strict=True):
+            self._precision.add(group, row)
+        net = self._mean + self._scale * self._weights.predict(last)
+        self.trust.score(rewards, self._line.predict(encoded), net)
+        self._line.add(encoded, rewards)
+        self._remember(contexts, actions, rewards)
+
+    def _remember(
+        self, contexts: FloatArray, actions: NDArray[np.int64], rewards: FloatArray
+    ) -> None:
+        slots = (self.updates + np.arange(len(actions))) % self.settings.memory
+        self._contexts[slots] = contexts
+        self._actions[slots] = actions
+        self._rewards[slots] = rewards
+        self.updates += len(actions)
 
     def _train_round(self) -> None:
         self.standardise()
@@ -261,26 +280,22 @@ class NeuralUCB:
         shape = (steps, self.settings.batch_size)
         picks = self._generator.integers(0, self.remembered, shape)
         encoded = encode(self._contexts[picks.ravel()], self._actions[picks.ravel()])
-        inputs = torch.from_numpy(encoded.astype(np.float32)).reshape(*shape, INPUTS)
-        standard = (self._rewards[picks] - self._mean) / self._scale
-        rewards = torch.from_numpy(standard.astype(np.float32))
-        with one_thread():
-            losses = [
-                self.net.step(self._optimiser, x, y) for x, y in zip(inputs, rewards, strict=True)
-            ]
-            self.settle(1, float(np.mean(losses)))
+        inputs = encoded.astype(np.float32).reshape(*shape, INPUTS)
+        rewards = ((self._rewards[picks] - self._mean) / self._scale).astype(np.float32)
+        losses = [
+            self.net.step(self._optimiser, x, y) for x, y in zip(inputs, rewards, strict=True)
+        ]
+        self.settle(1, float(np.mean(losses)))
         self._line.fit()
 
     def _grams(self) -> FloatArray:
         n = self.remembered
-        encoded = encode(self._contexts[:n], self._actions[:n]).astype(np.float32)
-        with torch.no_grad():
-            last = self.net.features(torch.from_numpy(encoded)).double()
-            last /= np.sqrt(self.settings.hidden)
-            phi = torch.cat([last, torch.ones((n, 1), dtype=torch.float64)], dim=1)
-            actions = torch.from_numpy(self._actions[:n])
-            rows = [phi[actions == arm] for arm in range(ARMS)]
-            return (GAIN * torch.stack([row.T @ row for row in rows])).numpy()
+        actions = self._actions[:n]
+        encoded = encode(self._contexts[:n], actions).astype(np.float32)
+        _, last = self.net.weights.hidden(encoded)
+        phi = self._features(encoded, last.astype(np.float64))
+        rows = [phi[actions == arm] for arm in range(ARMS)]
+        return np.stack([row.T @ row for row in rows])
 
     def _state(self) -> dict[str, NDArray[Any]]:
         n = self.remembered
@@ -305,11 +320,22 @@ class NeuralUCB:
             "trust": self.trust.seen,
             **self._line.state(),
         }
-        for name, parameter in zip(LAYERS, self.net.parameters(), strict=True):
-            arrays[f"net.{name}"] = parameter.detach().numpy()
-            for key, value in self._optimiser.state.get(parameter, {}).items():
-                arrays[f"adam.{name}.{key}"] = value.numpy()
+        arrays |= {f"net.{name}": layer for name, layer in self.net.weights._asdict().items()}
+        if self._optimiser.steps:
+            step = np.array(self._optimiser.steps, dtype=np.float32)
+            for key, moments in self._moments().items():
+                for name, layer in moments._asdict().items():
+                    arrays[f"adam.{name}.step"] = step
+                    arrays[f"adam.{name}.{key}"] = layer
         return arrays
+
+    def _moments(self) -> dict[str, Weights]:
+        """Return the optimiser's moments by layer, under torch's names, without a copy."""
+        hidden = self.settings.hidden
+        return {
+            "exp_avg": Weights.views(self._optimiser.mean, hidden),
+            "exp_avg_sq": Weights.views(self._optimiser.square, hidden),
+        }
 
     def _restore(self, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
         self._generator.bit_generator.state = header["generator"]
@@ -325,25 +351,11 @@ class NeuralUCB:
         self._precision.inverse = arrays["precision"]
         self._line.restore(arrays)
         self.trust.seen += arrays["trust"]
-        with torch.no_grad():
-            for name, parameter in zip(LAYERS, self.net.parameters(), strict=True):
-                parameter.copy_(torch.from_numpy(arrays[f"net.{name}"]))
-                moments = {
-                    key: torch.from_numpy(arrays[f"adam.{name}.{key}"])
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                    if f"adam.{name}.{key}" in arrays
-                }
-                if moments:
-                    self._optimiser.state[parameter] = moments
-        self._weights = Weights.of(self.net)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread inside, where the order of a sum decides its last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+        for name, layer in self.net.weights._asdict().items():
+            layer[...] = arrays[f"net.{name}"]
+        if "adam.w1.step" in arrays:
+            self._optimiser.steps = int(arrays["adam.w1.step"])
+            for key, moments in self._moments().items():
+                for name, layer in moments._asdict().items():
+                    layer[...] = arrays[f"adam.{name}.{key}"]
+        self._weights = self.net.weights.as_float64()

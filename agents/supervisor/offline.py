@@ -4,13 +4,10 @@ Train a supervisor on routes that were recorded, by whatever chose them.
 Rewards are regressed on (context, arm); each record counts by the inverse of the propensity with
 which its arm was chosen, clipped and then scaled to mean one, so that routes which the recorder
 seldom took are not drowned (Horvitz & Thompson 1952; the clip is the usual price in bias for less
-less
 variance). How far the net is trusted beside the line is found on the newest fifth, by a net and
 a line that have not seen it; both then learn again, from everything. The learner is left as if it
 had lived through the records: its memory holds them, its exploration has decayed by one round for
 every `train_every` of them. It knows no store.
- as if it had lived through the records: its memory holds them,
-its exploration has decayed by one round for every `train_every` of them. It knows no store.
 """
 
 from __future__ import annotations
@@ -19,14 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from agents.messages import Route
 from agents.protocols import FloatArray
 from agents.supervisor.linear import Trust
-from agents.supervisor.network import encode
-from agents.supervisor.neural_ucb import NeuralUCB, one_thread
+from agents.supervisor.network import Adam, encode
+from agents.supervisor.neural_ucb import NeuralUCB
 from config.errors import DataError
 from config.settings import SupervisorSettings
 
@@ -118,23 +114,22 @@ def _fit(
     mean, scale = learner.standardise()
     weights = np.minimum(1.0 / newest.propensities, WEIGHT_LIMIT)
     weights /= weights.mean()
-    inputs = torch.from_numpy(encode(newest.contexts, newest.actions).astype(np.float32))
-    targets = torch.from_numpy(((rewards - mean) / scale).astype(np.float32))
-    scaled = torch.from_numpy(weights.astype(np.float32))
-    optimiser = torch.optim.Adam(learner.net.parameters(), lr=lr, fused=True)
+    inputs = encode(newest.contexts, newest.actions).astype(np.float32)
+    targets = ((rewards - mean) / scale).astype(np.float32)
+    scaled = weights.astype(np.float32)
+    optimiser = Adam(learner.net.parameters, lr)
     generator = np.random.default_rng([seed, 1])
     error = 1.0
-    with one_thread():
-        for epoch in range(1, epochs + 1):
-            order = torch.from_numpy(generator.permutation(len(rewards)))
-            total = 0.0
-            for rows in torch.split(order, batch):
-                loss = learner.net.step(optimiser, inputs[rows], targets[rows], scaled[rows])
-                total += loss * len(rows)
-            error = total / len(rewards)
-            if progress is not None:
-                progress(epoch, error)
-        learner.settle(-(-len(rewards) // learner.settings.train_every), error)
+    for epoch in range(1, epochs + 1):
+        order = generator.permutation(len(rewards))
+        total = 0.0
+        for rows in np.split(order, range(batch, len(order), batch)):
+            loss = learner.net.step(optimiser, inputs[rows], targets[rows], scaled[rows])
+            total += loss * len(rows)
+        error = total / len(rewards)
+        if progress is not None:
+            progress(epoch, error)
+    learner.settle(-(-len(rewards) // learner.settings.train_every), error)
 
 
 def _trust(novice: NeuralUCB, unseen: Trajectories) -> Trust:

@@ -11,6 +11,7 @@ It knows no reward: a width here has no unit.
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg.blas import dger
 
 from agents.protocols import FloatArray
 
@@ -19,10 +20,10 @@ def sherman_morrison(inverse: FloatArray, x: FloatArray) -> None:
     """
     Turn the inverse of A into that of A + x xᵀ, in place.
 
-    Shapes: inverse (P, P), symmetric; x (P,).
+    Shapes: inverse (P, P), symmetric and in C order; x (P,).
     """
     ax = inverse @ x
-    inverse -= np.outer(ax, ax / (1.0 + x @ ax))
+    dger(-1.0 / (1.0 + x @ ax), ax, ax, a=inverse.T, overwrite_a=True)
 
 
 class Precision:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.messages import FundamentalsReport, MacroValue, NewsItem
-from backtest.sessions import DAY_NS, load_sessions, parse_day
+from backtest.sessions import DAY_NS, XNYS, load_sessions, parse_day
 from backtest.simulator.structure import (
     MACRO,
     MACRO_NAMES,
@@ -24,7 +24,6 @@ from backtest.simulator.structure import (
 from backtest.simulator.text import write
 from config.simulator import SimulatorSettings
 
-CALENDAR = "XNYS"
 SECOND_NS = 1_000_000_000
 
 
@@ -45,7 +44,7 @@ def sessions(start: str, count: int) -> Clock:
     """
     day = parse_day(start, "start")
     year = int(start[:4])
-    calendar = load_sessions(CALENDAR, year, year + (count + 1) // 245 + 1)
+    calendar = load_sessions(XNYS, year, year + (count + 1) // 245 + 1)
     first = int(np.searchsorted(calendar.days, day))
     part = slice(first, first + count)
     months = calendar.days[first : first + count + 1].astype("datetime64[D]")

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from backtest.sessions import (
     AROUND_THE_CLOCK,
     DAY_NS,
+    WEEKDAYS,
     IntArray,
     Sessions,
     day_text,
+    is_weekday,
     session_day,
     stamp_text,
 )
@@ -162,7 +164,7 @@ def stamp_bars(
     outside every session are refused with their count, or dropped and noted when `drop`.
     """
     table, ns = raw.frame, raw.frame["ns"].to_numpy()
-    free = calendar.name == AROUND_THE_CLOCK
+    free = calendar.name in AROUND_THE_CLOCK
     if free:
         opens = ns
         closes = ns + (raw.step_ns or DAY_NS) - 1
@@ -206,11 +208,29 @@ def stamp_bars(
     return stamped
 
 
-def closes_of_sessions(bars: pd.DataFrame, calendar: Sessions) -> tuple[int, ...]:
-    """Return the closing stamps of the sessions that the bars span."""
+def in_sessions(
+    bars: pd.DataFrame, calendar: Sessions, notes: list[str]
+) -> tuple[pd.DataFrame, tuple[int, ...]]:
+    """
+    Return the bars and the closing stamps of the sessions that they span.
+
+    Around the clock a session ends with its day's last bar. FX and CFDs open on Sunday evening
+    for an hour or three: as sessions of their own those stubs would be a sixth of all decisions,
+    with most instruments absent, so weekend bars belong to the session that follows them, and
+    those that none follows are left out. Raises DataError where all bars lie on weekends.
+    """
     closes = bars["ts_close"].to_numpy(np.int64)
-    if calendar.name == AROUND_THE_CLOCK:
-        last = pd.Series(closes).groupby(session_day(closes)).max()
-        return tuple(int(c) for c in last)
-    inside = (calendar.opens < closes.max()) & (calendar.closes > bars["ts_open"].min())
-    return tuple(int(c) for c in calendar.closes[inside])
+    if calendar.name not in AROUND_THE_CLOCK:
+        spanned = (calendar.opens < closes.max()) & (calendar.closes > bars["ts_open"].min())
+        return bars, tuple(calendar.closes[spanned].tolist())
+    last = pd.Series(closes).groupby(session_day(closes)).max()
+    if calendar.name == WEEKDAYS:
+        weekday = is_weekday(last.index.to_numpy(np.int64))
+        if not weekday.any():
+            raise DataError(f"expected bars on weekdays in the calendar {WEEKDAYS}, was none")
+        joined = int((~weekday).sum())
+        last = last[weekday]
+        if joined:
+            notes.append(f"{joined} weekend sessions joined to the sessions that follow them")
+            bars = bars[closes <= last.max()]
+    return bars, tuple(last.tolist())

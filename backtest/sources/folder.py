@@ -8,6 +8,7 @@ joined in canonical order: the order of files and the folder's own place do not 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
-from backtest.market import ACTION_COLUMNS, BAR_COLUMNS, MarketData, PriceBasis, canonical
-from backtest.sessions import AROUND_THE_CLOCK, DAY_NS, Sessions, load_sessions, stamp_text
+from backtest.market import ACTION_COLUMNS, BAR_COLUMNS, MarketData, PriceBasis
+from backtest.sessions import DAY_NS, WEEKDAYS, XNYS, Sessions, load_sessions, stamp_text
 from backtest.sources.actions import derive, with_actions
-from backtest.sources.bars import PRICES, RawBars, closes_of_sessions, read_bars, stamp_bars
+from backtest.sources.bars import PRICES, RawBars, in_sessions, read_bars, stamp_bars
 from backtest.sources.columns import classify, map_columns, normal, require
 from backtest.sources.context import (
     name_macro,
@@ -29,12 +30,14 @@ from backtest.sources.context import (
     read_macro,
     read_news,
 )
-from backtest.sources.known import is_contract, make_instrument, printed_decimals
+from backtest.sources.federal_funds import with_federal_funds
+from backtest.sources.known import is_contract, make_instrument
 from backtest.sources.manifest import FILE_NAME, FileManifest, Manifest, load_manifest
 from backtest.sources.table import Stamps, is_table, numbers, read_table, stamps, texts
 from config.errors import DataError
 
 MACRO_YEARS_BEFORE = 2
+ROUNDING = 0.001  # of a price, at most
 _BASES: tuple[PriceBasis, ...] = ("unadjusted", "split_adjusted", "adjusted")
 
 
@@ -179,7 +182,7 @@ def _one[T](values: Iterable[T | None], what: str, default: T) -> T:
 
 
 def _market_zone(manifests: Sequence[Manifest]) -> str:
-    name = _one((m.calendar for m in manifests), "calendar", "XNYS")
+    name = _one((m.calendar for m in manifests), "calendar", XNYS)
     return load_sessions(name, 2020, 2020).timezone
 
 
@@ -194,7 +197,7 @@ def _calendar(raws: Sequence[tuple[_File, RawBars]], manifests: Sequence[Manifes
             f"expected equities or FX and CFDs in one source, was {other} beside {free[0]}: "
             f"set calendar in {FILE_NAME}"
         )
-    name = name or (AROUND_THE_CLOCK if free else "XNYS")
+    name = name or (WEEKDAYS if free else XNYS)
     ns = [raw.frame["ns"] for _, raw in raws]
     first = int(np.datetime64(int(min(n.min() for n in ns)), "ns").astype("M8[Y]").astype(int))
     last = int(np.datetime64(int(max(n.max() for n in ns)), "ns").astype("M8[Y]").astype(int))
@@ -313,6 +316,7 @@ def _assemble(
             )
         )
         bars = bars[~twice]
+    bars, closes = in_sessions(bars, calendar, got.notes)
     instruments = _instruments(bars, sectors, manifests)
     bars = round_bars(bars, instruments)
     basis = max(got.bases, key=_BASES.index)
@@ -340,19 +344,20 @@ def _assemble(
     macro = [m for m in macro if m.ts_event >= oldest]
     if macro:
         got.notes += [*notes, "macro values are the latest vintage, not what was known that day"]
-    return canonical(
+    return with_federal_funds(
         MarketData(
             name="+".join(p.resolve().name for p in paths),
             instruments=tuple(instruments),
             bars=bars,
             actions=actions,
-            session_closes=closes_of_sessions(bars, calendar),
+            session_closes=closes,
             step_ns=step,
             price_basis=basis,
             news=tuple(news),
             fundamentals=tuple(reports.values()),
             macro=tuple(macro),
             notes=tuple(dict.fromkeys(got.notes)),
+            calendar=calendar.name,
         )
     )
 
@@ -369,32 +374,37 @@ def _instruments(
             f"{FILE_NAME}: expected instruments that have bars, was instruments.{unknown[0]}"
         )
     for symbol, group in bars.groupby("symbol", sort=True):
-        most = 6 if is_contract(str(symbol)) else 4
-        decimals = printed_decimals(group[[*PRICES]].to_numpy(), 2, most)
+        first = float(group["open"].to_numpy()[np.argmin(group["ts_open"].to_numpy())])
         out.append(
-            make_instrument(str(symbol), decimals, sectors, asset_class, given.get(str(symbol)))
+            make_instrument(str(symbol), first, sectors, asset_class, given.get(str(symbol)))
         )
     return out
 
 
 def round_bars(bars: pd.DataFrame, instruments: Sequence[Instrument]) -> pd.DataFrame:
     """
-    Return the bars with prices to each instrument's precision and volumes to whole units.
+    Return the bars with prices to the decimals they are kept with and volumes to whole units.
 
-    Raises DataError where a price rounds to zero.
+    Raises DataError where that moves a price by more than `ROUNDING`.
     """
-    places = bars["symbol"].map({i.symbol: i.price_precision for i in instruments}).to_numpy()
+    keeps = {i.symbol: i.printed_precision for i in instruments}
+    places = bars["symbol"].map(keeps).to_numpy()
     bars = bars.copy()
     for column in PRICES:
-        values = bars[column].to_numpy(np.float64, copy=True)
+        printed = bars[column].to_numpy(np.float64)
+        values = printed.copy()
         for decimals in np.unique(places):
             at = places == decimals
             values[at] = np.round(values[at], decimals)
-        if (values <= 0).any():
-            row = bars.iloc[int(np.flatnonzero(values <= 0)[0])]
+        moved = np.flatnonzero(np.abs(values - printed) > ROUNDING * printed)
+        if moved.size:
+            row = bars.iloc[int(moved[0])]
+            digits = math.ceil(-math.log10(row[column]))
             raise DataError(
-                f"expected a precision that keeps {row['symbol']}'s {column} above 0, "
-                f"was {row[column]:g}"
+                f"expected {row['symbol']}'s {column} to move by less than {ROUNDING:.1%} kept "
+                f"with {keeps[row['symbol']]} decimals, was {row[column]:g} at "
+                f"{stamp_text(row['ts_open'])}: set instruments: {row['symbol']}: "
+                f"precision: {min(max(digits, 0), 9)} in {FILE_NAME}"
             )
         bars[column] = values
     bars["volume"] = np.round(bars["volume"].to_numpy(np.float64))

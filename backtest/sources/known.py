@@ -8,6 +8,7 @@ change rarely but do (GOOG and META moved in 2018): the table does not know when
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -68,12 +69,16 @@ def is_contract(symbol: str) -> bool:
 
 def make_instrument(
     symbol: str,
-    precision: int,
+    first_price: float,
     sectors: Mapping[str, str],
     asset_class: AssetClass | None = None,
     given: InstrumentManifest | None = None,
 ) -> Instrument:
-    """Return an instrument's static facts; `given` wins over `asset_class` and the tables."""
+    """
+    Return an instrument's static facts; `given` wins over `asset_class` and the tables.
+
+    The tick is told from the first price: nothing that lies in the future of any decision.
+    """
     given = given or InstrumentManifest()
     known = _CONTRACTS.get(symbol)
     kind = given.asset_class or asset_class or (known[0] if known else "equity")
@@ -91,11 +96,26 @@ def make_instrument(
         asset_class=kind,
         group=given.group or group,
         currency=given.currency or currency,
-        price_precision=precision if given.precision is None else given.precision,
+        price_precision=_tick_decimals(first_price, kind)
+        if given.precision is None
+        else given.precision,
         lot_size=given.lot_size or lot_size,
         cost_bps=given.cost_bps,
         shortable=kind != "equity" if given.shortable is None else given.shortable,
     )
+
+
+def _tick_decimals(price: float, kind: AssetClass) -> int:
+    """
+    Return the decimals of the market's tick at a price.
+
+    A stock's are two, or as many as give four significant digits where it is below $10 (below $1
+    that is the 0.0001 of US markets); anything else is quoted with six significant digits, as
+    EURUSD to 0.00001 and gold to 0.01.
+    """
+    before = math.floor(math.log10(price)) + 1  # digits before the point
+    least, digits = (2, 4) if kind == "equity" else (0, 6)
+    return min(max(least, digits - before), 9)
 
 
 def printed_decimals(values: NDArray[np.float64], least: int, most: int) -> int:

@@ -58,7 +58,13 @@ def _load(name: str, seed: int) -> MarketData:
 def cut(
     market: MarketData, start: str | None, end: str | None, symbols: Sequence[str]
 ) -> MarketData:
-    """Return a market cut to symbols and an end, the start checked to lie in it."""
+    """
+    Return a market cut to symbols and an end, the start checked to lie in it.
+
+    It remembers the digest of the whole, unless that was itself cut from something larger.
+    """
+    if not market.source_digest:
+        market = replace(market, source_digest=market.digest)
     unknown = sorted(set(symbols) - set(market.symbols))
     if unknown:
         raise ConfigError(

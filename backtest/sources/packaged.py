@@ -11,11 +11,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from backtest.market import BAR_COLUMNS, MarketData, PriceBasis, canonical
-from backtest.sessions import load_sessions
+from backtest.market import BAR_COLUMNS, MarketData, PriceBasis
+from backtest.sessions import XNYS, load_sessions
 from backtest.sources.actions import derive
-from backtest.sources.bars import closes_of_sessions, read_bars, stamp_bars
+from backtest.sources.bars import in_sessions, read_bars, stamp_bars
 from backtest.sources.columns import map_columns
+from backtest.sources.federal_funds import with_federal_funds
 from backtest.sources.folder import round_bars
 from backtest.sources.known import SECTOR_OF, make_instrument
 from backtest.sources.table import stamps
@@ -27,33 +28,35 @@ def load_packaged(name: str) -> MarketData:
     """Return the market "packaged" or "packaged:apple"."""
     basis: PriceBasis
     if name == "packaged":
-        frame, basis, decimals = _bokeh(), "unadjusted", 2
+        frame, basis = _bokeh(), "unadjusted"
     else:
         import hvsampledata
 
         frame = hvsampledata.apple_stocks("pandas").assign(symbol="AAPL")
-        basis, decimals = "split_adjusted", 2
+        basis = "split_adjusted"
     mapping = map_columns(list(frame.columns), {}, name)
     when = stamps(frame["date"], name, "UTC")
     years = when.ns.astype("M8[ns]").astype("M8[Y]").astype(int) + 1970
-    calendar = load_sessions("XNYS", int(years.min()) - 1, int(years.max()) + 1)
+    calendar = load_sessions(XNYS, int(years.min()) - 1, int(years.max()) + 1)
     notes: list[str] = []
     raw = read_bars(frame, mapping, when, None, name)
     bars = stamp_bars(raw, calendar, False, notes)
     actions = derive(bars, name, basis, False)
-    symbols = sorted(bars["symbol"].unique())
-    instruments = [make_instrument(s, decimals, SECTOR_OF) for s in symbols]
+    first = bars.sort_values("ts_open").groupby("symbol")["open"].first()
+    instruments = [make_instrument(str(s), float(p), SECTOR_OF) for s, p in first.items()]
+    bars, closes = in_sessions(bars, calendar, notes)
     bars = round_bars(bars[[*BAR_COLUMNS]], instruments)
-    return canonical(
+    return with_federal_funds(
         MarketData(
             name=name,
             instruments=tuple(instruments),
             bars=bars,
             actions=actions.rows,
-            session_closes=closes_of_sessions(bars, calendar),
+            session_closes=closes,
             step_ns=0,
             price_basis=basis,
             notes=(*raw.notes, *notes, *actions.notes),
+            calendar=calendar.name,
         )
     )
 

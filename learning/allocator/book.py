@@ -60,6 +60,8 @@ class Book:
     the market's ends, where its window is cut. `estimate` is the causal one. `hidden` is a
     simulated market's true regime, -1 in a real one.
 
+    `sessions_per_year` are the calendar's, for annual figures.
+
     Simulated books hold the `seeds` (M,) and the `simulator` settings that
     `markets.simulated_market` makes their markets of again.
     """
@@ -79,6 +81,7 @@ class Book:
     returns: FloatArray
     source: str
     digest: str
+    sessions_per_year: int = 252
     seeds: tuple[int, ...] = ()
     simulator: SimulatorSettings | None = None
     notes: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ from agents.allocator.observation import (
     top_budgets,
 )
 from agents.protocols import FloatArray
-from backtest.measures import FLAT
+from backtest.statistics.measures import FLAT
 from config.errors import DataError
 from config.settings import Settings
 from learning.allocator.book import Book
@@ -41,16 +41,20 @@ class PolicyPath:
     """
     What W windows came to, session by session; shorter windows end in NaN (False).
 
-    Shapes: growth, riskless, turnover (W, T), limited, breached_var (W, T), weights (W, T, N)
-    held at each session's close.
+    Shapes: growth, riskless, turnover (W, T), limited (W, T), weights (W, T, N) held at each
+    session's close. `var_frac` (W, T) is the VaR of the book held at the close before, NaN where
+    it is unknown or nothing was held; `loss_beyond_limit` (W, T) where the session lost more
+    than the limit `max_var` of the VaR.
     """
 
     growth: FloatArray
     riskless: FloatArray
     turnover: FloatArray
     limited: BoolArray
-    breached_var: BoolArray
+    var_frac: FloatArray
+    loss_beyond_limit: BoolArray
     weights: FloatArray
+    max_var: float
 
     @property
     def sharpe(self) -> float:
@@ -82,8 +86,8 @@ def run_policy(book: Book, windows: Sequence[Window], settings: Settings, act: A
         raise DataError("expected a window to evaluate on, was none")
     longest = max(w.sessions for w in windows)
     shape = (len(windows), longest)
-    growth, riskless, turnover = (np.full(shape, np.nan) for _ in range(3))
-    limited, breached = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    growth, riskless, turnover, var_frac = (np.full(shape, np.nan) for _ in range(4))
+    limited, beyond = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     weights = np.full((*shape, len(book.symbols)), np.nan)
     for sessions in sorted({w.sessions for w in windows}):
         rows = [i for i, w in enumerate(windows) if w.sessions == sessions]
@@ -94,12 +98,16 @@ def run_policy(book: Book, windows: Sequence[Window], settings: Settings, act: A
             seed=0,
         )
         for t in range(sessions):
+            var = np.where(twin.weights.any(axis=1), twin.var_frac, np.nan)
             lived = twin.step(act(twin))
             growth[rows, t], riskless[rows, t] = lived.growth, lived.riskless
             turnover[rows, t] = lived.turnover
-            limited[rows, t], breached[rows, t] = lived.limited, lived.breached_var
+            limited[rows, t], beyond[rows, t] = lived.limited, lived.loss_beyond_limit
+            var_frac[rows, t] = var
             weights[rows, t] = twin.weights
-    return PolicyPath(growth, riskless, turnover, limited, breached, weights)
+    return PolicyPath(
+        growth, riskless, turnover, limited, var_frac, beyond, weights, settings.limits.max_var
+    )
 
 
 def specialist_act(book: Book, norm: Normaliser, net: BottomNet, budget: float) -> Act:

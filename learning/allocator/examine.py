@@ -126,7 +126,8 @@ def examine(
     examined = Examination(
         verdicts=verdicts,
         differences={
-            f"{a} less {b}": sharpe_difference(whole[a], whole[b], seed) for a, b in pairs
+            f"{a} less {b}": sharpe_difference(whole[a], whole[b], book.sessions_per_year, seed)
+            for a, b in pairs
         },
         oracles=found,
         shares={

@@ -356,7 +356,7 @@ class _Trainer:
         j, form = self.joint, self.form
         shape = (j.rollout_steps, j.envs)
         rewards, values, done = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
-        sums = {"reward": 0.0, "limits_hit": 0.0, "turnover": 0.0, "breached_var": 0.0}
+        sums = {"reward": 0.0, "limits_hit": 0.0, "turnover": 0.0, "loss_beyond_limit": 0.0}
         seen_all, actions_all, means_all, labels_all = [], [], [], []
         for t in range(j.rollout_steps):
             seen, actions, means, labels = self._act(form, self.observation)
@@ -377,7 +377,7 @@ class _Trainer:
             sums["reward"] += float(info["reward"].mean())
             sums["limits_hit"] += float(info["limited"].mean())
             sums["turnover"] += float(info["turnover"].mean())
-            sums["breached_var"] += float(info["breached_var"].mean())
+            sums["loss_beyond_limit"] += float(info["loss_beyond_limit"].mean())
             seen_all.append(seen)
             actions_all.append(actions)
             means_all.append(means)

@@ -1,11 +1,12 @@
 """
 What a policy is worth on windows that it never saw: figures with intervals, and who it is beside.
 
-Figures are those of `backtest.measures`, over all sessions of all windows in a row; intervals are
-stationary-block bootstraps of that row. A Sharpe ratio of W windows is that of one who traded
-them one after the other. A policy that was trained from several seeds has a path a seed: its
-figures are means over seeds, and its intervals resample seeds beside sessions, each seed in the
-same blocks. It knows no network: policies and baselines are acts alike.
+Figures are those of `backtest.statistics`, over all sessions of all windows in a row; intervals
+are percentiles of stationary-block bootstraps of that row, which has thousands of sessions. A
+Sharpe ratio of W windows is that of one who traded them one after the other. A policy that was
+trained from several seeds has a path a seed: its figures are means over seeds, and its intervals
+resample seeds beside sessions, each seed in the same blocks. It knows no network: policies and
+baselines are acts alike.
 """
 
 from __future__ import annotations
@@ -16,17 +17,20 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.allocator.hrp import risk_parity_shares
 from agents.protocols import FloatArray
-from backtest import measures
-from backtest.bootstrap import (
+from backtest.statistics import measures
+from backtest.statistics import sharpe as ratios
+from backtest.statistics.bootstrap import (
     RESAMPLES,
     IntArray,
     block_length,
     percentile_interval,
     resampled,
 )
+from backtest.statistics.var import Breaches
 from config.simulator import REGIMES
 from learning.allocator.book import Book
 from learning.allocator.evaluate import Act, PolicyPath
@@ -36,7 +40,7 @@ from learning.envs.twin import Twin
 REBALANCE = 21  # sessions between the rebalancings of a baseline
 HRP_SESSIONS = 252
 STOCKS = 0.6  # of the 60/40 book
-YEAR = measures.SESSIONS_PER_YEAR
+TOLERANCE = 1e-9  # of a limit, for rounding
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +49,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     `sharpe` is annual, over riskless, with its 95% interval; `seeds` are the seeds' own,
     `sharpes` the windows'; `win_rate` is of sessions; `turnover` is a year's, in units of equity;
-    `var_compliance` the share of sessions whose loss stayed within the VaR limit, with Kupiec's
-    p-value for a single seed alone, for seeds share their sessions; `limited` the share of
-    sessions that a limit cut; `use` each group's mean share of equity; `by_regime` the Sharpe
-    ratio in each causally estimated regime.
+    `limited` the share of sessions that a limit cut; `use` each group's mean share of equity;
+    `by_regime` the Sharpe ratio in each causally estimated regime.
+
+    Of the VaR: `var_within_limit` is the share of invested closes whose VaR is within the limit,
+    `var_coverage` that of invested sessions whose loss stayed within that day's own VaR, with the
+    p-values of Kupiec's and Christoffersen's tests for a single seed alone, for seeds share their
+    sessions; `loss_within_limit` that of invested sessions that lost no more than the limit.
     """
 
     name: str
@@ -63,8 +70,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     max_drawdown: float
     win_rate: float
     turnover: float
-    var_compliance: float
-    kupiec: float | None
+    var_within_limit: float | None
+    var_coverage: float | None
+    loss_within_limit: float | None
+    kupiec_p: float | None
+    christoffersen_independence_p: float | None
+    christoffersen_coverage_p: float | None
     limited: float
     use: dict[str, float]
     by_regime: dict[str, float | None]
@@ -86,11 +97,15 @@ def judge(
     return Verdict(
         name=name,
         sessions=excess.shape[1],
-        sharpe_interval=_sharpe_interval(excess, seed),
+        sharpe_interval=_sharpe_interval(excess, book.sessions_per_year, seed),
         seeds=tuple(figures["sharpe"] for figures in every),
         sharpes=tuple(np.mean([path.sharpes for path in paths], axis=0).tolist()),
-        kupiec=every[0].pop("kupiec") if len(every) == 1 else None,
-        **{key: _mean([figures[key] for figures in every]) for key in every[0] if key != "kupiec"},
+        **{
+            key: None
+            if key.endswith("_p") and len(every) > 1
+            else _mean([figures[key] for figures in every])
+            for key in every[0]
+        },
     )
 
 
@@ -103,32 +118,51 @@ def _figures(book: Book, windows: Sequence[Window], path: PolicyPath) -> dict[st
         float(measures.drawdowns(np.concatenate([[1.0], np.cumprod(1.0 + row[mask])])).max())
         for row, mask in zip(path.growth, known, strict=True)
     )
-    annual = measures.annual_return(float(equity[-1]) - 1.0, len(growth))
-    breaches = int(path.breached_var[known].sum())
+    year = book.sessions_per_year
+    annual = measures.annual_return(float(equity[-1]) - 1.0, len(growth), year)
     regime = np.concatenate(
         [book.estimate[w.market, w.start : w.stop] for w in windows]
     )  # the rows of `known` are the windows in their order
     size = np.abs(path.weights[known])
     return {
-        "sharpe": _yearly(measures.sharpe(excess)),
+        "sharpe": _yearly(ratios.sharpe(excess), year),
         "annual_return": _plain(annual),
-        "sortino": _plain(measures.sortino(excess)),
+        "sortino": _plain(measures.sortino(excess, year)),
         "calmar": _plain(measures.calmar(annual, deepest)),
         "max_drawdown": deepest,
         "win_rate": float((growth > 0).mean()),
-        "turnover": float(path.turnover[known].mean()) * YEAR,
-        "var_compliance": 1.0 - breaches / len(growth),
-        "kupiec": _plain(measures.kupiec(len(growth), breaches)),
+        "turnover": float(path.turnover[known].mean()) * year,
+        **_risk(path, known),
         "limited": float(path.limited[known].mean()),
         "use": {
             group: float(size[:, book.group == g].sum(axis=1).mean())
             for g, group in enumerate(book.groups)
         },
         "by_regime": {
-            regime_name: _yearly(measures.sharpe(excess[regime == z]))
+            regime_name: _yearly(ratios.sharpe(excess[regime == z]), year)
             for z, regime_name in enumerate(REGIMES)
         },
     }
+
+
+def _risk(path: PolicyPath, known: NDArray[np.bool_]) -> dict[str, float | None]:
+    """Return the figures of the VaR over the sessions that `known` (W, T) marks."""
+    held = known & np.isfinite(path.var_frac)
+    follows = held.copy()
+    follows[:, 1:] &= held[:, :-1]
+    follows[:, 0] = False  # a window starts anew
+    broken = -path.growth[held] > path.var_frac[held]
+    breaches = Breaches(broken=broken, follows=follows[held])
+    return {
+        "var_within_limit": _share(path.var_frac[held] <= path.max_var + TOLERANCE),
+        "var_coverage": _plain(breaches.coverage),
+        "loss_within_limit": _share(~path.loss_beyond_limit[held]),
+        **{name: _plain(value) for name, value in breaches.p_values().items()},
+    }
+
+
+def _share(marked: NDArray[np.bool_]) -> float | None:
+    return float(marked.mean()) if marked.size else None
 
 
 def _mean(values: list[Any]) -> Any:
@@ -144,16 +178,16 @@ def _excess(paths: Sequence[PolicyPath]) -> FloatArray:
     return np.stack([(path.growth - path.riskless)[known] for path in paths])
 
 
-def _sharpe_interval(excess: FloatArray, seed: int) -> tuple[float, float] | None:
+def _sharpe_interval(excess: FloatArray, year: int, seed: int) -> tuple[float, float] | None:
     """Return the 95% interval of the mean over seeds of the Sharpe ratio; excess (K, T)."""
-    if any(isinstance(measures.sharpe(row), measures.Undefined) for row in excess):
+    if any(isinstance(ratios.sharpe(row), measures.Undefined) for row in excess):
         return None
-    return _interval(excess, lambda at: _row_sharpes(excess, at), seed)
+    return _interval(excess, lambda at: _row_sharpes(excess, at, year), seed)
 
 
-def _row_sharpes(excess: FloatArray, at: IntArray) -> FloatArray:
+def _row_sharpes(excess: FloatArray, at: IntArray, year: int) -> FloatArray:
     """Return each seed's annual Sharpe ratio in each resample: (K, T), (R, T) -> (R, K)."""
-    return np.column_stack([measures.row_sharpe(row[at]) for row in excess]) * math.sqrt(YEAR)
+    return np.column_stack([ratios.row_sharpe(row[at]) for row in excess]) * math.sqrt(year)
 
 
 def _interval(
@@ -181,26 +215,27 @@ def _interval(
 
 
 def sharpe_difference(
-    first: Sequence[PolicyPath], second: Sequence[PolicyPath], seed: int
+    first: Sequence[PolicyPath], second: Sequence[PolicyPath], year: int, seed: int
 ) -> dict[str, Any]:
     """
     Return by how much one policy's Sharpe ratio exceeds another's on the same windows.
 
-    Paths are paired by seed and session; a single one stands beside every seed of the other.
-    `sharpe` and `sharpe_interval` (95%, the same blocks for both), beside the annual mean.
+    `year` is the book's sessions a year. Paths are paired by seed and session; a single one stands
+    beside every seed of the other. `sharpe` and `sharpe_interval` (95%, the same blocks for
+    both), beside the annual mean.
     """
     own, other = np.broadcast_arrays(_excess(first), _excess(second))
     gap = own - other
-    ratios = [_yearly(measures.sharpe(row)) for row in (*own, *other)]
-    known = None not in ratios and gap.shape[1] >= measures.MIN_SESSIONS
+    every = [_yearly(ratios.sharpe(row), year) for row in (*own, *other)]
+    known = None not in every and gap.shape[1] >= measures.MIN_SESSIONS
     return {
-        "mean": float(gap.mean()) * YEAR,
+        "mean": float(gap.mean()) * year,
         "mean_interval": _interval(
-            gap, lambda at: np.column_stack([row[at].mean(axis=1) for row in gap]) * YEAR, seed
+            gap, lambda at: np.column_stack([row[at].mean(axis=1) for row in gap]) * year, seed
         ),
-        "sharpe": _mean(ratios[: len(own)]) - _mean(ratios[len(own) :]) if known else None,
+        "sharpe": _mean(every[: len(own)]) - _mean(every[len(own) :]) if known else None,
         "sharpe_interval": _interval(
-            gap, lambda at: _row_sharpes(own, at) - _row_sharpes(other, at), seed
+            gap, lambda at: _row_sharpes(own, at, year) - _row_sharpes(other, at, year), seed
         )
         if known
         else None,
@@ -282,9 +317,9 @@ def baselines(book: Book, gross: float) -> dict[str, Act]:
     return acts
 
 
-def _yearly(ratio: measures.Figure) -> float | None:
+def _yearly(ratio: measures.Figure, year: int) -> float | None:
     plain = _plain(ratio)
-    return None if plain is None else plain * math.sqrt(YEAR)
+    return None if plain is None else plain * math.sqrt(year)
 
 
 def _plain(figure: measures.Figure) -> float | None:

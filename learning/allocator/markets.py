@@ -30,7 +30,6 @@ type BookName = Literal["multi-asset", "equity"]
 DOMAINS = ("commodity", "forex", "index")
 MULTI_ASSET = ("BRENT", "EURUSD", "GBPUSD", "NAS100", "SPX500", "US30", "USDJPY", "XAUUSD")
 COMPLETE_FROM = "2015-01-01"  # from here on an equity of the book misses no session
-WEEKEND = 5  # Monday is 0
 SIMULATED_SESSIONS = 1_000  # after the warm-up
 MAX_CLOSED = 0.05  # of the sessions; more is a hole, not holidays
 
@@ -97,7 +96,7 @@ def multi_asset_market(
     market: MarketData, symbols: Sequence[str] = MULTI_ASSET, *, own_costs: bool = False
 ) -> MarketData:
     """
-    Return FX and CFDs over the sessions that all of them share, weekends joined to Mondays.
+    Return FX and CFDs over the sessions that all of them share.
 
     Raises DataError for a symbol that is missing, by name, or where hardly a session is shared.
     """
@@ -112,7 +111,7 @@ def multi_asset_market(
             f"expected sessions that all instruments of {market.name} share, was {late} from "
             f"{_day(int(spans['first'].max()))} and {early} until {_day(int(spans['last'].min()))}"
         )
-    kept = common_sessions(join_weekends(_between(kept, first, last)))
+    kept = common_sessions(_between(kept, first, last))
     notes = [
         *kept.notes,
         f"{len(symbols)} instruments over the sessions they share, {_span(kept)}",
@@ -159,28 +158,6 @@ def equity_market(
     )
     kept = replace(kept, notes=notes)
     return with_own_costs(kept) if own_costs else kept
-
-
-def join_weekends(market: MarketData) -> MarketData:
-    """
-    Return a market whose weekend bars belong to the session that follows them.
-
-    Around-the-clock markets open on Sunday evening for an hour or three. As sessions of their own
-    those stubs would be a sixth of all decisions, with most instruments absent.
-    """
-    closes = np.asarray(market.session_closes, dtype=np.int64)
-    weekday = (session_day(closes) + 3) % 7 < WEEKEND  # day 0 was a Thursday
-    if weekday.all() or not weekday.any():
-        return market
-    left = closes[weekday]
-    note = f"{int((~weekday).sum())} weekend sessions joined to the sessions that follow them"
-    joined = replace(
-        market,
-        session_closes=tuple(left.tolist()),
-        bars=market.bars[market.bars["ts_close"] <= left[-1]],
-        notes=(*market.notes, note),
-    )
-    return canonical(joined)
 
 
 def common_sessions(market: MarketData) -> MarketData:

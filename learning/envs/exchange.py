@@ -15,6 +15,7 @@ from learning.envs.tape import Tape
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
+type BoolArray = NDArray[np.bool_]
 
 
 class ExchangeRates:
@@ -49,6 +50,12 @@ class ExchangeRates:
         rate = before.copy()
         rate[..., self._foreign] = np.where(np.isfinite(value), known, before[..., self._foreign])
         return rate
+
+    def known(self, mark: FloatArray) -> BoolArray:
+        """Tell whose currency has a rate at these marks; shapes: (..., N)."""
+        known = np.ones(mark.shape, bool)
+        known[..., self._foreign] = np.isfinite(mark[..., self._pair])
+        return known
 
     def quotes(self, row: IntArray, slot: int) -> tuple[FloatArray, FloatArray]:
         """Return bid and ask (B, N) of each instrument's pair, as the venue sees them then."""

@@ -92,7 +92,7 @@ class Form(ABC):
 
     Shapes: observations (B, observation_size) float32, actions (B, action_size) in [-1, 1].
     `info` holds arrays (B, ...): reward (as earned, peers aside), growth, riskless, fees,
-    turnover, limited, breached_var, episode_return and episode_sessions (so far, the ended
+    turnover, limited, loss_beyond_limit, episode_return and episode_sessions (so far, the ended
     ones' in full), and terminal_observation (B, D), the last one of each row that ended,
     0 elsewhere.
     Raises ConfigError for a batch that is not in whole cohorts; a batch of one is its own.
@@ -159,7 +159,7 @@ class Form(ABC):
             "fees": lived.fees,
             "turnover": lived.turnover,
             "limited": lived.limited,
-            "breached_var": lived.breached_var,
+            "loss_beyond_limit": lived.loss_beyond_limit,
             "episode_return": self._return.copy(),
             "episode_sessions": self._sessions.copy(),
         }

@@ -3,9 +3,10 @@ Parity: one schedule through the engine and through the twin, compared at every 
 
 The engine is the truth. Compared are, session by session, every fill (instrument, quantity,
 price, fee) in its order, the account's balance, the equity, what is held and its weights, the
-drawdown and what cash would have earned; the first difference is told in words. Prices and
-quantities are compared to the last digit, money to the cent. In the twin the schedule's book
-stands between two others that trade otherwise, since a batch must not mix its books.
+drawdown and what cash would have earned; the first difference is told in words. An order of a
+decision that asked to hold is a difference too. Prices and quantities are compared to the last
+digit, money to the cent. In the twin the schedule's book stands between two others that trade
+otherwise, since a batch must not mix its books.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backtest.engine_book import Close, EngineBook
 from backtest.rules import split_factors
@@ -46,6 +48,7 @@ class Parity:
     steps: int
     fills: int
     stops: int
+    delisted: int
     limited: int
     money: float
     difference: str
@@ -60,6 +63,7 @@ class KindRow:
     steps: int
     fills: int
     stops: int
+    delisted: int
     limited: int
     differences: int
 
@@ -84,7 +88,7 @@ def by_kind(results: Iterable[Parity]) -> list[KindRow]:
         row = rows.setdefault(result.kind, Counter())
         row["schedules"] += 1
         row["differences"] += bool(result.difference)
-        for name in ("steps", "fills", "stops", "limited"):
+        for name in ("steps", "fills", "stops", "delisted", "limited"):
             row[name] += getattr(result, name)
     return [
         KindRow(
@@ -93,6 +97,7 @@ def by_kind(results: Iterable[Parity]) -> list[KindRow]:
             steps=row["steps"],
             fills=row["fills"],
             stops=row["stops"],
+            delisted=row["delisted"],
             limited=row["limited"],
             differences=row["differences"],
         )
@@ -108,19 +113,23 @@ def compare(schedule: Schedule) -> Parity:
     twin.reset(np.zeros(BOOKS, np.int64), np.full(BOOKS, start), settings.seed)
     account = _Account(schedule)
     book = EngineBook(market, settings, start=start)
-    steps = fills = stops = limited = 0
+    steps = fills = stops = delisted = limited = 0
     money, difference = 0.0, ""
     try:
-        book.start()
+        close = book.start()
         for targets in schedule.targets:
-            close = book.step(targets)
-            step = twin.step(np.array([-targets, targets, 0.5 * np.roll(targets, 1)]))
+            held = np.isnan(targets)
+            asked = np.where(held, twin.weights[BOOK], targets)
+            close = book.step(np.where(held, close.weights, targets))
+            step = twin.step(np.array([-asked, asked, 0.5 * np.roll(asked, 1)]))
             steps += 1
             fills += len(close.fills)
             stops += sum(order.reason == "stop" for order in close.orders)
+            delisted += sum(order.reason == "delisted" for order in close.orders)
             limited += bool(step.limited[BOOK])
             off, difference = account.compare(close, step, twin)
             money = max(money, off)
+            difference = difference or account.traded(close, held)
             if difference:
                 break
         if not difference:
@@ -133,6 +142,7 @@ def compare(schedule: Schedule) -> Parity:
         steps=steps,
         fills=fills,
         stops=stops,
+        delisted=delisted,
         limited=limited,
         money=money,
         difference=difference,
@@ -168,7 +178,7 @@ class _Account:
             ("an equity", close.equity, float(twin.equity[BOOK])),
         ):
             off = max(off, abs(expected - was))
-            if abs(expected - was) >= HALF_CENT:
+            if not abs(expected - was) < HALF_CENT:  # which NaN is not
                 return off, f"{when}: expected {name} of {expected:.6f}, was {was:.6f}"
         for symbol, expected, was in zip(
             self._symbols, close.quantity.tolist(), twin.quantity[BOOK].tolist(), strict=True
@@ -183,6 +193,14 @@ class _Account:
             if not np.allclose(known, seen, rtol=0.0, atol=FRACTION):
                 return off, f"{when}: expected {name} {known}, was {seen}"
         return off, ""
+
+    def traded(self, close: Close, held: NDArray[np.bool_]) -> str:
+        """Return in words the first order of a decision that asked to hold, "" for none."""
+        for order in close.orders:
+            if order.reason == "decision" and held[self._symbols.index(order.symbol)]:
+                when, what = stamp_text(close.ts), f"{order.quantity:+.6f} {order.symbol}"
+                return f"{when}: expected no order for what is held, was one of {what}"
+        return ""
 
     def _engine_fills(self, close: Close) -> list[Fill]:
         fills = []

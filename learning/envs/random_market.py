@@ -3,7 +3,8 @@ Random markets for `schedules`: instruments of every kind that the desk trades, 
 
 Equities, FX pairs both ways round, gold in hundredths of an ounce, indices in yen and pounds; bars
 of a session or within one, on an exchange's hours or around the clock; missing bars and sessions,
-bars without volume, gaps, splits, dividends, riskless rates. Prices are made up and mean nothing.
+late listings and delistings, bars without volume, gaps, splits, dividends, riskless rates. Prices
+are made up and mean nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from agents.messages import AssetClass, Instrument, MacroValue
 from backtest.market import ACTION_COLUMNS, BAR_COLUMNS, MarketData, canonical
+from backtest.sessions import WEEKDAYS, XNYS
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
@@ -38,12 +40,18 @@ _PAIR_OF = {"JPY": "USDJPY", "GBP": "GBPUSD"}
 
 
 def random_instruments(kind: str, rng: np.random.Generator) -> tuple[Instrument, ...]:
-    """Return one to eight instruments, and the pairs that their currencies need."""
-    count = int(rng.integers(1, 9))
+    """Return one to eight instruments, or 100 to 150, and the pairs that their currencies need."""
+    least, most = {
+        "wide baskets": (100, 151),
+        "late listings": (2, 9),
+        "delistings": (2, 9),
+        "order rate": (3, 9),
+    }.get(kind, (1, 9))
+    count = int(rng.integers(least, most))
     chosen: dict[str, Instrument] = {}
     if kind == "foreign currency":
         chosen["USDJPY"] = _contract("USDJPY", rng, kind)
-    equities = kind == "dividends and splits" or rng.random() < 0.4
+    equities = kind in ("dividends and splits", "volume cuts") or rng.random() < 0.4
     while len(chosen) < count or not chosen:
         if equities or rng.random() < 0.3:
             symbol = f"S{len(chosen)}"
@@ -55,7 +63,7 @@ def random_instruments(kind: str, rng: np.random.Generator) -> tuple[Instrument,
                     rng.choice([1.0, 1.0, 10.0, 100.0] if kind == "odd lots" else [1.0])
                 ),
                 cost_bps=_cost(rng),
-                shortable=bool(rng.random() < 0.15),
+                shortable=bool(rng.random() < (0.9 if kind == "order rate" else 0.15)),
             )
             equities = equities and rng.random() < 0.9
         else:
@@ -99,22 +107,23 @@ def random_market(
     """
     Return a market of so many sessions, some of them perhaps halted after the first `warm_up`.
 
-    Kinds, as in `schedules.KINDS`, set how much it halts, gaps, moves and pays.
+    Kinds, as in `schedules.KINDS`, set how much it halts, gaps, moves, pays and is listed.
     """
     exchange = all(i.asset_class == "equity" for i in instruments)
     opens, closes, ends, step_ns = _stamps(rng, sessions, exchange, intraday)
     missing = 0.15 if kind == "halts" else 0.02
     halted = rng.random(sessions) < (0.1 if kind == "halts" else 0.0)
     halted[: warm_up + 1] = halted[-1] = False
+    listed = _listed(kind, rng, len(instruments), opens.shape, warm_up)
     tables, actions = [], []
-    for instrument in instruments:
+    for instrument, there in zip(instruments, listed, strict=True):
         factor = np.ones(sessions)
         if instrument.asset_class == "equity" and (
             kind == "dividends and splits" or rng.random() < 0.1
         ):
             days = rng.choice(np.arange(2, sessions), int(rng.integers(1, 5)), replace=False)
             for day in days.tolist():
-                split = float(rng.choice([1.0, 1.0, 2.0, 0.5, 1.5, 1.0 / 3.0]))
+                split = float(rng.choice([1.0, 1.0, 2.0, 0.5, 1.5, 1.0 / 3.0, 1.0 / 20.0]))
                 dividend = 0.0 if split != 1.0 else round(float(rng.uniform(0.01, 2.0)), 4)
                 actions.append((instrument.symbol, int(opens[day, 0]), split, dividend))
                 factor[day:] *= split
@@ -124,6 +133,7 @@ def random_market(
         gone |= halted[:, None]
         gone[: warm_up // 2] = False
         gone[-1, -1] = False
+        gone |= ~there
         tables.append(table[~gone.ravel()])
     bars = pd.concat(tables, ignore_index=True)
     if not exchange:  # around the clock a session ends with its last bar
@@ -141,8 +151,35 @@ def random_market(
             step_ns=step_ns,
             price_basis="unadjusted",
             macro=_rates(rng, opens, sessions),
+            calendar=XNYS if exchange else WEEKDAYS,
         )
     )
+
+
+def _listed(
+    kind: str, rng: np.random.Generator, count: int, shape: tuple[int, ...], warm_up: int
+) -> BoolArray:
+    """
+    Return when each instrument is listed, (N, T, K): one always, others late or not to the end.
+
+    What vanishes may come again, after one session without a bar or many.
+    """
+    sessions, bars = shape
+    listed = np.ones((count, sessions, bars), dtype=bool)
+    flat = listed.reshape(count, -1)
+    if kind not in ("late listings", "delistings"):
+        return listed
+    always = int(rng.integers(count))
+    for i in np.flatnonzero(rng.random(count) < 0.7).tolist():
+        if i == always:
+            continue
+        if kind == "late listings":
+            flat[i, : int(rng.integers(bars, bars * (sessions - 1)))] = False
+            continue
+        end = int(rng.integers(bars * (warm_up // 2 + 1), bars * (sessions - 1)))
+        gap = bars * (sessions if rng.random() < 0.4 else int(rng.integers(1, 12)))
+        flat[i, end : end + gap] = False
+    return listed
 
 
 def _stamps(
@@ -182,8 +219,10 @@ def _bars(
     """Return the bars of one instrument, as quoted."""
     sessions, count = opens.shape
     row = next((row for row in _CONTRACTS if row[0] == instrument.symbol), None)
-    first = float(rng.choice([4.0, 40.0, 250.0, 3_000.0])) if row is None else row[4]
-    scale = {"stops": 0.03, "holding": 0.004}.get(kind, 0.012) / np.sqrt(count)
+    prices = [0.03, 4.0, 40.0, 250.0, 3_000.0]
+    first = float(rng.choice(prices)) if row is None else row[4]
+    daily = {"stops": 0.03, "holding": 0.004, "ruin": 0.06}.get(kind, 0.012)
+    scale = daily / np.sqrt(count)
     steps = rng.normal(0.0, scale, (sessions, count, 4))
     gap = rng.normal(0.0, 0.4 * scale, (sessions, count))
     if kind == "gaps" or rng.random() < 0.1:
@@ -193,11 +232,13 @@ def _bars(
     path = first * np.exp(np.cumsum((steps[..., 0] + gap).ravel())).reshape(sessions, count)
     opened = path * np.exp(-steps[..., 0])
     quoted = path / factor[:, None], opened / factor[:, None]
-    decimals = instrument.price_precision
+    decimals = instrument.printed_precision
     close, open_ = (np.maximum(np.round(p, decimals), 10.0**-decimals) for p in quoted)
     high = np.maximum(open_, close) * (1 + np.abs(steps[..., 1]) / 2)
     low = np.minimum(open_, close) * (1 - np.abs(steps[..., 2]) / 2)
     base = float(rng.choice([300.0, 20_000.0, 2e6])) / count
+    if kind == "volume cuts":
+        base = 300.0 / count
     volume = np.round(base * np.exp(0.5 * steps[..., 3] / scale)) * (
         rng.random((sessions, count)) > 0.01
     )

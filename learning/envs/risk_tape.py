@@ -152,6 +152,16 @@ class TapeWindows:
             pnl = np.where(missing if pnl.ndim == 2 else missing[:, None], NO_LOSS, pnl)
         return pnl
 
+    def deviation(self, weights: FloatArray) -> FloatArray:
+        """Return the standard deviation of books over their scenarios; (R, N) -> (R,)."""
+        pnl = self.pnl(weights)
+        history = pnl < NO_LOSS
+        count = history.sum(axis=1)
+        filled = np.where(history, pnl, 0.0)
+        mean = filled.sum(axis=1) / count
+        squares = np.where(history, (filled - mean[:, None]) ** 2, 0.0).sum(axis=1)
+        return np.sqrt(squares / count)
+
     @property
     def rank(self) -> IntArray:
         """The rank of the 99% loss among each book's scenarios."""

@@ -21,7 +21,8 @@ type IntArray = NDArray[np.int64]
 
 PER_INSTRUMENT = (  # fields of a tape whose last axis is the instruments
     *("bid", "ask", "size", "close", "close_bid", "close_ask", "session_close", "last_close"),
-    *("age", "dividends", "returns", "tick", "lot", "fee_frac", "funded", "shortable"),
+    *("age", "dividends", "returns", "volatility", "volume"),
+    *("tick", "lot", "fee_frac", "funded", "shortable"),
 )
 
 

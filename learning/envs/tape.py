@@ -16,16 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.feature_engine import FeatureEngine
+from agents.gate_rules import mean_volume, recent_volatility
 from agents.messages import Instrument
 from backtest.market import MarketData
 from backtest.rules import (
+    LEAVING_SIZE,
     EngineBars,
     dividends_paid,
     engine_bars,
+    expiry,
     fee_fracs,
+    final_prices,
     funded,
     quote_around,
     rate_source,
+    rates_known,
     riskless_rates,
     split_factors,
 )
@@ -40,7 +45,8 @@ type IntArray = NDArray[np.int64]
 type BoolArray = NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int64).max
-PRICES = ("bid", "ask", "size", "close", "close_bid", "close_ask")  # of a slot, NaN for none
+# of a slot, NaN for none
+PRICES = ("bid", "ask", "size", "tick", "close", "close_bid", "close_ask")
 
 
 @dataclass(frozen=True)
@@ -48,15 +54,19 @@ class Tape:
     """
     M markets of T sessions of at most K bar slots, N instruments sorted by symbol.
 
-    Shapes: ts_close, ts_accrue, riskless (M, T): the closing stamp, the session's first price
-    event (NEVER where it has none) and the riskless rate known then, percent a year; ts_bar,
-    ts_end (M, T, K): when a slot opens and closes, NEVER padded; bid, ask, size, close
+    Shapes: ts_close, ts_accrue (M, T): the closing stamp and the session's first price event
+    (NEVER where it has none); riskless, riskless_close (M, T) the riskless rate known at that
+    event and at the close, percent a year: what cash earns until the next such event; ts_bar,
+    ts_end (M, T, K): when a slot opens and closes, NEVER padded; bid, ask, size, tick, close
     (M, T, K, N): the opening's quote and the bar's close, NaN where there is none; close_bid,
     close_ask (M, T, K, N) the same of the closing quote that an instrument of another currency
     gets; session_close (M, T, N) the session's last close, NaN where none; last_close, age
-    (M, T, N) the newest close and the sessions since; dividends (M, T, N) cash per engine unit;
-    returns (M, T, N); tick, lot, fee_frac (N,); funded, shortable, group (N,). `rate_sources[i]`
-    says which pair turns the quote currency of `i` into the account's, and whether inverted.
+    (M, T, N) the newest close and the sessions since in which others traded; dividends (M, T, N)
+    cash per engine unit; returns, volatility (M, T, N) of a session, as stops know it; volume
+    (M, T, N) the mean daily volume in units of quantity, infinite where it says nothing of size;
+    ts_expires (M, T) until when a decision of the session's close may be acted on; lot, fee_frac
+    (N,); funded, shortable, group (N,). `rate_sources[i]` says which pair turns the quote currency
+    of `i` into the account's, and whether inverted.
     """
 
     instruments: tuple[Instrument, ...]
@@ -67,6 +77,7 @@ class Tape:
     bid: FloatArray
     ask: FloatArray
     size: FloatArray
+    tick: FloatArray
     close: FloatArray
     close_bid: FloatArray
     close_ask: FloatArray
@@ -75,8 +86,11 @@ class Tape:
     age: IntArray
     dividends: FloatArray
     riskless: FloatArray
+    riskless_close: FloatArray
     returns: FloatArray
-    tick: FloatArray
+    volatility: FloatArray
+    volume: FloatArray
+    ts_expires: IntArray
     lot: FloatArray
     fee_frac: FloatArray
     funded: BoolArray
@@ -107,12 +121,17 @@ class _Reel:
     bid: FloatArray
     ask: FloatArray
     size: FloatArray
+    tick: FloatArray
     close: FloatArray
     close_bid: FloatArray
     close_ask: FloatArray
     dividends: FloatArray
     riskless: FloatArray
+    riskless_close: FloatArray
     returns: FloatArray
+    volatility: FloatArray
+    volume: FloatArray
+    ts_expires: IntArray
 
     def pad(self, slots: int) -> None:
         """Give every session as many slots."""
@@ -154,7 +173,6 @@ def make_tape(markets: Sequence[MarketData], settings: Settings) -> Tape:
         session_close=session_close,
         last_close=last_close,
         age=age,
-        tick=np.array([1.0 / 10.0**i.price_precision for i in first.instruments]),
         lot=np.array([i.lot_size for i in first.instruments]),
         fee_frac=fee_fracs(first, settings.market),
         funded=funded(first),
@@ -194,6 +212,8 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
     slot = np.arange(len(openings)) - np.searchsorted(session, session)
     t, k, n = len(closes), int(slot.max(initial=0)) + 1, len(market.instruments)
     bars_of = _engine_bars(market, settings)
+    returns = _returns(market, bars_of)
+    expires = expiry(market.session_closes, settings)
     reel = _Reel(
         ts_close=closes,
         ts_accrue=np.full(t, NEVER),
@@ -202,7 +222,11 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
         **{name: np.full((t, k, n), np.nan) for name in PRICES},
         dividends=np.zeros((t, n)),
         riskless=np.zeros(t),
-        returns=_returns(market, bars_of),
+        riskless_close=np.zeros(t),
+        returns=returns,
+        volatility=_volatility(returns, settings.desk.panel_sessions),
+        volume=_mean_volumes(market, bars_of),
+        ts_expires=np.array([expires(ts) for ts in market.session_closes], dtype=np.int64),
     )
     reel.ts_bar[session, slot] = openings
     for i, bars in bars_of.items():
@@ -211,9 +235,16 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
         _write_prices(reel, (*at, i), market.instruments[i], bars, settings)
         np.maximum.at(reel.ts_end, at, bars.ts_close)
         np.minimum.at(reel.ts_accrue, at[0], np.where(bars.traded, bars.ts_open, bars.ts_close))
+    for ts, i, price in final_prices(market, settings.market):
+        place = int(np.searchsorted(openings, ts))
+        leaves = int(session[place]), int(slot[place]), i
+        reel.bid[leaves] = reel.ask[leaves] = price
+        reel.size[leaves] = LEAVING_SIZE
+        reel.tick[leaves] = 10.0 ** -market.instruments[i].engine_precision
+        reel.ts_accrue[session[place]] = min(reel.ts_accrue[session[place]], ts)
     reel.ts_end[reel.ts_end < 0] = NEVER
     _check_order(market, reel)
-    _write_cash(market, reel)
+    _write_cash(market, reel, settings.market.currency)
     return reel
 
 
@@ -225,7 +256,7 @@ def _write_prices(
     settings: Settings,
 ) -> None:
     """Write an instrument's quotes and closes, as the venue's fixed-point numbers give them."""
-    scale = 10.0**instrument.price_precision
+    scale = 10.0**instrument.engine_precision
     quoted = np.where(bars.traded, 1.0, np.nan)
 
     def on_grid(price: FloatArray) -> FloatArray:
@@ -233,7 +264,7 @@ def _write_prices(
 
     bid, ask = quote_around(bars.open, instrument, settings.market)
     reel.bid[at], reel.ask[at] = on_grid(bid) * quoted, on_grid(ask) * quoted
-    reel.size[at] = bars.size * quoted
+    reel.size[at], reel.tick[at] = bars.size * quoted, bars.tick * quoted
     reel.close[at] = on_grid(bars.close)
     if instrument.currency != settings.market.currency:
         bid, ask = quote_around(bars.close, instrument, settings.market)
@@ -255,17 +286,16 @@ def _check_order(market: MarketData, reel: _Reel) -> None:
         )
 
 
-def _write_cash(market: MarketData, reel: _Reel) -> None:
-    """Write the dividends and the riskless rate that each session's first event meets."""
+def _write_cash(market: MarketData, reel: _Reel, currency: str) -> None:
+    """Write the dividends that each session's first event meets, and the riskless rates."""
     active = np.flatnonzero(reel.ts_accrue != NEVER)
     for ts, i, cash in dividends_paid(market):
         due = np.searchsorted(reel.ts_close, ts)  # its session, or the next one with an event
         session = active[active >= due][:1]
         reel.dividends[session, i] += cash
-    rates = riskless_rates(market)
-    stamps = np.array([ts for ts, _ in rates], dtype=np.int64)
-    known = np.searchsorted(stamps, np.minimum(reel.ts_accrue, reel.ts_close), side="right")
-    reel.riskless[:] = np.array([0.0, *(rate for _, rate in rates)])[known]
+    rates = riskless_rates(market, currency)
+    reel.riskless[:] = rates_known(rates, np.minimum(reel.ts_accrue, reel.ts_close))
+    reel.riskless_close[:] = rates_known(rates, reel.ts_close)
 
 
 def _returns(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:
@@ -281,7 +311,7 @@ def _returns(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArra
         )
     )
     place = {symbol: i for i, symbol in enumerate(market.symbols)}
-    scale = np.array([10.0**i.price_precision for i in market.instruments])
+    scale = np.array([10.0**i.printed_precision for i in market.instruments])
     factor = np.ones(len(scale))
     returns = np.full(closes.shape, np.nan)
     for t, ts in enumerate(market.session_closes):
@@ -294,6 +324,32 @@ def _returns(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArra
         if t:
             returns[t] = engine.panel().returns[-1]
     return returns
+
+
+def _volatility(returns: FloatArray, window: int) -> FloatArray:
+    """Return each session's volatility as stops know it, of returns (T, N), a row a session."""
+    rows = [
+        recent_volatility(returns[max(1, t + 1 - window) : t + 1]) for t in range(len(returns))
+    ]
+    return np.array(rows)
+
+
+def _mean_volumes(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:
+    """Return the mean daily volumes (T, N) in units of quantity, as the desk counts them."""
+    closes = market.session_closes
+    volumes = np.full((len(closes), len(market.instruments)), np.nan)
+    sized = np.array([i.asset_class == "equity" for i in market.instruments], dtype=bool)
+    for i in np.flatnonzero(sized).tolist():
+        if i in bars_of:
+            bars = bars_of[i]
+            at, place = np.unique(np.searchsorted(closes, bars.ts_close), return_inverse=True)
+            volumes[at, i] = np.bincount(place, weights=np.maximum(np.round(bars.volume), 1.0))
+    factors = split_factors(market)
+    for symbol, (stamps, cumulative) in factors.items():
+        since = np.searchsorted(stamps, np.asarray(closes), side="right")
+        volumes[:, market.symbols.index(symbol)] /= np.append(1.0, cumulative)[since]
+    rows = [mean_volume(volumes[: t + 1]) for t in range(len(volumes))]
+    return np.where(sized, np.array(rows), np.inf)
 
 
 def _session_closes(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:
@@ -322,5 +378,6 @@ def _newest(session_close: FloatArray) -> tuple[FloatArray, IntArray]:
     for t in range(last.shape[1]):
         traded = np.isfinite(session_close[:, t])
         before = last[:, t] = np.where(traded, session_close[:, t], before)
-        count = age[:, t] = np.where(traded, 0, count + 1)
+        others = traded.any(axis=1, keepdims=True)
+        count = age[:, t] = np.where(traded, 0, count + others)
     return last, age

@@ -8,9 +8,9 @@ lots and filled; stops are tested on every bar's close. At the session's close t
 session in and asks for the reduction of what drifted. A decision that arrives after an opening
 waits for the next one.
 
-It is `strategies.desk` with a decision every session and a constant latency, over arrays: the gate
-is `agents.gate_rules`, the venue `learning.envs.venue`. A step loops over a session's bar slots
-and never over books or instruments. It makes no observation and no reward.
+It is `strategies.desk` with a decision every session and a constant latency, over arrays: the
+gate and its state are `agents.gate`'s, the venue is `learning.envs.venue`. A step loops over a
+session's bar slots, never over books or instruments. It makes no observation and no reward.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.book_measures import value_at_risk
+from agents.gate.state import DELISTED, GateState, Pending, Rows
 from agents.gate_rules import (
     QUANTITY_DECIMALS,
     Holding,
-    blocked_codes,
+    Market,
     delivery_targets,
     drifted,
     judge,
+    stop_width,
     tightened,
 )
+from agents.limits import LIMIT_CODES
 from agents.risk_model import RiskModel
 from backtest.rules import YEAR_NS, interest
 from config.errors import ConfigError
 from config.settings import Settings
-from learning.envs.baskets import Baskets, Rows
 from learning.envs.exchange import ExchangeRates
 from learning.envs.risk_tape import RiskReader
 from learning.envs.tape import NEVER, Tape
@@ -61,13 +64,17 @@ class Dispatch:
     What was filled at one opening.
 
     Shapes: book, ts (R,), the books that sent orders and the stamp; rank (R, N), an order's place
-    among those of its book; fills (R, N, 2).
+    among those of its book; fills (R, N, 2); rate (R, N), the desk's exchange rates; exits (R, N),
+    the code of what forced an order, and reduced (R, N), where the gate asked for it.
     """
 
     book: IntArray
     ts: IntArray
     rank: IntArray
     fills: Fills
+    rate: FloatArray
+    exits: NDArray[np.int8]
+    reduced: BoolArray
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,8 @@ class Step:
 
     `growth` is the equity's ratio less one, `riskless` what cash would have earned, `fees` in the
     account's currency, `turnover` the traded notional over equity, `limited` where a limit cut
-    anything and `cause` which one, the decision's first; `breached_var` where the loss was larger
-    than the limit of the VaR. `dispatches` is kept where the twin records.
+    anything and `cause` which one, the decision's first; `loss_beyond_limit` where the loss was
+    larger than the limit of the VaR. `dispatches` is kept where the twin records.
 
     Shapes: cause (B, N), all others (B,).
     """
@@ -89,7 +96,7 @@ class Step:
     turnover: FloatArray
     limited: BoolArray
     cause: IntArray
-    breached_var: BoolArray
+    loss_beyond_limit: BoolArray
     dispatches: tuple[Dispatch, ...] = ()
 
 
@@ -100,18 +107,12 @@ class Twin:
     `weights` are those at the last marks. With `record` every dispatch is kept and each book
     reads the stream of slips from its start, as an engine does.
 
-    Raises ConfigError for a desk that does not decide every session, or whose decisions take
-    longer than a session.
+    Raises ConfigError for a desk whose decisions take longer than a session.
     """
 
     def __init__(
         self, tape: Tape, settings: Settings, batch: int, *, record: bool = False
     ) -> None:
-        if settings.desk.decide_every_sessions != 1:
-            raise ConfigError(
-                "desk.decide_every_sessions: expected 1 where policies are trained, "
-                f"was {settings.desk.decide_every_sessions}"
-            )
         latency = settings.desk.latency_ns
         if latency >= np.diff(tape.ts_close, axis=1).min():
             raise ConfigError(
@@ -122,7 +123,7 @@ class Twin:
         self.tape, self.settings, self.batch, self.record = tape, settings, batch, record
         self._limits, self._tight = settings.limits, tightened(settings.limits)
         self._band = settings.band(len(tape.instruments))
-        self._latency, self._expiry = latency, settings.desk.expiry_ns
+        self._latency = latency
         self._financing = settings.market.financing_bps_per_year / 1e4
         self._terms = make_terms(
             tape.instruments, tape.fee_frac, tape.rate_sources, settings.market.currency
@@ -130,6 +131,9 @@ class Twin:
         self._risk = RiskReader(tape.risk, tape.group, tape.shortable)
         self._exchange = ExchangeRates(tape)
         self._flat = {name: _by_session(getattr(tape, name)) for name in _PER_SESSION}
+        newest = self._flat["last_close"]
+        self._listed = np.isfinite(newest) & self._exchange.known(newest)
+        self._listed &= self._flat["age"] < settings.market.delisting_sessions
         self._pays = self._flat["dividends"].any(axis=1)
         self._funded = tape.funded.astype(np.float64)
         self.market: IntArray = np.zeros(batch, np.int64)
@@ -137,18 +141,13 @@ class Twin:
         self.quantity: FloatArray = np.zeros((batch, n))
         self.weights: FloatArray = np.zeros((batch, n))
         self.equity: FloatArray = np.zeros(batch)
-        self.drawdown: FloatArray = np.zeros(batch)
         self._average: FloatArray = np.zeros((batch, n))
         self._mark: FloatArray = np.full((batch, n), np.nan)
         self._rate: FloatArray = np.ones((batch, n))
         self._balance: FloatArray = np.zeros(batch)  # in the currency's last digit
-        self._peak: FloatArray = np.zeros(batch)
         self._accrued_until: IntArray = np.zeros(batch, np.int64)
-        self._cooldown: IntArray = np.zeros((batch, n), np.int64)
-        self._orders: IntArray = np.zeros(batch, np.int64)
-        self._stop_below: FloatArray = np.full((batch, n), -np.inf)
-        self._stop_above: FloatArray = np.full((batch, n), np.inf)
-        self._baskets = Baskets(batch, n)
+        self._earning: FloatArray = np.zeros(batch)  # the rate since then, percent a year
+        self.gate = GateState(batch, n, settings.limits)
         self._seed = 0
         self._slips = self._slip_stream()
         self._model: RiskModel | None = None
@@ -192,21 +191,18 @@ class Twin:
             np.ones_like(self._rate[which]), self._mark[which]
         )
         self._balance[which] = money(np.array(cash), self._terms.account_scale)
-        self.equity[which] = self._peak[which] = cash
-        self.drawdown[which] = 0.0
+        self.equity[which] = cash
         self._accrued_until[which] = self._flat["ts_close"][row[which]]
-        self._cooldown[which] = 0
-        self._orders[which] = 0
-        self._stop_below[which], self._stop_above[which] = -np.inf, np.inf
-        self._baskets.clear(which)
+        self._earning[which] = self._flat["riskless_close"][row[which]]
+        self.gate.reset(which, cash)
         self._model = None
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return everything that a bit-equal continuation needs."""
         own = {name: getattr(self, name).copy() for name in _STATE}
-        waiting = {f"waiting_{k}": v.copy() for k, v in vars(self._baskets).items()}
+        gate = {f"gate_{name}": values for name, values in self.gate.arrays().items()}
         slips = {"slips": self._slips.count.copy(), "seed": np.array(self._seed)}
-        return own | waiting | slips
+        return own | gate | slips
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from a state. Raises ValueError for that of a twin of another size."""
@@ -217,12 +213,38 @@ class Twin:
             )
         for name in _STATE:
             setattr(self, name, state[name].copy())
-        for name in vars(self._baskets):
-            setattr(self._baskets, name, state[f"waiting_{name}"].copy())
+        self.gate.restore(
+            {k.removeprefix("gate_"): v for k, v in state.items() if k.startswith("gate_")}
+        )
         self._seed = int(state["seed"])
         self._slips = self._slip_stream()
         self._slips.count = state["slips"].copy()
         self._model = None
+
+    @property
+    def drawdown(self) -> FloatArray:
+        """How far each book stands below its peak, a fraction; (B,)."""
+        return self.gate.drawdown
+
+    @property
+    def var_frac(self) -> FloatArray:
+        """
+        The one-day 99% VaR of each book at its last close; NaN while none is known; (B,).
+
+        It reads every book's scenarios, which a step mostly need not.
+        """
+        model = self._risk.at(self.market, self.t)
+        known = model.known.any(axis=-1)
+        return np.where(known, value_at_risk(self.weights, model), np.nan)
+
+    @property
+    def listed(self) -> BoolArray:
+        """
+        What may be asked for at the present close, as the desk's cases hold it; (B, N).
+
+        It has had a bar, is not vanished, and its currency has a rate.
+        """
+        return self._listed[self._row(0)]
 
     @property
     def balance(self) -> FloatArray:
@@ -231,13 +253,28 @@ class Twin:
 
     # --- a session ---------------------------------------------------------------------------
 
-    def step(self, targets: FloatArray) -> Step:
+    def step(
+        self,
+        targets: FloatArray,
+        *,
+        decides: BoolArray | None = None,
+        latency_ns: IntArray | None = None,
+    ) -> Step:
         """
         Go to the next close with the weights (B, N) decided at the present one.
 
+        What is asked of an instrument that is not listed has no effect.
+        `decides` (B,) says which books decide at all, by default every one; `latency_ns` (B,) how
+        long their decisions are on their way, by default the desk's.
         Raises ValueError for targets of another shape or not finite, or where a book has no next
-        session.
+        session; ConfigError for a desk that does not decide every session, unless `decides` says
+        which does.
         """
+        if decides is None and self.settings.desk.decide_every_sessions != 1:
+            raise ConfigError(
+                "desk.decide_every_sessions: expected 1 where policies are trained, "
+                f"was {self.settings.desk.decide_every_sessions}"
+            )
         asked = np.asarray(targets, dtype=np.float64)
         if asked.shape != self.quantity.shape or not np.isfinite(asked).all():
             raise ValueError(
@@ -247,13 +284,18 @@ class Twin:
         if np.any(self.t + 1 >= self.tape.sessions):
             raise ValueError(f"expected a session after {self.tape.sessions - 1}, was none")
         before = self.equity.copy()
+        solvent = before > 0
         now, self._next = self._row(0), self._row(1)
         self._now = now
-        self._asked = asked
+        self._asked = np.where(self.listed, asked, 0.0)
         if self._model is None:
             self._model = self._risk.at(self.market, self.t)
-        self._arrives = self._flat["ts_close"][now] + self._latency
-        self._left = np.ones(self.batch, bool)  # decisions on their way
+        latency = self._latency if latency_ns is None else latency_ns
+        self._arrives = self._flat["ts_close"][now] + latency
+        self._expires = self._flat["ts_expires"][now]
+        self._left = solvent.copy()  # decisions on their way; a ruined book makes none
+        if decides is not None:
+            self._left &= decides
         self._unmoved = True  # whether books are still as they closed
         self._due = self._flat["ts_accrue"][self._next]
         self._cause = np.zeros(asked.shape, np.int64)
@@ -265,15 +307,17 @@ class Twin:
             self._close_slot(k)
         self._deliver(self._left)
         self._close_session()
-        growth = self.equity / before - 1.0
+        growth = np.divide(self.equity, before, out=np.ones(self.batch), where=solvent) - 1.0
         return Step(
             growth=growth,
             riskless=self._riskless,
             fees=self._fees,
-            turnover=self._traded / self.equity,
+            turnover=np.divide(
+                self._traded, self.equity, out=np.zeros(self.batch), where=self.equity > 0
+            ),
             limited=(self._cause != 0).any(axis=1),
             cause=self._cause,
-            breached_var=-growth > self._limits.max_var,
+            loss_beyond_limit=-growth > self._limits.max_var,
             dispatches=tuple(self._dispatches),
         )
 
@@ -283,7 +327,7 @@ class Twin:
         self._deliver(self._left & (self._arrives < ts))
         self._unmoved = False
         self._accrue(self._due <= ts)
-        waits = self._baskets.held_since < ts[:, None]
+        waits = self.gate.held_since < ts[:, None]
         if not waits.any():
             return
         waits &= np.isfinite(self._flat["bid"][self._next, k])
@@ -298,13 +342,11 @@ class Twin:
         self._deliver(self._left & (self._arrives < ts))
         self._accrue(self._due <= ts)
         close = self._flat["close"][self._next, k]
-        hit = (close <= self._stop_below) | (close >= self._stop_above)
+        hit = (close <= self.gate.stop_below) | (close >= self.gate.stop_above)
         stopped = hit.any(axis=1)
         if stopped.any():
             rows = np.flatnonzero(stopped)
-            self._stop_below[hit], self._stop_above[hit] = -np.inf, np.inf
-            self._cooldown[hit] = self._limits.stop_cooldown_sessions
-            self._baskets.force(rows, hit[rows], ts[rows])
+            self.gate.stop_out(rows, hit[rows], ts[rows])
 
     def _deliver(self, which: BoolArray) -> None:
         """Cut the decisions that arrive, at the marks of now, and let them wait."""
@@ -312,12 +354,14 @@ class Twin:
             return
         rows, self._left = self._rows(which), self._left & ~which
         model = self._model_of(rows)
-        held = self.weights[rows] if self._unmoved else self._holding(rows).weights()
-        asked = self._asked[rows]
+        holding = self._holding(rows)
+        held = self.weights[rows] if self._unmoved else holding.weights()
+        asked = np.where(self._asked[rows] == self.weights[rows], held, self._asked[rows])
         blocked = self._blocked(rows, self._now, self._flat["last_close"][self._now[rows]], model)
         allowed, cause = delivery_targets(asked, held, blocked, model, self._tight)
         arrives = self._arrives[rows]
-        self._baskets.decide(rows, allowed, arrives, arrives + self._expiry)
+        decided = self._flat["ts_close"][self._now[rows]]
+        self.gate.decide(rows, held, allowed, holding, arrives, decided, self._expires[rows])
         self._cause[rows] = cause
 
     def _dispatch(self, rows: Rows, k: int, ts: IntArray) -> None:
@@ -329,29 +373,33 @@ class Twin:
         self._rate[rows] = self._exchange.rates(self._rate[rows], self._mark[rows])
         holding = self._holding(rows)
         model = self._model_of(rows)
-        pending = self._baskets.take(rows, ts, fresh)
-        wanted = pending.targets(holding.weights(), self._band)
+        pending = self.gate.take(rows, ts, fresh)
+        solvent = np.asarray(holding.equity)[:, None] > 0
+        wanted = np.where(solvent, pending.weights(holding, self._band), 0.0)
         blocked = self._blocked(rows, self._now, holding.price, model)
-        quantity, cause, self._orders[rows] = judge(
+        quantity, cause, self.gate.orders[rows] = judge(
             wanted,
             holding,
             pending.movable,
             pending.forced,
-            blocked,
-            self._orders[rows],
+            Market(blocked, self._flat["volume"][self._now[rows]]),
+            self.gate.orders[rows],
             model,
             self._limits,
         )
+        cut = pending.movable & (cause == LIMIT_CODES["volume"]) & ~pending.reduced
+        self.gate.wait_on(rows, cut, ts)
         cause = np.where(pending.movable.any(axis=1, keepdims=True), cause, 0)
         self._cause[rows] = np.where(self._cause[rows] == 0, cause, self._cause[rows])
         order = np.round(quantity - holding.quantity, QUANTITY_DECIMALS)
         sends = order.any(axis=1)
         if sends.all():
-            self._fill(rows, k, ts, order)
+            self._fill(rows, k, ts, order, pending)
         elif sends.any():
-            self._fill(np.arange(self.batch)[rows][sends], k, ts[sends], order[sends])
+            books = np.arange(self.batch)[rows][sends]
+            self._fill(books, k, ts[sends], order[sends], pending.take(sends))
 
-    def _fill(self, rows: Rows, k: int, ts: IntArray, order: FloatArray) -> None:
+    def _fill(self, rows: Rows, k: int, ts: IntArray, order: FloatArray, pending: Pending) -> None:
         """Send orders (R, N) to the venue, and set the stops of what was filled."""
         at = self._next[rows]
         held = self.quantity[rows]
@@ -367,6 +415,7 @@ class Twin:
             bid=self._flat["bid"][at, k],
             ask=self._flat["ask"][at, k],
             size=self._flat["size"][at, k],
+            tick=self._flat["tick"][at, k],
             rate=self._rate[rows],
             rate_bid=rate_bid,
             rate_ask=rate_ask,
@@ -376,14 +425,15 @@ class Twin:
         self._balance[rows] += done.balance
         self._traded[rows] += done.traded
         self._fees[rows] += done.fees
-        loss, sent = self._limits.stop_loss, order != 0
-        below = np.where(done.quantity > 0, done.average * (1 - loss), -np.inf)
-        above = np.where(done.quantity < 0, done.average * (1 + loss), np.inf)
-        self._stop_below[rows] = np.where(sent, below, self._stop_below[rows])
-        self._stop_above[rows] = np.where(sent, above, self._stop_above[rows])
+        width = stop_width(self._flat["volatility"][self._now[rows]], self._limits)
+        self.gate.set_stops(rows, order != 0, done.quantity, done.average, width)
         if self.record:
             books = np.arange(self.batch)[rows]
-            self._dispatches.append(Dispatch(books, ts, rank, done.fills))
+            self._dispatches.append(
+                Dispatch(
+                    books, ts, rank, done.fills, self._rate[rows], pending.exits, pending.reduced
+                )
+            )
 
     def _accrue(self, which: BoolArray) -> None:
         """Book interest, financing and dividends at a session's first event."""
@@ -394,7 +444,8 @@ class Twin:
         scale = self._terms.account_scale
         years = np.where(which, ts - self._accrued_until, 0) / YEAR_NS
         self._accrued_until = np.where(which, ts, self._accrued_until)
-        rate = self._flat["riskless"][self._next]
+        rate = self._earning
+        self._earning = np.where(which, self._flat["riskless"][self._next], rate)
         self._riskless = np.where(which, rate / 100 * years, self._riskless)
         tied = (self.quantity * self._average * self._rate) @ self._funded
         earned = interest(fixed(self._balance, scale), tied, rate, years)
@@ -416,20 +467,25 @@ class Twin:
         self._rate = self._exchange.rates(self._rate, self._mark)
         holding = self._holding(slice(None))
         self.equity = np.asarray(holding.equity)
-        self._cooldown = np.maximum(0, self._cooldown - 1)
-        self._orders = np.zeros_like(self._orders)
-        self._peak = np.maximum(self._peak, self.equity)
-        self.drawdown = np.maximum(0.0, 1.0 - self.equity / self._peak)
+        self.gate.close_session(self.equity)
         self._model = self._risk.at(self.market, self.t)
-        self.weights = holding.weights()
-        beyond = drifted(self.weights, self._model, self._limits)
+        solvent = self.equity > 0
+        self.weights = np.where(solvent[:, None], holding.weights(), 0.0)
+        closed = self._flat["ts_close"][row]
+        gone = self._flat["age"][row] == self.settings.market.delisting_sessions
+        gone &= np.isfinite(self._mark)
+        some = gone.any(axis=1)
+        if some.any():
+            rows = self._rows(some)
+            self.gate.force(rows, gone[rows], DELISTED, closed[rows])
+        beyond = drifted(self.weights, self._model, self._limits) & solvent[:, None]
         some = beyond.any(axis=1)
         if some.any():
             rows = self._rows(some)
             held, model = self.weights[rows], self._model_of(rows)
             blocked = self._blocked(rows, row, self._mark[rows], model)
             targets, _ = delivery_targets(held, held, blocked, model, self._tight)
-            self._baskets.reduce(rows, beyond[rows], targets, self._flat["ts_close"][row[rows]])
+            self.gate.reduce(rows, beyond[rows], targets, self._holding(rows), closed[rows])
 
     # --- what a book is ----------------------------------------------------------------------
 
@@ -449,15 +505,8 @@ class Twin:
         self, rows: Rows, session: IntArray, price: FloatArray, model: RiskModel
     ) -> IntArray:
         at = session[rows]
-        return blocked_codes(
-            price,
-            self._flat["last_close"][at],
-            self._flat["age"][at],
-            self._cooldown[rows],
-            self.drawdown[rows],
-            model.known,
-            self._limits,
-            halted=self._limits.kill_switch,
+        return self.gate.blocked(
+            rows, price, self._flat["last_close"][at], self._flat["age"][at], model.known
         )
 
     def _holding(self, rows: Rows) -> Holding:
@@ -482,10 +531,11 @@ def _by_session(values: NDArray[Any]) -> NDArray[Any]:
 
 
 _PER_SESSION = (
-    *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "close", "last_close"),
-    *("age", "dividends", "riskless"),
+    *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "tick", "close"),
+    *("last_close", "age", "dividends", "riskless", "riskless_close"),
+    *("ts_expires", "volatility", "volume"),
 )
 _STATE = (
-    *("market", "t", "quantity", "weights", "equity", "drawdown", "_average", "_mark", "_rate"),
-    *("_balance", "_peak", "_accrued_until", "_cooldown", "_orders", "_stop_below", "_stop_above"),
+    *("market", "t", "quantity", "weights", "equity", "_average", "_mark", "_rate"),
+    *("_balance", "_accrued_until", "_earning"),
 )

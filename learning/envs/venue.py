@@ -4,7 +4,8 @@ The venue's arithmetic over arrays: what the engine does with a market order, a 
 It reproduces NautilusTrader 1.231 as `backtest.engine` sets it up (margin account, netting, a
 top-of-book of one quote), to the last bit of every amount that is booked:
 
-- the first fill takes at most the touch's size at the quote, the rest is one tick worse;
+- the first fill takes at most the touch's size at the quote, the rest is one tick worse, the
+  tick being the market's at that price and coarser than the engine's last digit;
 - one uniform an order is drawn, in the order of sending; below the probability both fills slip by
   a tick;
 - an amount of money is a double rounded to the currency's last digit, halves away from zero;
@@ -28,7 +29,7 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.gate_rules import QUANTITY_DECIMALS
+from agents.gate_rules import QUANTITY_DECIMALS, grows
 from agents.messages import Instrument
 
 type FloatArray = NDArray[np.float64]
@@ -79,7 +80,7 @@ def make_terms(
     fees = [Decimal(str(float(cost))).as_tuple() for cost in cost_frac]
     digits = [int("".join(map(str, fee.digits))) for fee in fees]
     exponents = [int(fee.exponent) for fee in fees]
-    price_scale = np.array([10.0**i.price_precision for i in instruments])
+    price_scale = np.array([10.0**i.engine_precision for i in instruments])
     sources = [(i, False) if s is None else s for i, s in enumerate(rate_sources)]
     return Terms(
         price_scale=price_scale,
@@ -179,6 +180,7 @@ def fill_orders(
     bid: FloatArray,
     ask: FloatArray,
     size: FloatArray,
+    tick: FloatArray,
     rate: FloatArray,
     rate_bid: FloatArray,
     rate_ask: FloatArray,
@@ -188,17 +190,18 @@ def fill_orders(
     Fill market orders at their quotes and return the book after them.
 
     Shapes: all (R, N), of the books `rows` of the slips. `order` is a signed quantity, 0 for none;
-    `rank` as `send_ranks` returns it; `bid`, `ask` and the touch's `size` are the instrument's
-    quote, of any value where no order is; `rate` is the desk's exchange rate of the quote
-    currency; `rate_bid` and `rate_ask` are the newest quote of the pair that turns the quote
-    currency into the account's (unused where not foreign).
+    `rank` as `send_ranks` returns it; `bid`, `ask`, the touch's `size` and the `tick` are the
+    instrument's at the quote, of any value where no order is; `rate` is the desk's exchange rate
+    of the quote currency; `rate_bid` and `rate_ask` are the newest quote of the pair that turns
+    the quote currency into the account's (unused where not foreign).
     """
     sent = order != 0
     slipped = slips.draw(sent, rank, rows)
     buys = order > 0
     side = np.where(buys, 1.0, -1.0)
     quote = np.where(sent, np.where(buys, ask, bid), 1.0)
-    ticks = np.rint(quote * terms.price_scale) + side * slipped
+    worse = side * np.rint(np.where(sent, tick, 0.0) * terms.price_scale)
+    touch = np.rint(quote * terms.price_scale) + worse * slipped
     units = np.rint(np.abs(order) * terms.size_scale)
     first = np.fmin(units, np.rint(size * terms.size_scale))  # NaN where there is no quote
     exchange = _exchange(terms, buys, rate_bid, rate_ask)
@@ -207,7 +210,7 @@ def fill_orders(
     traded = np.zeros(order.shape)
     fees = np.zeros(order.shape)
     parts: list[tuple[FloatArray, FloatArray, FloatArray]] = []
-    for amount, at in ((first, ticks), (units - first, ticks + side)):
+    for amount, at in ((first, touch), (units - first, touch + worse)):
         if parts and not amount.any():
             parts.append((np.zeros(order.shape), at / terms.price_scale, np.zeros(order.shape)))
             break
@@ -220,7 +223,8 @@ def fill_orders(
             scale = terms.account_scale
             profit = rounded(fixed(realised, terms.money_scale) * exchange * scale)
             cost = rounded(fixed(commission, terms.money_scale) * exchange * scale)
-            change += np.where(terms.foreign, profit - cost, realised - commission)
+            abroad = terms.foreign & sent  # a pair that nothing needs may have no quote yet
+            change += np.where(abroad, profit - cost, realised - commission)
         else:
             change += realised - commission
         fee = fixed(commission, terms.money_scale) * rate
@@ -245,11 +249,11 @@ def send_ranks(order: FloatArray, quantity: FloatArray) -> IntArray:
     Shapes: order, quantity (B, N) -> (B, N); without meaning where there is no order.
     """
     sent = order != 0
-    grows = np.abs(quantity + order) > np.abs(quantity)
-    cuts = sent & ~grows
+    enlarged = grows(quantity + order, quantity)
+    cuts = sent & ~enlarged
     before = np.cumsum(cuts, axis=1)
-    after = before[:, -1:] + np.cumsum(sent & grows, axis=1)
-    return np.asarray(np.where(grows, after, before) - 1)
+    after = before[:, -1:] + np.cumsum(sent & enlarged, axis=1)
+    return np.asarray(np.where(enlarged, after, before) - 1)
 
 
 def money(amount: FloatArray, scale: FloatArray | float) -> FloatArray:

@@ -65,6 +65,7 @@ def sample_run(run_id: str = "sample") -> RunInfo:
         code_version="",
         seed=0,
         start_state="prior",
+        source_digest="",
     )
 
 

@@ -21,27 +21,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import msgspec
 from sqlalchemy import (
     URL,
     Connection,
     Engine,
     Select,
     Table,
+    delete,
     exists,
     func,
+    insert,
     select,
     tuple_,
     update,
 )
 
 from agents.messages import Case, Decision, JuniorName, Outcome, Regime
-from config.errors import ConfigError
+from backtest.identity import identity_of
+from backtest.statistics.trials import Trial
+from config.errors import ConfigError, DataError
 from learning.experience import models as m
+from learning.experience.returns import read_trials, returns_row
 from learning.experience.rows import Experience, Row, read_case, read_decision, read_outcome
 from learning.experience.store import connect, library_url, one_line, writing
-from learning.experience.writer import RunWriter
+from learning.experience.writer import NEVER_MIXED, RunWriter
 
 type RunStatus = Literal["running", "completed", "interrupted", "failed"]
+IDENTITY_COLUMNS = ("data_digest", "code_version", "seed", "start_state")
 STATUSES: tuple[RunStatus, ...] = ("running", "completed", "interrupted", "failed")
 
 
@@ -62,7 +69,12 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run is, before it starts; `config` and `manifest` are JSON text."""
+    """
+    What a run is, before it starts; `config` and `manifest` are JSON text.
+
+    `source_digest` is that of the whole source before dates and symbols were chosen: runs of one
+    source are each other's trials.
+    """
 
     run_id: str
     name: str
@@ -71,6 +83,7 @@ class RunInfo:
     code_version: str
     seed: int
     start_state: str
+    source_digest: str
     manifest: str = "{}"
     models: tuple[ModelInfo, ...] = ()
 
@@ -127,7 +140,8 @@ class Library:
         Return the writer of a run, entered here as running.
 
         A run that is there already, from before it was killed, is taken up again: it keeps its
-        first `created_at`.
+        first `created_at`. One that was completed stays so: it has nothing left to add. Raises
+        DataError where the library holds another run under its id.
         """
         row: dict[str, Any] = {c.name: getattr(run, c.name, None) for c in m.runs.c}
         row |= {"status": "running", "created_at": created_at}
@@ -138,37 +152,80 @@ class Library:
         with one_line(self._url), writing(self.engine).begin() as connection:
             self._insert_once(connection, m.runs, [row])
             self._insert_once(connection, m.models, used)
+            completed = self._held(connection, run) == "completed"
             self._set_status(connection, run.run_id, "running")
-        return RunWriter(self.engine, self._url, run.run_id)
+        return RunWriter(self.engine, self._url, run.run_id, completed=completed)
 
-    def finish_run(self, run_id: str, status: RunStatus, sharpe: float | None = None) -> None:
+    def finish_run(
+        self,
+        run_id: str,
+        status: RunStatus,
+        earned: Trial | None = None,
+        sessions_per_year: int | None = None,
+    ) -> None:
         """
-        Set a run's status and its Sharpe ratio per session, where it has one.
+        Set a run's status, and keep what it earned as a trial of later runs, where it has that.
 
+        A completed run stays completed, however a rerun of it ends.
         Raises ConfigError on an unknown run or status.
         """
         if status not in STATUSES:
             raise ConfigError(f"expected a status ({', '.join(STATUSES)}), was {status!r}")
         with one_line(self._url), writing(self.engine).begin() as connection:
-            if not self._set_status(connection, run_id, status, sharpe):
-                raise ConfigError(f"expected a run in the library, was {run_id!r}")
+            if self._set_status(connection, run_id, status, earned, sessions_per_year):
+                connection.execute(delete(m.run_returns).where(m.run_returns.c.run_id == run_id))
+                if earned is not None:
+                    connection.execute(insert(m.run_returns), [returns_row(run_id, earned)])
+
+    def _held(self, connection: Connection, run: RunInfo) -> str:
+        """Return the status of the run held under an id; raise DataError unless it is this run."""
+        c = m.runs.c
+        columns = [c[name] for name in (*IDENTITY_COLUMNS, "manifest", "status")]
+        query = select(*columns).where(c.run_id == run.run_id)
+        *held, manifest, status = connection.execute(query).one()
+        was = dict(zip(IDENTITY_COLUMNS, held, strict=True)) | _identity(manifest)
+        now = {name: getattr(run, name) for name in IDENTITY_COLUMNS} | _identity(run.manifest)
+        differing = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+        if differing:
+            raise DataError(
+                f"expected run {run.run_id} as the library holds it, "
+                f"was one of other {', '.join(differing)}: {NEVER_MIXED}"
+            )
+        return str(status)
 
     @staticmethod
     def _insert_once(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
         if connection.dialect.name == "sqlite":
-            from sqlalchemy.dialects.sqlite import insert
+            from sqlalchemy.dialects.sqlite import insert as insert_into
         else:
-            from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+            from sqlalchemy.dialects.postgresql import (  # type: ignore[assignment]
+                insert as insert_into,
+            )
         if rows:
-            connection.execute(insert(table).on_conflict_do_nothing(), rows)
+            connection.execute(insert_into(table).on_conflict_do_nothing(), rows)
 
     @staticmethod
     def _set_status(
-        connection: Connection, run_id: str, status: str, sharpe: float | None = None
-    ) -> int:
-        values = {"status": status, "sharpe": sharpe}
-        statement = update(m.runs).where(m.runs.c.run_id == run_id).values(values)
-        return connection.execute(statement).rowcount
+        connection: Connection,
+        run_id: str,
+        status: str,
+        earned: Trial | None = None,
+        sessions_per_year: int | None = None,
+    ) -> bool:
+        """Set what a run came to, and tell whether that was done: a completed run stays so."""
+        c = m.runs.c
+        held = connection.execute(select(c.status).where(c.run_id == run_id)).scalar_one_or_none()
+        if held is None:
+            raise ConfigError(f"expected a run in the library, was {run_id!r}")
+        if held == "completed" and status != "completed":
+            return False
+        values = {
+            "status": status,
+            "sharpe": None if earned is None else earned.sharpe,
+            "sessions_per_year": sessions_per_year,
+        }
+        connection.execute(update(m.runs).where(c.run_id == run_id).values(values))
+        return True
 
     # --- one thing -------------------------------------------------------------------------------
 
@@ -259,20 +316,16 @@ class Library:
         with self.reading() as connection:
             return [RunRow(*row) for row in connection.execute(query)]
 
-    def trial_sharpes(self, data_digest: str, besides: str) -> tuple[float, ...]:
+    def trials(self, run_id: str, first_ns: int, last_ns: int) -> tuple[Trial, ...]:
         """
-        Return the per-session Sharpe ratios of the completed runs on the same data.
+        Return the trials that the deflated Sharpe ratio of a run must count, oldest first.
 
-        They are the trials that the deflated Sharpe ratio of run `besides` must count.
+        They are the completed runs on the same source whose sessions overlap first_ns..last_ns.
+        A run from before returns were kept counts where its data were the same, by its Sharpe
+        ratio alone.
         """
-        c = m.runs.c
-        query = (
-            select(c.sharpe)
-            .where(c.data_digest == data_digest, c.run_id != besides, c.sharpe.is_not(None))
-            .order_by(c.run_id)
-        )
         with self.reading() as connection:
-            return tuple(connection.execute(query).scalars())
+            return read_trials(connection, run_id, first_ns, last_ns)
 
     def models(self, run_id: str) -> list[ModelInfo]:
         """Return the models that a run used, by role and name."""
@@ -341,6 +394,10 @@ class Library:
                 )
                 for run, key, value in ordered
             ]
+
+
+def _identity(manifest: str) -> dict[str, Any]:
+    return identity_of(msgspec.json.decode(manifest, type=dict[str, Any]))
 
 
 def _tuples(connection: Connection, query: Select[Any]) -> list[Row]:

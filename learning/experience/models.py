@@ -29,8 +29,8 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables, and every one that this code can start from.
-SCHEMA = "0002"
-KNOWN_SCHEMAS = ("0001", "0002")
+SCHEMA = "0003"
+KNOWN_SCHEMAS = ("0001", "0002", "0003")
 
 metadata = MetaData(
     naming_convention={
@@ -99,6 +99,8 @@ runs = Table(
     _text("config"),
     _text("manifest"),
     _real("sharpe", null=True),
+    _text("source_digest", null=True),
+    _int("sessions_per_year", null=True),
 )
 
 models = Table(
@@ -119,6 +121,16 @@ session_returns = Table(
     _run(),
     Column("ts_event", BigInteger, primary_key=True, autoincrement=False),
     _text("body"),
+)
+
+# What a completed run earned: stamps and excess returns of its sessions, zlib over JSON.
+run_returns = Table(
+    "run_returns",
+    metadata,
+    _run(),
+    _int("first_ns"),
+    _int("last_ns"),
+    Column("body", LargeBinary, nullable=False),
 )
 
 cases = _of_run(

@@ -33,6 +33,9 @@ class DecisionKey:
     ts_event: int
 
 
+OLD_YEAR = 252  # sessions a year of runs from before a run kept its own
+
+
 @dataclass(frozen=True)
 class Tally:
     """
@@ -50,6 +53,7 @@ class Tally:
     outcomes: int
     commission: float
     sharpe: float | None
+    sessions_per_year: int
     acted: int
     hits: int
     realised: float | None
@@ -164,17 +168,20 @@ def tally(library: Library, run_id: str) -> Tally:
     )
     paid = select(func.coalesce(func.sum(f.commission), 0.0)).where(f.run_id == run_id)
     reward = select(func.avg(w.value)).where(w.run_id == run_id, m.of_decisions)
-    sharpe = select(m.runs.c.sharpe).where(m.runs.c.run_id == run_id)
+    of = m.runs.c
+    ratio = select(of.sharpe, of.sessions_per_year).where(of.run_id == run_id)
     with library.reading() as connection:
         count, hits, realised = connection.execute(acted).one()
         said = connection.execute(spoken).all()
+        sharpe, year = connection.execute(ratio).one()
         return Tally(
             decisions=counts["decisions"],
             orders=counts["orders"],
             fills=counts["fills"],
             outcomes=counts["outcomes"],
             commission=connection.execute(paid).scalar_one(),
-            sharpe=connection.execute(sharpe).scalar_one_or_none(),
+            sharpe=sharpe,
+            sessions_per_year=year or OLD_YEAR,
             acted=count,
             hits=hits or 0,
             realised=realised,

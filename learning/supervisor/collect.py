@@ -72,12 +72,12 @@ class RouteCollector:
         """Return each junior's record; every junior is asked about everything."""
         return self._hierarchy.track()
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """Return the decision of the route that asks everyone, and remember all seven."""
         symbols = [state.symbol for state in case.instruments]
         routes = self._everyone.select(routing_context(case), symbols)
         decision = self._hierarchy.decide_on(
-            case, panel, routes, latency_ns=latency_ns, expiry_ns=expiry_ns
+            case, panel, routes, latency_ns=latency_ns, expires=expires
         )
         by_arm = []
         for names in ROUTES:
@@ -194,7 +194,6 @@ def collect_routes(
         collector,
         name="routes",
         limits=settings.limits,
-        gated=True,
         decide_from=plan.decide_from,
         on_session=on_session,
     )

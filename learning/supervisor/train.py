@@ -26,7 +26,7 @@ from agents.supervisor.lin_ucb import LinUCB
 from agents.supervisor.neural_ucb import NeuralUCB
 from agents.supervisor.offline import train_offline
 from backtest.bench_routes import LIN_UCB_ALPHA
-from backtest.bootstrap import block_length, percentile_interval, resampled
+from backtest.statistics.bootstrap import block_length, percentile_interval, resampled
 from config.errors import DataError
 from config.settings import SupervisorSettings
 from learning.supervisor.table import RouteTable

@@ -83,7 +83,7 @@ def backtest(
     check_run(settings, library=library, out=out, state=state)
     from ops.source import chosen_by, open_market
 
-    market, start_ns = open_market(settings)
+    market, settings, start_ns = open_market(settings)
     from ops.backtest import Request, run
 
     request = Request(
@@ -142,7 +142,7 @@ def paper(
     check_run(settings, library=library, out=out)
     from ops.source import chosen_by, open_market
 
-    market, start_ns = open_market(settings)
+    market, settings, start_ns = open_market(settings)
     from ops.paper import PaperRequest, run
 
     request = PaperRequest(

@@ -4,7 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.allocator import build_baseline
-from agents.messages import Case, InstrumentState, MacroState, Portfolio, Proposal, TrackRecord
+from agents.messages import (
+    JUNIORS,
+    Case,
+    InstrumentState,
+    MacroState,
+    Portfolio,
+    Proposal,
+    TrackRecord,
+)
 from agents.protocols import Panel
 from config.settings import AllocatorSettings
 
@@ -57,7 +65,15 @@ def markets(draw):
             regime=draw(st.sampled_from(["bull", "bear", "sideways"])),
         ),
         portfolio=Portfolio(equity=1.0, cash=1.0, drawdown=0.0),
-        track=(TrackRecord(junior="news", hits=draw(st.integers(0, 50)), calls=50),),
+        track=(
+            TrackRecord(
+                junior="news",
+                hits=25,
+                calls=50,
+                rank_ic=draw(st.floats(-1.0, 1.0)),
+                outcomes=draw(st.floats(0.0, 1e4)),
+            ),
+        ),
     )
     proposals = [
         Proposal(
@@ -74,6 +90,12 @@ def markets(draw):
     return case, Panel(tuple(symbols), returns), proposals
 
 
+def heard(numbers):
+    """Return the baseline where a round trip costs 0 or 0.2%, and fresh juniors are good."""
+    costs = {f"S{i}": 0.002 * (i % 2) for i in range(7)}
+    return build_baseline(numbers, round_trip=costs, prior_ic=dict.fromkeys(JUNIORS, 0.05))
+
+
 ALLOCATORS = st.sampled_from([0.0, 0.5, 1.0, 3.0]).map(lambda g: AllocatorSettings(gross=g))
 
 
@@ -81,7 +103,7 @@ ALLOCATORS = st.sampled_from([0.0, 0.5, 1.0, 3.0]).map(lambda g: AllocatorSettin
 @given(markets(), ALLOCATORS)
 def test_weights_are_finite_signed_as_allowed_and_within_every_budget(market, numbers):
     case, panel, proposals = market
-    allocation = build_baseline(numbers).allocate(case, panel, proposals)
+    allocation = heard(numbers).allocate(case, panel, proposals)
     states = {s.symbol: s for s in case.instruments}
     assert list(allocation.weights) == sorted(states)
     for symbol, weight in allocation.weights.items():
@@ -98,11 +120,23 @@ def test_weights_are_finite_signed_as_allowed_and_within_every_budget(market, nu
             assert abs(placed - budget) <= 1e-8
 
 
+@settings(max_examples=30, deadline=None)
+@given(markets(), ALLOCATORS)
+def test_only_views_that_spoke_are_told_from_the_baseline_allocation(market, numbers):
+    case, panel, proposals = market
+    allocation = heard(numbers).allocate(case, panel, proposals)
+    spoke = [p for p in proposals if p.symbol in allocation.views]
+    assert {p.symbol for p in spoke} == set(allocation.views)
+    assert heard(numbers).allocate(case, panel, spoke) == allocation
+    if not allocation.views:
+        assert allocation == build_baseline(numbers).allocate(case, panel, [])
+
+
 @settings(max_examples=12, deadline=None)
 @given(markets(), st.randoms(use_true_random=False))
 def test_the_order_of_instruments_does_not_matter(market, random):
     case, panel, proposals = market
-    allocator = build_baseline(AllocatorSettings())
+    allocator = heard(AllocatorSettings())
     order = list(range(len(panel.symbols)))
     random.shuffle(order)
     mixed = msgspec.structs.replace(case, instruments=tuple(case.instruments[i] for i in order))
@@ -116,7 +150,7 @@ def test_the_order_of_instruments_does_not_matter(market, random):
 @given(markets(), CONVICTIONS, CONVICTIONS)
 def test_a_stronger_view_never_lowers_its_instruments_weight(market, one, other):
     case, panel, proposals = market
-    allocator = build_baseline(AllocatorSettings())
+    allocator = heard(AllocatorSettings())
     symbol = panel.symbols[0]
     weights = []
     for conviction in sorted((one, other)):

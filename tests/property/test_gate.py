@@ -25,7 +25,7 @@ def make_gate(seed: int, n: int, *, shortable: bool, limits: LimitSettings = LIM
     )
     factor = rng.standard_t(4, (260, 1)) * 0.01
     returns = factor * rng.normal(0.7, 0.7, (1, n)) + rng.standard_t(4, (260, n)) * 0.01
-    gate.close_session(rng.uniform(5, 900, n), returns, 100_000.0)
+    gate.close_session(rng.uniform(5, 900, n), np.full(n, 1e9), returns, 100_000.0)
     return gate
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.book_measures import allowance, value_at_risk, within
-from agents.gate_rules import Holding, judge
+from agents.gate_rules import Holding, Market, judge
 from agents.messages import Instrument
 from config.settings import LimitSettings, Settings
 from learning.envs.risk_tape import RiskReader
@@ -56,7 +56,7 @@ def test_no_book_of_a_batch_goes_beyond_a_limit_or_worsens_a_breach(seed, ask, h
         holding,
         movable,
         forced & movable.all(axis=1, keepdims=True),
-        np.zeros((batch, n), np.int64),
+        Market(np.zeros((batch, n), np.int64), np.full((batch, n), np.inf)),
         np.zeros(batch, np.int64),
         model,
         LIMITS,

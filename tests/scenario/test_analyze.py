@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from agents.messages import Abstention, Opinion
@@ -22,7 +23,30 @@ def test_analyze_answers_on_the_newest_session_of_the_data(command, workplace):
     asked = {o["junior"] for o in said["opinions"]} | {a["junior"] for a in said["abstentions"]}
     assert asked == {"news", "technical", "fundamental"}
     assert said["allowed_weight"] <= 0.10
-    assert said["recommendation"] in ("BUY", "HOLD", "SELL", "ABSTAIN")
+    assert said["recommendation"] in ("BUY", "HOLD", "SELL")
+    assert said["strategist"] in ("BUY", "HOLD", "SELL", "ABSTAIN")
+    assert bool(said["overruled"]) == (said["strategist"] != said["recommendation"])
+
+
+@pytest.mark.parametrize(("drift", "said"), [(-0.004, "SELL"), (0.001, "HOLD"), (0.004, "BUY")])
+def test_word_and_order_agree_or_the_line_says_who_overruled_whom(
+    command, tiny_market, tmp_path, drift, said
+):
+    market = tiny_market(260)
+    (symbol, bars), *_ = market.bars.items()
+    trend = np.exp(np.cumsum(np.where(np.arange(260) < 180, 0.0, drift)))
+    for column in ("Open", "High", "Low", "Close"):
+        bars[column] = (bars[column] * trend).round(2)
+    bars.to_csv(tmp_path / "bars.csv", index=False)
+    words = ("analyze", symbol, "--source", "bars.csv")
+    found = json.loads(command(*words, "--json", cwd=tmp_path).out)
+    assert found["strategist"] == said
+    change = found["allowed_weight"] - found["held_weight"]
+    assert found["recommendation"] == ("BUY" if change > 0 else "SELL" if change < 0 else "HOLD")
+    first, second, *_ = command(*words, cwd=tmp_path).out.splitlines()
+    assert first.startswith(f"{symbol}: {found['recommendation']} ")
+    assert second.startswith(f"the strategist says {said}")
+    assert (", because " in second) == (said != found["recommendation"])
 
 
 def test_an_import_that_is_newer_than_the_packaged_data_is_looked_at_first(command, workplace):

@@ -15,6 +15,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from backtest.identity import identity_of, run_id_of
+
 FILES = {
     "results.json",
     "decisions.jsonl",
@@ -119,8 +121,11 @@ def test_the_manifest_says_with_what_the_run_was_made(finished):
     assert bytes.fromhex(manifest["code"])
     assert manifest["python"].startswith("3.12.")
     libraries = manifest["libraries"]
-    for name in ("nautilus_trader", "numpy", "pandas", "torch", "skfolio"):
+    assert libraries["python"] == "3.12"
+    for name in ("nautilus_trader", "numpy", "pandas", "scipy", "exchange_calendars"):
         assert libraries[name][0].isdigit()
+    assert manifest["completions"] is None
+    assert run_id_of(identity_of(manifest)) == manifest["run_id"]
     assert manifest["minds"]["kind"] == "rules"
     assert {"news", "technical", "fundamental", "strategist", "supervisor"} <= {*manifest["minds"]}
     assert manifest["start_state"] == "fresh"

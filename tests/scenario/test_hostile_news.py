@@ -40,11 +40,13 @@ def greedy(settings: Settings):
     """Return settings, market and run of a fooled model with an allocator of little fear."""
     bold = msgspec.structs.replace(
         settings,
-        allocator=msgspec.structs.replace(settings.allocator, risk_aversion=0.01, gross=20.0),
+        allocator=msgspec.structs.replace(
+            settings.allocator, risk_aversion=0.01, gross=20.0, prior_ic=1.0
+        ),
         desk=msgspec.structs.replace(settings.desk, no_trade_band=0.0),
     )
     market = hostile_market(CASES, decisions=2, seed=1)
-    mind = build_mind(bold, backend=FooledBackend(), symbols=market.symbols)
+    mind = build_mind(bold, backend=FooledBackend(), instruments=market.instruments)
     mind.supervisor = AlwaysAll()
     start = market.session_closes[WARM_UP]
     run = run_book(
@@ -54,7 +56,6 @@ def greedy(settings: Settings):
         mind,
         name="greedy",
         limits=bold.limits,
-        gated=True,
         decide_from=start,
     )
     return bold, market, run

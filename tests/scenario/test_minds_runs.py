@@ -13,15 +13,8 @@ import pytest
 from ops.hostile import worst
 from tests.unit.agents.chat_server import ChatServer, _reply
 
-SAME = (
-    "decisions.jsonl",
-    "verdicts.jsonl",
-    "orders.csv",
-    "fills.csv",
-    "equity.csv",
-    "results.json",
-    "report.html",
-)
+TRADED = ("decisions.jsonl", "verdicts.jsonl", "orders.csv", "fills.csv", "equity.csv")
+SAME = (*TRADED, "results.json", "report.html")
 RUNS = ("first", "second")
 PROFILE = """
 desk: {panel_sessions: 60, decide_every_sessions: 5}
@@ -79,6 +72,16 @@ def words(workplace: Path, server: Minds) -> list[object]:
     ]
 
 
+def manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "manifest.json").read_bytes())
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return a run's files without the run's id, which is all that differs on equal libraries."""
+    run_id = manifest(folder)["run_id"].encode()
+    return {name: (folder / name).read_bytes().replace(run_id, b"") for name in SAME}
+
+
 def results(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_bytes())
 
@@ -95,22 +98,38 @@ def test_a_replayed_run_is_the_recorded_one_to_the_byte_and_asks_nobody(
     assert ended.code == 0, ended.err
     asked = len(server.asked)
     assert asked > 20
-    replay = ("--completions", "replay", "--out", "second")
+    own = ("--library", "kept/own.sqlite")  # a library without the first run: no earlier trial
+    replay = ("--completions", "replay", "--out", "second", *own)
     ended = command(*words, *replay, cwd=workplace)
     assert ended.code == 0, ended.err
     assert len(server.asked) == asked
-    manifests = [json.loads((workplace / f / "manifest.json").read_bytes()) for f in RUNS]
-    modes = [manifest["config"]["minds"].pop("completions") for manifest in manifests]
+    assert files(workplace / "second") == files(workplace / "first")
+    manifests = [manifest(workplace / folder) for folder in RUNS]
+    recorded, replayed = (m.pop("completions") for m in manifests)
+    assert recorded == {
+        "mode": "record",
+        "replayable_digest": "",
+        "nonce": recorded["nonce"],
+    }
+    assert len(bytes.fromhex(recorded["nonce"])) == 8
+    assert replayed["nonce"] == ""
+    assert len(bytes.fromhex(replayed["replayable_digest"])) == 32
+    used = [m.pop("completions_used") for m in manifests]
+    assert [u["asked_anew"] for u in used] == [asked, 0]
+    assert used[0]["digest"] == used[1]["digest"]
+    modes = [m["config"]["minds"].pop("completions") for m in manifests]
     assert modes == ["record", "replay"]
+    ids = [m.pop("run_id") for m in manifests]
+    assert ids[0] != ids[1]
     assert manifests[0] == manifests[1]
-    for name in SAME:
-        assert (workplace / "first" / name).read_bytes() == (
-            workplace / "second" / name
-        ).read_bytes(), name
 
     server.__exit__()  # a replay, and the time machine, need no server
+    before = {path.name: path.read_bytes() for path in (workplace / "second").glob("*.*")}
     ended = command(*words, *replay, cwd=workplace)
     assert ended.code == 0, ended.err
+    after = {path.name: path.read_bytes() for path in (workplace / "second").glob("*.*")}
+    assert {"manifest.json", *SAME} <= {*after}
+    assert after == before
     first = decisions(workplace / "first")
     for decision in (first[0], first[-1]):
         ended = command(
@@ -119,6 +138,38 @@ def test_a_replayed_run_is_the_recorded_one_to_the_byte_and_asks_nobody(
         assert ended.code == 0, ended.out + ended.err
         assert "identical to the byte" in ended.out
     server.__enter__()
+
+
+def test_a_run_that_may_ask_is_like_no_other_and_a_replay_is_the_run_of_what_is_kept(
+    command, workplace, words, server
+):
+    def run(mode, out, *more):
+        given = ("--completions", mode, "--out", out, *more)
+        ended = command(*words, *given, cwd=workplace)
+        assert ended.code == 0, ended.err
+        return manifest(workplace / out)
+
+    first = run("replay-or-live", "first")
+    asked = len(server.asked)
+    assert first["completions_used"]["asked_anew"] == asked > 20
+    known = run("replay-or-live", "known")
+    assert known["completions_used"] == first["completions_used"] | {"asked_anew": 0}
+    replayed = run("replay", "second")
+    assert len(server.asked) == asked
+    live = run("live", "live")
+    assert live["completions_used"]["asked_anew"] == len(server.asked) - asked == asked
+    assert len({m["run_id"] for m in (first, known, replayed, live)}) == 4
+    assert len({m["completions"]["nonce"] for m in (first, known, live)}) == 3
+    digests = [m["completions"]["replayable_digest"] for m in (known, replayed)]
+    assert digests[0] == digests[1] != first["completions"]["replayable_digest"]
+
+    run("record", "other", "--start", "2020-03-23", "--masking", "on")  # more is kept now
+    again = run("replay", "again")
+    assert again["run_id"] != replayed["run_id"]
+    assert again["completions_used"] == replayed["completions_used"]
+    for name in TRADED:  # results and report count the library's other runs as trials
+        bodies = [(workplace / out / name).read_bytes() for out in ("first", "again", "second")]
+        assert bodies[0] == bodies[1] == bodies[2], name
 
 
 def test_every_fault_is_counted_named_and_never_an_opinion(command, workplace, words, server):

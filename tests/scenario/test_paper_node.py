@@ -44,7 +44,6 @@ def run(run_book, market: MarketData, mind, settings: Settings, **options):
         mind,
         name="test",
         limits=settings.limits,
-        gated=True,
         decide_from=start,
         **options,
     )

@@ -53,7 +53,6 @@ def test_the_engines_cases_are_the_tensors_of_training_and_so_are_the_weights(
         mind,
         name="own",
         limits=settings.limits,
-        gated=True,
         decide_from=decide_from,
     )
 

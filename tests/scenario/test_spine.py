@@ -49,8 +49,8 @@ class Wants:
     def learn(self, lessons) -> None:
         pass
 
-    def decide(self, case, panel, *, latency_ns, expiry_ns):
-        plain = self.inner.decide(case, panel, latency_ns=latency_ns, expiry_ns=expiry_ns)
+    def decide(self, case, panel, *, latency_ns, expires):
+        plain = self.inner.decide(case, panel, latency_ns=latency_ns, expires=expires)
         day = max(d for d in self.weights if session(d)[1] <= case.ts_init)
         weights = {s.symbol: self.weights[day].get(s.symbol, s.weight) for s in case.instruments}
         allocation = msgspec.structs.replace(plain.allocation, weights=weights)
@@ -72,7 +72,6 @@ def run(
         mind or build_mind(settings),
         name="test",
         limits=limits or settings.limits,
-        gated=True,
         decide_from=session(decide_day)[1],
     )
 

@@ -114,7 +114,7 @@ def test_seeds_of_one_training_are_judged_together(command, place, trained):
     whole = {v["name"]: v for v in report["verdicts"]["book"]}
     assert len(whole["joint"]["seeds"]) == len(whole["specialists, equal budgets"]["seeds"]) == 2
     assert whole["joint"]["sharpe"] == pytest.approx(sum(whole["joint"]["seeds"]) / 2)
-    assert whole["joint"]["kupiec"] is None
+    assert whole["joint"]["kupiec_p"] is None
     assert len(whole["equal weight"]["seeds"]) == 1
     assert {"joint less meta", "joint less hierarchical risk parity"} <= set(report["differences"])
     assert set(report["shares"]) == {"book", "commodity", "forex", "index"}

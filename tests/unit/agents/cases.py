@@ -39,7 +39,7 @@ def item(headline, symbol="AAA", days=0.0, item_id=None, body=""):
     )
 
 
-def case(*states, news=(), fundamentals=(), regime="bull", track=()):
+def case(*states, news=(), fundamentals=(), regime="bull", track=(), tone=0.0):
     return Case(
         ts_event=NOW,
         ts_init=NOW,
@@ -47,7 +47,11 @@ def case(*states, news=(), fundamentals=(), regime="bull", track=()):
         horizon="medium",
         instruments=states or (state(),),
         macro=MacroState(
-            ts_event=NOW, ts_init=NOW, features=(None,) * len(MACRO_FEATURES), regime=regime
+            ts_event=NOW,
+            ts_init=NOW,
+            features=(None,) * len(MACRO_FEATURES),
+            regime=regime,
+            news_tone=tone,
         ),
         portfolio=Portfolio(equity=1e5, cash=1e5, drawdown=0.0),
         news=tuple(news),

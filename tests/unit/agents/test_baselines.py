@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from agents.baselines import BASELINES, BuyAndHold, EqualWeight, MovingAverage, trend_sign
+from agents.baselines import BASELINES, BuyAndHold, EqualWeight, MovingAverage, trend_signs
 from agents.messages import Case, Decision, InstrumentState, MacroState, Portfolio
 from agents.protocols import Panel
 
@@ -35,19 +35,19 @@ def _case(held, ts=JAN_30, prices=None, shortable=()):
 
 
 def _weights(mind, case, panel=EMPTY):
-    return mind.decide(case, panel, latency_ns=2, expiry_ns=DAY).allocation.weights
+    return mind.decide(case, panel, latency_ns=2, expires=DAY).allocation.weights
 
 
 @pytest.mark.parametrize("make", BASELINES)
 def test_a_baselines_decision_is_stamped_named_and_silent(make):
     mind = make()
     case = _case({"A": 0.0, "B": 0.0, "C": 0.0})
-    decision = mind.decide(case, EMPTY, latency_ns=2, expiry_ns=DAY)
+    decision = mind.decide(case, EMPTY, latency_ns=2, expires=DAY)
     assert mind.name in ("buy-and-hold", "equal-weight", "moving-average")
     assert mind.needs_features is False
     assert decision.decision_id == case.decision_id
     assert (decision.ts_event, decision.ts_init) == (JAN_30, JAN_30 + 2)
-    assert decision.expires == JAN_30 + 2 + DAY
+    assert decision.expires == DAY
     assert decision.minds == decision.allocation.top_policy == f"baseline:{mind.name}"
     assert decision.allocation.bottom_policy == decision.allocation.top_policy
     assert decision.routes == decision.opinions == decision.proposals == ()
@@ -117,7 +117,7 @@ def test_moving_average_needs_its_slow_window_and_a_price():
     case = _case(dict.fromkeys("AB", 0.0), prices={"B": 0.0})
     assert _weights(MovingAverage(), case, _trend(0.001, 0.001, sessions=99))["A"] == 0.0
     assert _weights(MovingAverage(), case, _trend(0.001, 0.001, sessions=100)) == {
-        "A": 0.5,
+        "A": 1.0,
         "B": 0.0,
     }
 
@@ -132,10 +132,19 @@ def test_moving_average_skips_sessions_without_trade_and_what_the_panel_lacks():
 def test_the_trend_is_the_twenty_session_mean_against_the_hundred_session_mean():
     turn = np.concatenate([np.full(80, 0.01), np.full(20, -0.02)])
     price = np.cumprod(1.0 + turn)
-    assert np.sign(price[-20:].mean() - price[-100:].mean()) == trend_sign(turn) == 1
+    assert np.sign(price[-20:].mean() - price[-100:].mean()) == 1
     longer = np.concatenate([turn, np.full(30, -0.02)])
-    assert trend_sign(longer) == -1
-    assert trend_sign(np.concatenate([np.full(500, 0.5), longer])) == -1
+    once_missing = np.insert(longer, 40, np.nan)
+    for returns, sign in (
+        (turn, 1),
+        (longer, -1),
+        (np.concatenate([np.full(500, 0.5), longer]), -1),
+        (once_missing, -1),
+    ):
+        assert trend_signs(returns[:, None]).tolist() == [sign]
+    together = np.column_stack([longer, np.append(turn, np.zeros(30))])
+    alone = [trend_signs(column[:, None])[0] for column in together.T]
+    assert trend_signs(together).tolist() == alone
 
 
 def test_importing_the_baselines_is_light():

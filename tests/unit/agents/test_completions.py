@@ -233,6 +233,117 @@ def test_the_digest_tells_answers_and_their_order_and_is_the_same_when_replayed(
     assert digest() != again.digest
 
 
+SCHEMA = '{"type":"object"}'
+
+
+def minded(text="buy?", **terms):
+    """Ask as minds do: under a schema."""
+    return question(text, **{"schema": SCHEMA, **terms})
+
+
+def fixed(store, *engines, seed=0, failures=True):
+    identities = {engine.identity("news") for engine in engines or (Engine(),)}
+    return store.fix(identities, seed, failures=failures)
+
+
+def test_what_is_kept_after_a_store_was_fixed_is_not_found(store):
+    (known,) = record(store, minded("a"))
+    fixed(store)
+    with closing(CompletionStore(store.path)) as other:
+        record(other, minded("b"))
+    assert replay(store).complete([minded("a")]) == [known]
+    with pytest.raises(ReplayMiss, match="in which another run has kept it since this one began"):
+        replay(store).complete([minded("b")])
+    engine = Engine()
+    backend = replay(store, engine, "replay-or-live")
+    backend.complete([minded("a"), minded("b")])
+    assert [r.messages[-1].content for r in engine.asked] == ["b"]
+    assert (backend.hits, backend.misses) == (1, 1)
+
+
+def test_an_answer_that_another_run_has_replaced_is_a_miss_and_never_its_successor(store):
+    record(store, minded("a"), minded("b"))
+    fixed(store)
+    with closing(CompletionStore(store.path)) as other:
+        record(other, minded("a"))
+    with pytest.raises(ReplayMiss, match="another run has kept it since"):
+        replay(store).complete([minded("b"), minded("a")])
+
+
+@pytest.mark.parametrize("mode", ["record", "replay-or-live"])
+def test_a_run_holds_the_answers_that_it_asked_for_whatever_others_keep(store, mode):
+    backend = replay(store, Engine(), mode)
+    first = backend.complete([minded("a")])
+    with closing(CompletionStore(store.path)) as other:
+        engine = Engine()
+        engine.asked.append(None)
+        assert record(other, minded("a"), engine=engine) != first
+    assert backend.complete([minded("a")]) == first
+
+
+def test_two_stores_that_may_answer_otherwise_have_two_digests(tmp_path):
+    def digest(name, *batches, **terms):
+        with closing(CompletionStore(tmp_path / name)) as store:
+            for engine, batch in batches:
+                record(store, *batch, engine=engine)
+            return fixed(store, **terms)
+
+    a, b = minded("a"), minded("b")
+    late = Engine()
+    late.asked.append(None)  # its answer to a question has another number
+    plain = digest("plain", (Engine(), [a, b]))
+    assert len(bytes.fromhex(plain)) == 32
+    assert digest("other answers", (late, [a, b])) != plain
+    assert digest("more", (Engine(), [a, b, minded("c")])) != plain
+    assert digest("less", (Engine(), [a])) != plain
+    assert digest("empty") != plain
+    assert digest("failed", (Engine(failing=["b"]), [a, b])) != plain
+
+
+def test_the_digest_is_of_what_may_be_replayed_in_whatever_order_it_was_kept(store, tmp_path):
+    engine = Engine(failing=["late"])
+    answers = engine.complete([minded("a"), minded("b")])
+    record(store, minded("a"), minded("b"))
+    digest = fixed(store, failures=True)
+    for others in (
+        [question("a chat")],  # with the explainer: no schema
+        [minded("a", seed=5)],
+    ):
+        record(store, *others)
+        assert fixed(store) == digest
+    record(store, minded("a"), engine=Engine(weights=NEW))
+    assert fixed(store) == digest != fixed(store, Engine(), Engine(weights=NEW))
+    assert fixed(store, seed=5) != digest
+    record(store, minded("late"), engine=engine)
+    assert fixed(store, failures=False) == digest != fixed(store, failures=True)
+
+    class Canned(Engine):
+        def complete(self, requests):
+            return [
+                dict(zip("ab", answers, strict=True))[r.messages[-1].content] for r in requests
+            ]
+
+    with closing(CompletionStore(tmp_path / "backwards")) as backwards:
+        record(backwards, minded("b"), engine=Canned())
+        record(backwards, minded("a"), engine=Canned())
+        assert fixed(backwards) == digest
+
+
+def test_live_asks_everything_keeps_nothing_and_tells_what_was_used():
+    engine = Engine()
+    backend = ReplayBackend(engine, None, "live", "test")
+    first, second = backend.complete([minded("a")]), backend.complete([minded("a")])
+    assert first != second
+    assert (backend.hits, backend.misses, len(engine.asked)) == (0, 2, 2)
+    assert list(backend.stream(question())) == ["one ", "two"]
+    other = ReplayBackend(Engine(), None, "live", "test")
+    other.complete([minded("a")])
+    assert other.digest != backend.digest
+    assert backend.identity("news") == engine.identity("news")
+    with pytest.raises(ValueError, match="expected a store to replay from, was none"):
+        ReplayBackend(engine, None, "replay", "test")
+
+
 def test_hits_and_misses_are_counted(store):
     backend = replay(store, mode="replay-or-live")
     backend.complete([question("a"), question("b")])

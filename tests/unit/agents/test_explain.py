@@ -215,6 +215,7 @@ class Shelf:
             last_equity=101_250.0,
             last_drawdown=0.01,
             sharpe=0.05,
+            sessions_per_year=252,
             acted=3,
             hits=2,
             realised=0.0285,

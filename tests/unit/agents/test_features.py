@@ -21,6 +21,7 @@ from agents.features import (
     definitions,
     routing_context,
 )
+from agents.ledgers import TONE_PRIOR
 from agents.messages import (
     Case,
     FundamentalsReport,
@@ -304,6 +305,29 @@ def test_news_told_ahead_of_time_counts_from_when_it_is_known_and_in_any_order()
     early = engine(1)
     early.on_news(items[-1])
     assert np.isnan(column(early.snapshot(START), "sentiment")[0])
+
+
+def test_the_tone_is_the_mean_of_what_carries_sentiment_in_the_whole_universe():
+    scores = {"up": 1.5, "down": -0.5, "flat": 0.0}
+    features = engine(2, score=scores.__getitem__)
+    assert features.snapshot(START).news_tone == 0.0
+    for k in range(60):
+        features.on_news(news(START + 1, item_id=f"u{k}"))
+        features.on_news(news(START + 1, symbol="S1", item_id=f"d{k}", headline="down"))
+        features.on_news(news(START + 1, item_id=f"f{k}", headline="flat"))
+    expected = 60 * (1.5 - 0.5) / (120 + TONE_PRIOR)
+    assert features.snapshot(START + 1).news_tone == pytest.approx(expected)
+
+
+def test_the_tone_follows_the_times_and_knows_no_news_before_they_are_known():
+    scores = {"up": 1.0, "down": -1.0}
+    features = engine(1, score=scores.__getitem__)
+    for k in range(100):
+        features.on_news(news(START, item_id=f"u{k}"))
+        features.on_news(news(START + 180 * DAY, item_id=f"d{k}", headline="down"))
+    assert features.snapshot(START + 180 * DAY - 1).news_tone > 0.5
+    later = features.snapshot(START + 180 * DAY).news_tone  # the old weigh a quarter
+    assert later == pytest.approx((25 - 100) / (125 + TONE_PRIOR))
 
 
 def test_trailing_earnings_sum_four_quarters_and_wait_for_the_filing():

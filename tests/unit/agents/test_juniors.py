@@ -170,18 +170,28 @@ def test_confidence_grows_with_count_and_falls_with_quarrel():
     assert confidence[1] > confidence[0] > confidence[2]
 
 
-def test_the_slow_memory_pulls_the_score_towards_itself():
+def test_news_are_read_against_what_news_usually_say():
     news = [item("profit rises")]
-    plain = only(RuleNewsJunior(), case(state(), news=news))
-    soured = only(RuleNewsJunior(), case(state(sentiment=-1.0), news=news))
-    assert soured.score < plain.score
-    assert soured.evidence[-1] == "feature:sentiment"
+    plain = only(RuleNewsJunior(), case(news=news))
+    hopeful = only(RuleNewsJunior(), case(news=news, tone=0.4))
+    assert hopeful.score == pytest.approx(plain.score - 0.4)
+    assert "the usual +0.40" in hopeful.rationale
+
+
+@pytest.mark.parametrize(
+    ("beyond", "score"), [(0.19, 0.0), (-0.19, 0.0), (0.3, 0.3), (-0.3, -0.3)]
+)
+def test_news_as_usual_are_a_neutral_opinion_and_not_a_silence(beyond, score):
+    plain = only(RuleNewsJunior(), case(news=[item("profit rises")])).score
+    said = only(RuleNewsJunior(), case(news=[item("profit rises")], tone=plain - beyond))
+    assert said.score == pytest.approx(score, abs=1e-4)
+    assert said.evidence == ("news:wire/profit rises",)
 
 
 def test_news_junior_abstains_when_no_word_is_known_and_on_others_news():
     assert isinstance(only(RuleNewsJunior(), case(news=[item("annual meeting")])), Abstention)
     assert isinstance(
-        only(RuleNewsJunior(), case(state(sentiment=1.0), news=[item("profit rises", "BBB")])),
+        only(RuleNewsJunior(), case(news=[item("profit rises", "BBB")])),
         Abstention,
     )
 

@@ -21,7 +21,7 @@ from agents.llm.answers import (
 from agents.llm.chat import ChatRequest, Completion, Failure, ModelIdentity
 from agents.llm.prompts import load_prompt
 from agents.llm.schema import violation
-from agents.messages import Abstention, Opinion, TrackRecord
+from agents.messages import Abstention, Instrument, Opinion, TrackRecord
 from agents.protocols import Panel
 from agents.strategist import RuleStrategist
 from agents.strategist.model import ModelStrategist
@@ -380,10 +380,12 @@ def test_a_decision_takes_two_rounds_whatever_the_number_of_instruments(instrume
         strategist=said(VIEW, cites=[1]),
     )
     settings = Settings(minds=MindSettings(kind="embedded"))
-    mind = build_mind(settings, backend=backend, symbols=symbols)
+    mind = build_mind(
+        settings, backend=backend, instruments=[Instrument(symbol=s, venue="X") for s in symbols]
+    )
     mind.router = AlwaysAll()
     panel = Panel(tuple(symbols), np.random.default_rng(0).normal(0, 0.01, (300, instruments)))
-    decision = mind.decide(the_case, panel, latency_ns=5, expiry_ns=10)
+    decision = mind.decide(the_case, panel, latency_ns=5, expires=10)
     assert len(backend.batches) == 2
     assert {p.symbol for p in decision.proposals} == set(symbols)
     assert decision.ts_init == the_case.ts_init + 5
@@ -394,9 +396,9 @@ def test_a_decision_takes_as_long_as_its_slowest_recorded_answers():
         news=said(GOOD, items=[1]), technical=said(LEVELS), strategist=said(VIEW, cites=[1])
     )
     settings = Settings(minds=MindSettings(kind="embedded", latency="recorded"))
-    mind = build_mind(settings, backend=backend, symbols=["AAA"])
+    mind = build_mind(settings, backend=backend, instruments=[Instrument(symbol="AAA", venue="X")])
     mind.router = AlwaysAll()
     the_case = case(state(**RISING), news=[item("x")])
     panel = Panel(("AAA",), np.random.default_rng(0).normal(0, 0.01, (300, 1)))
-    decision = mind.decide(the_case, panel, latency_ns=1_000, expiry_ns=10)
+    decision = mind.decide(the_case, panel, latency_ns=1_000, expires=10)
     assert decision.ts_init == the_case.ts_init + 7 + 7

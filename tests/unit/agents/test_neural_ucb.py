@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agents.messages import JUNIORS, ROUTES
 from agents.supervisor.baselines import AlwaysAll, UniformRouter
 from agents.supervisor.lin_ucb import LinUCB
-from agents.supervisor.network import RewardNet, Weights, encode
+from agents.supervisor.network import Adam, RewardNet, Weights, encode
 from agents.supervisor.neural_ucb import GAIN, NeuralUCB
 from agents.supervisor.offline import Trajectories, train_offline
 from agents.supervisor.precision import Precision
@@ -47,9 +47,23 @@ def trained(config: SupervisorSettings = SMALL, n: int = 70) -> NeuralUCB:
 def shaken_net(hidden: int) -> RewardNet:
     generator = np.random.default_rng(0)
     net = RewardNet(hidden, generator)
+    net.parameters += generator.normal(0.0, 0.3, net.parameters.shape).astype(np.float32)
+    return net
+
+
+def in_torch(weights: Weights) -> torch.nn.Sequential:
+    """The same network in torch, of the weights' own precision."""
+    hidden = len(weights.b1)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(51, hidden),
+        torch.nn.ReLU(),
+        torch.nn.Linear(hidden, hidden),
+        torch.nn.ReLU(),
+        torch.nn.Linear(hidden, 1),
+    ).to(torch.from_numpy(weights.b1).dtype)
     with torch.no_grad():
-        for parameter in net.parameters():
-            parameter += torch.from_numpy(generator.normal(0.0, 0.3, parameter.shape))
+        for parameter, layer in zip(net.parameters(), weights, strict=True):
+            parameter.copy_(torch.from_numpy(layer))
     return net
 
 
@@ -62,22 +76,49 @@ def test_encoding_puts_the_context_in_the_blocks_of_the_juniors_asked() -> None:
             assert block[-1] == (junior in route)
 
 
-def test_numpy_forward_equals_torch() -> None:
-    net = shaken_net(32)
+def test_the_forward_pass_equals_torch() -> None:
+    weights = shaken_net(32).weights.as_float64()
     encoded = encode(contexts_of(1, 21), np.arange(21) % 7)
-    _, last = Weights.of(net).hidden(encoded)
-    ours = Weights.of(net).predict(last)
-    theirs = net(torch.from_numpy(encoded.astype(np.float32))).detach().numpy()
-    assert ours == pytest.approx(theirs, abs=1e-5)
+    _, last = weights.hidden(encoded)
+    theirs = in_torch(weights)(torch.from_numpy(encoded)).detach().numpy()[:, 0]
+    assert weights.predict(last) == pytest.approx(theirs, abs=1e-12)
 
 
-def test_numpy_gradients_equal_autograd() -> None:
-    net = shaken_net(8).double()
+def test_gradients_equal_autograd() -> None:
+    weights = shaken_net(8).weights.as_float64()
     encoded = encode(contexts_of(2, 7), np.arange(7))
-    ours = Weights.of(net).gradients(encoded)
-    for row, x in zip(ours, torch.from_numpy(encoded), strict=True):
-        grads = torch.autograd.grad(net(x[None])[0], list(net.parameters()))
+    net = in_torch(weights)
+    for row, x in zip(weights.gradients(encoded), torch.from_numpy(encoded), strict=True):
+        grads = torch.autograd.grad(net(x[None])[0, 0], list(net.parameters()))
         assert row == pytest.approx(torch.cat([g.ravel() for g in grads]).numpy(), abs=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_training_steps_equal_torchs(weighted: bool) -> None:
+    generator = np.random.default_rng(4)
+    net = RewardNet(128, generator)
+    theirs = in_torch(net.weights)
+    mine = Adam(net.parameters, lr=1e-3)
+    adam = torch.optim.Adam(theirs.parameters(), lr=1e-3)
+    for _ in range(40):
+        contexts, arms = generator.uniform(0.0, 1.0, (32, 16)), generator.integers(0, 7, 32)
+        x = encode(contexts, arms).astype(np.float32)
+        y = generator.standard_normal(32).astype(np.float32)
+        weights = generator.uniform(0.2, 3.0, 32).astype(np.float32) if weighted else None
+        loss = net.step(mine, x, y, weights)
+        adam.zero_grad()
+        error = torch.square(theirs(torch.from_numpy(x))[:, 0] - torch.from_numpy(y))
+        mean = (error if weights is None else torch.from_numpy(weights) * error).mean()
+        mean.backward()
+        adam.step()
+        assert loss == pytest.approx(mean.item(), abs=1e-6)
+    moments = [Weights.views(flat, 128) for flat in (net.parameters, mine.mean, mine.square)]
+    for parameter, layer, mean, square in zip(theirs.parameters(), *moments, strict=True):
+        state = adam.state[parameter]
+        assert layer == pytest.approx(parameter.detach().numpy(), abs=1e-6)
+        assert mean == pytest.approx(state["exp_avg"].numpy(), abs=1e-6)
+        assert square == pytest.approx(state["exp_avg_sq"].numpy(), abs=1e-6)
+        assert mine.steps == state["step"].item() == 40
 
 
 @settings(deadline=None, max_examples=25)
@@ -99,14 +140,14 @@ def test_full_precision_is_that_of_the_paper() -> None:
     config = msgspec.structs.replace(SMALL, precision="full", hidden=4, train_every=1000)
     learner = NeuralUCB(config, seed=0)
     contexts = contexts_of(5, 30)
-    z = np.eye(sum(p.numel() for p in learner.net.parameters()))
+    z = np.eye(learner.net.parameters.size)
     for k, context in enumerate(contexts):
         learner.update(context, k % 7, 0.1 * k)
-        g = Weights.of(learner.net).gradients(encode(context[None], [k % 7]))[0] / 2.0
+        g = learner.net.weights.as_float64().gradients(encode(context[None], [k % 7]))[0] / 2.0
         z += np.outer(g, g)
     probe = contexts_of(6, 1)
     encoded = encode(np.repeat(probe, 7, axis=0), np.arange(7))
-    g = Weights.of(learner.net).gradients(encoded) / 2.0
+    g = learner.net.weights.as_float64().gradients(encoded) / 2.0
     expected = np.sqrt(np.einsum("kp,pq,kq->k", g, np.linalg.inv(z), g))
     assert learner.estimate_by_net(encoded)[1] == pytest.approx(expected, rel=1e-9)
 
@@ -137,7 +178,7 @@ def test_rebuild_after_training_sees_every_remembered_route() -> None:
     arms = [k % 7 for k in range(16)]
     learner.update_batch(contexts, arms, [0.1 * a for a in arms])
     assert learner.rounds == 1
-    _, last = Weights.of(learner.net).hidden(encode(contexts, arms))
+    _, last = learner.net.weights.hidden(encode(contexts, arms))
     phi = np.sqrt(GAIN) * np.concatenate([last / np.sqrt(8), np.ones((16, 1))], axis=1)
     for arm in range(7):
         mine = phi[np.array(arms) == arm]
@@ -159,14 +200,29 @@ def test_same_seed_and_calls_give_the_same_bytes() -> None:
     assert NeuralUCB(SMALL, seed=4).digest != NeuralUCB(SMALL, seed=3).digest
 
 
-def test_a_batch_of_updates_equals_the_updates_one_by_one() -> None:
-    contexts, arms = contexts_of(0, 40), [k % 7 for k in range(40)]
-    rewards = [0.1 * a for a in arms]
-    one, batch = NeuralUCB(SMALL, seed=0), NeuralUCB(SMALL, seed=0)
+@pytest.mark.parametrize("precision", ["last_layer", "diagonal", "full"])
+def test_a_batch_of_updates_equals_the_updates_one_by_one(precision: str) -> None:
+    config = msgspec.structs.replace(SMALL, precision=precision)
+    contexts, arms = contexts_of(0, 250), [k % 7 for k in range(250)]
+    rewards = [float(c[a] - 0.1 * a) for c, a in zip(contexts, arms, strict=True)]
+    one, batch = NeuralUCB(config, seed=0), NeuralUCB(config, seed=0)
     for context, arm, reward in zip(contexts, arms, rewards, strict=True):
         one.update(context, arm, reward)
-    batch.update_batch(contexts, arms, rewards)
-    assert one.digest == batch.digest
+    for begin in range(0, 250, 37):
+        some = slice(begin, begin + 37)
+        batch.update_batch(contexts[some], arms[some], rewards[some])
+    assert (one.rounds, one.updates) == (batch.rounds, batch.updates) == (15, 250)
+    probe = contexts_of(8, 30)
+    for mine, theirs in zip(batch.estimate(probe), one.estimate(probe), strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-5)
+
+
+def test_a_batch_with_one_faulty_outcome_is_refused_whole() -> None:
+    learner = NeuralUCB(SMALL, seed=0)
+    before = learner.digest
+    with pytest.raises(DataError, match="finite"):
+        learner.update_batch(contexts_of(0, 3), [0, 1, 2], [0.1, 0.2, float("inf")])
+    assert learner.digest == before
 
 
 @pytest.mark.parametrize("precision", ["last_layer", "diagonal", "full"])

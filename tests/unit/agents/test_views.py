@@ -1,15 +1,21 @@
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from agents.allocator.views import (
-    has_view,
+    authors_ic,
+    expected_return,
     posterior,
     prior_shares,
-    view_alpha,
-    view_confidence,
+    shrunk_ics,
+    sign_probability,
+    view_of,
 )
-from agents.messages import Proposal, TrackRecord
+from agents.messages import HORIZON_SESSIONS, Proposal, TrackRecord
+
+ICS = {"news": 0.08, "technical": 0.02, "fundamental": -0.04}
 
 
 def _proposal(conviction=0.5, action="BUY", horizon="medium", cites=("o1",), without=None):
@@ -20,40 +26,86 @@ def _proposal(conviction=0.5, action="BUY", horizon="medium", cites=("o1",), wit
 
 
 @pytest.mark.parametrize(
-    ("proposal", "answer"),
+    "proposal",
     [
-        (_proposal(0.5, "BUY"), True),
-        (_proposal(-0.5, "SELL"), True),
-        (_proposal(0.0, "SELL"), True),
-        (_proposal(0.5, "HOLD"), False),
-        (_proposal(-0.5, "HOLD"), False),
-        (_proposal(0.5, "BUY", cites=()), False),
-        (_proposal(-0.5, "SELL", cites=()), False),
-        (_proposal(-0.5, "BUY"), False),
-        (_proposal(0.0, "BUY"), False),
-        (_proposal(0.5, "SELL"), False),
+        _proposal(0.5, "HOLD"),
+        _proposal(-0.5, "HOLD"),
+        _proposal(0.5, "BUY", cites=()),
+        _proposal(-0.5, "SELL", cites=()),
+        _proposal(-0.5, "BUY"),
+        _proposal(0.5, "SELL"),
+        _proposal(0.0, "BUY"),
+        _proposal(0.0, "SELL"),
     ],
 )
-def test_hold_abstention_and_contradiction_carry_no_view(proposal, answer):
-    assert has_view(proposal) is answer
+def test_hold_abstention_and_contradiction_carry_no_view(proposal):
+    assert view_of(proposal, 0.02, 0.5, round_trip=0.0) is None
 
 
-@pytest.mark.parametrize(("horizon", "sessions"), [("short", 1), ("medium", 5), ("long", 20)])
-def test_an_alpha_summed_over_its_horizon_is_ic_conviction_sigma_root_h(horizon, sessions):
-    alpha = view_alpha(_proposal(0.4, horizon=horizon), 0.02, 0.05)
-    assert alpha * sessions == pytest.approx(0.05 * 0.4 * 0.02 * sessions**0.5)
+@pytest.mark.parametrize(("conviction", "action"), [(0.5, "BUY"), (-0.5, "SELL")])
+def test_a_view_has_the_sign_of_its_conviction(conviction, action):
+    view = view_of(_proposal(conviction, action), 0.02, 0.05, round_trip=0.0)
+    assert math.copysign(1.0, view.alpha) == math.copysign(1.0, conviction)
 
 
-def test_confidence_is_the_mean_hit_rate_of_the_juniors_that_were_asked():
-    track = (
-        TrackRecord(junior="news", hits=70, calls=90),
-        TrackRecord(junior="technical", hits=35, calls=90),
-        TrackRecord(junior="fundamental", hits=0, calls=90),
-    )
-    asked = _proposal(without={"news": 0.1, "technical": 0.2})
-    assert view_confidence(asked, track) == pytest.approx((0.75 + 0.40) / 2)
-    assert view_confidence(_proposal(), track) == pytest.approx((0.75 + 0.40 + 0.05) / 3)
-    assert view_confidence(asked, ()) == 0.5
+@pytest.mark.parametrize("horizon", HORIZON_SESSIONS)
+def test_a_view_summed_over_its_horizon_is_ic_conviction_sigma_root_h(horizon):
+    sessions = HORIZON_SESSIONS[horizon]
+    proposal = _proposal(0.4, horizon=horizon)
+    expected = 0.05 * 0.4 * 0.02 * math.sqrt(sessions)
+    assert expected_return(proposal, 0.02, 0.05) == pytest.approx(expected)
+    view = view_of(proposal, 0.02, 0.05, round_trip=0.0)
+    assert view.alpha * sessions == pytest.approx(expected)
+
+
+def test_an_author_without_skill_has_no_view():
+    assert view_of(_proposal(1.0), 0.02, 0.0, round_trip=0.0) is None
+    assert view_of(_proposal(1.0), 0.02, -0.1, round_trip=0.0) is None
+    assert view_of(_proposal(1.0), 0.02, 0.001, round_trip=0.0) is not None
+
+
+@pytest.mark.parametrize(("conviction", "action"), [(0.5, "BUY"), (-0.5, "SELL")])
+def test_a_view_speaks_only_if_it_expects_a_round_trips_cost(conviction, action):
+    proposal = _proposal(conviction, action)
+    expects = abs(expected_return(proposal, 0.02, 0.05))
+    assert view_of(proposal, 0.02, 0.05, round_trip=expects) is not None
+    assert view_of(proposal, 0.02, 0.05, round_trip=expects * 1.001) is None
+
+
+def test_an_ic_is_shrunk_to_its_prior_by_the_outcomes_of_each():
+    prior = dict.fromkeys(ICS, 0.02)
+    track = (TrackRecord(junior="news", hits=0, calls=0, rank_ic=0.08, outcomes=300.0),)
+    ics = shrunk_ics(track, prior, 100.0)
+    assert ics["news"] == pytest.approx((100 * 0.02 + 300 * 0.08) / 400)
+    assert ics["technical"] == 0.02
+    assert shrunk_ics((), prior, 100.0) == prior
+
+
+def test_a_proposals_ic_is_its_juniors_by_the_conviction_that_each_moved():
+    both = _proposal(0.5, without={"news": 0.2, "technical": 0.4})
+    assert authors_ic(both, ICS) == pytest.approx((0.3 * 0.08 + 0.1 * 0.02) / 0.4)
+    alone = _proposal(0.5, without={"technical": 0.0})
+    assert authors_ic(alone, ICS) == 0.02
+
+
+def test_a_junior_that_was_hardly_heard_does_not_spoil_a_proposal():
+    proposal = _proposal(0.5, without={"news": 0.0, "fundamental": 0.5})
+    assert authors_ic(proposal, ICS) == 0.08
+
+
+def test_authors_of_whom_it_is_not_known_what_they_moved_count_alike():
+    level = _proposal(0.5, without={"news": 0.5, "technical": 0.5})
+    assert authors_ic(level, ICS) == pytest.approx(0.05)
+    assert authors_ic(_proposal(0.5), ICS) == pytest.approx(0.02)
+
+
+def test_confidence_is_the_chance_that_a_forecast_of_the_ic_has_the_right_sign():
+    rng = np.random.default_rng(1)
+    for ic in (0.0, 0.3, 0.8):
+        forecast, noise = rng.standard_normal((2, 200_000))
+        outcome = ic * forecast + math.sqrt(1.0 - ic**2) * noise
+        right = float((np.sign(forecast) == np.sign(outcome)).mean())
+        assert sign_probability(ic) == pytest.approx(right, abs=0.005)
 
 
 def test_prior_shares_are_inverse_variance_over_what_is_funded():

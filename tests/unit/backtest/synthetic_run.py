@@ -29,10 +29,11 @@ GROUPS = {
     "MSFT": "Technology",
     "XOM": "Energy",
 }
+EXITS = ("decision", "decision", "stop", "limit")
 LIMITS = ("", "", "", "", "max_position", "max_group", "max_var", "stop_loss", "price_collar")
 
 
-def book(name, gated, ts, returns, rng, invested=0.8, trades=120):
+def book(name, gate, ts, returns, rng, invested=0.8, trades=120, stress=""):
     equity = 100_000.0 * np.cumprod(np.concatenate([[1.0], 1.0 + returns]))
     n = len(ts)
     names = sorted(set(GROUPS.values()))
@@ -49,7 +50,7 @@ def book(name, gated, ts, returns, rng, invested=0.8, trades=120):
     profits = rng.normal(12.0, 160.0, size=trades)
     return Book(
         name=name,
-        gated=gated,
+        gate=gate,
         ts=ts,
         equity=equity,
         gross=gross,
@@ -58,29 +59,42 @@ def book(name, gated, ts, returns, rng, invested=0.8, trades=120):
         var_frac=var,
         exposures={g: gross * smooth[k] for k, g in enumerate(names)},
         trades=tuple(
-            ClosedTrade(symbol="AAPL", ts_open=int(ts[0]), ts_close=int(ts[-1]), profit=float(p))
-            for p in profits
+            ClosedTrade("AAPL", int(ts[0]), int(ts[-1]), float(p), EXITS[k % len(EXITS)])
+            for k, p in enumerate(profits)
         ),
+        stress=stress,
     )
 
 
 def synthetic_run(seed=7, sessions=700, gated=True, decide_every=5, rationale=""):
-    """Return a run of `sessions` rows; gated=False leaves out the gated baselines."""
+    """Return a run of `sessions` rows; gated=False leaves out gated baselines and variants."""
     rng = np.random.default_rng(seed)
     ts = np.int64(1_420_146_000_000_000_000) + np.arange(sessions, dtype=np.int64) * DAY
     risk_free = np.full(sessions, 0.02 / 252)
     risk_free[0] = 0.0
     market = 0.0004 + 0.010 * rng.standard_t(5, size=sessions - 1) / 1.29
     own = rng.normal(0.0, 0.004, size=(4, sessions - 1))
-    hierarchy = book("hierarchy", True, ts, 0.00025 + 0.55 * market + own[0], rng)
-    baselines = []
+    earned = 0.00025 + 0.55 * market + own[0]
+    hierarchy = book("hierarchy", "full", ts, earned, rng)
+    variants, baselines = [], []
+    if gated:
+        lighter = np.random.default_rng([seed, 1])
+        for gate, stress, beta, cost in (
+            ("no_stop", "", 0.75, 0.0),
+            ("gross_only", "", 0.9, 0.0),
+            ("full", "0.3% a fill", 0.55, 6e-5),
+            ("full", "2% stop", 0.4, 1e-4),
+        ):
+            noise = lighter.normal(0.0, 0.001, sessions - 1)
+            returns = 0.00025 + beta * market + own[0] + noise - cost
+            variants.append(book("hierarchy", gate, ts, returns, lighter, stress=stress))
     for k, (name, beta) in enumerate(
-        (("buy_and_hold", 1.0), ("equal_weight", 0.95), ("moving_average", 0.6)), start=1
+        (("buy-and-hold", 1.0), ("equal-weight", 0.95), ("moving-average", 0.6)), start=1
     ):
-        baselines.append(book(name, False, ts, beta * market + own[k], rng, beta * 0.95))
+        baselines.append(book(name, "gross_only", ts, beta * market + own[k], rng, beta * 0.95))
         if gated:
             returns = 0.7 * beta * market + own[k] * 0.8
-            baselines.append(book(name, True, ts, returns, rng, 0.65 * beta))
+            baselines.append(book(name, "no_stop", ts, returns, rng, 0.65 * beta))
     decisions, verdicts, orders, fills, outcomes = [], [], [], [], []
     symbols = sorted(GROUPS)
     for t in range(60, sessions - 1, decide_every):
@@ -219,7 +233,10 @@ def synthetic_run(seed=7, sessions=700, gated=True, decide_every=5, rationale=""
         run_id=f"{seed:016x}",
         book=hierarchy,
         baselines=tuple(baselines),
+        variants=tuple(variants),
         risk_free=risk_free,
+        capacity_usd=1_234_567.0 if gated else None,
+        expired_decisions=3 if gated else 0,
         decisions=tuple(decisions),
         verdicts=tuple(verdicts),
         orders=tuple(orders),

@@ -40,6 +40,7 @@ def market():
             ),
             macro=(MacroValue(series="vix", ts_event=ts, ts_init=ts + 1, value=20.25),),
             notes=("a note",),
+            calendar="24/7",
         )
     )
 
@@ -49,6 +50,8 @@ def test_round_trip_keeps_the_digest_and_the_notes(market, tmp_path):
     again = read_catalog(tmp_path / "one")
     assert again.digest == market.digest
     assert again.notes == market.notes
+    assert (again.calendar, again.source_digest) == ("24/7", market.source_digest)
+    assert market.source_digest
     assert open_source(str(tmp_path / "one")).digest == market.digest
 
 

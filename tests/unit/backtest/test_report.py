@@ -1,10 +1,8 @@
-import importlib.util
 import json
 import re
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,20 +11,15 @@ from rich.console import Console
 
 from agents.messages import ROUTES
 from agents.supervisor.reward import route_reward
-from backtest import tallies
 from backtest.charts import charts
-from backtest.report import verdict, write_report
+from backtest.headlines import headlines, verdict
+from backtest.report import write_report
 from backtest.routes import mean_interval, regret_words, route_log
-from backtest.statistics import summarise
+from backtest.statistics import tallies
+from backtest.statistics.summary import summarise
 from backtest.table import print_table
 from config.settings import SupervisorSettings
-
-_spec = importlib.util.spec_from_file_location(
-    "synthetic_run", Path(__file__).with_name("synthetic_run.py")
-)
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-synthetic_run = _module.synthetic_run
+from tests.unit.backtest.synthetic_run import synthetic_run
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +120,15 @@ def test_the_markup_is_balanced(run, summary, tmp_path):
 
 def test_a_run_without_decisions_or_baselines_is_reported(run, tmp_path):
     bare = replace(
-        run, baselines=(), decisions=(), verdicts=(), orders=(), fills=(), outcomes=(), notes=()
+        run,
+        baselines=(),
+        variants=(),
+        decisions=(),
+        verdicts=(),
+        orders=(),
+        fills=(),
+        outcomes=(),
+        notes=(),
     )
     page = body_of(written(bare, summarise(bare, seed=0), tmp_path))
     assert "Decisions that mattered" not in page
@@ -153,6 +154,11 @@ def test_the_printed_table_never_cuts_a_figure_short(summary, width):
     assert "…" not in text
     for name in ("hierarchy", "buy and hold", "equal weight", "moving average", "same vol."):
         assert name in text
+    for name in ("stop off", "limits off", "0.3% a fill", "2% stop", "gated, no stop"):
+        assert name in text
+    flat = " ".join(text.split())
+    for line in headlines(summary):
+        assert line in flat
     if width >= 100:
         assert max(map(len, text.splitlines())) <= width
 
@@ -271,3 +277,41 @@ def test_a_mean_over_few_sessions_has_no_interval_and_others_hold_their_mean():
     low, high = mean_interval(ts, values)
     assert low < values.mean() < high
     assert high - low < 1.0
+
+
+def test_the_first_screen_says_what_the_gate_costs_and_what_the_minds_add(run, summary, tmp_path):
+    page = body_of(written(run, summary, tmp_path))
+    cards = page.index('<div class="cards">')
+    for words in ("What the gate costs:", "What the minds add to holding:"):
+        assert page.index(words) < cards
+    gate, minds, expired, capacity = headlines(summary)
+    stop_off = summary["books"][1]["figures"]
+    assert f"without the stop the same decisions return {stop_off['total_return']:+.1%}" in gate
+    assert f"Sharpe {stop_off['sharpe']:.2f}" in gate
+    assert f"{summary['minds_add'][1]['figures']['mean']:+.1%} a year" in minds
+    assert minds.count("[") == gate.count("[") == 2
+    assert expired == "3 decisions expired before they could be traded."
+    assert capacity == "Orders reach 10% of mean daily volume at about $1.2 million of equity."
+
+
+def test_a_run_without_orders_says_why_first(run, tmp_path):
+    why = "no order was sent: 52 sessions of history, 60 are needed"
+    idle = replace(run, no_orders=why, capacity_usd=None, expired_decisions=0)
+    shown = summarise(idle, seed=0)
+    page = body_of(written(idle, shown, tmp_path))
+    assert page.index(why) < page.index("baseline allocator, untrained")
+    assert len(headlines(shown)) == 2
+
+
+def test_nothing_is_said_of_a_gate_that_was_not_lifted(run):
+    bare = summarise(replace(run, variants=(), baselines=(), capacity_usd=None), seed=0)
+    assert headlines(bare) == ["3 decisions expired before they could be traded."]
+
+
+def test_a_book_that_was_never_invested_is_not_given_a_verdict(run):
+    n = len(run.book.ts)
+    idle = replace(
+        run.book, equity=np.full(n, 1e5), gross=np.zeros(n), turnover=np.zeros(n), trades=()
+    )
+    said = verdict(summarise(replace(run, book=idle), seed=0))
+    assert "It has no Sharpe ratio: never invested." in said

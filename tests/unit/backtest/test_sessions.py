@@ -6,6 +6,7 @@ from backtest.sessions import (
     load_sessions,
     parse_day,
     session_day,
+    sessions_per_year,
     stamp_text,
 )
 from config.errors import ConfigError
@@ -55,6 +56,21 @@ def test_round_the_clock_session_is_the_weekday():
     fx = load_sessions("24x5", 2015, 2015)
     assert list(fx.find(days("2015-01-03", "2015-01-04"))) == [-1, -1]
     assert fx.next_open(days("2015-01-02"))[0] == day("2015-01-05") * DAY_NS
+
+
+@pytest.mark.parametrize(
+    ("calendar", "count"), [("XNYS", 252), ("24x5", 260), ("24/7", 365), ("XLON", 253)]
+)
+def test_sessions_a_year_are_those_of_the_calendar(calendar, count):
+    assert sessions_per_year(calendar) == count
+    days = load_sessions(calendar, 2001, 2012).days
+    assert abs(len(days) / 12 - count) < 1.5
+
+
+def test_no_session_closes_as_the_next_one_opens():
+    for calendar in ("24/7", "24x5", "24/5", "us_futures"):
+        sessions = load_sessions(calendar, 2015, 2015)
+        assert (sessions.closes[:-1] < sessions.opens[1:]).all()
 
 
 def test_close_at_midnight_belongs_to_the_day_that_ends():

@@ -304,6 +304,51 @@ def test_fx_sessions_are_utc_days_closed_by_their_last_bar(tmp_path):
     assert closes == ["2015-01-05T23:59:59Z", "2015-01-06T03:59:59Z"]
 
 
+def test_a_week_of_fx_is_five_sessions_and_sunday_evening_is_mondays(tmp_path):
+    stamps = pd.date_range("2015-01-04 21:00", "2015-01-09 20:00", freq="h", tz="UTC")
+    frame = pd.DataFrame({"time": stamps, "symbol": "EURUSD", "volume": 5})
+    frame.assign(open=1.1, high=1.2, low=1.0, close=1.1).to_parquet(tmp_path / "bars.parquet")
+    market = open_source(str(tmp_path))
+    closes = [stamp_text(c) for c in market.session_closes]
+    assert closes == [
+        *(f"2015-01-0{day}T23:59:59Z" for day in (5, 6, 7, 8)),
+        "2015-01-09T20:59:59Z",
+    ]
+    assert len(market.bars) == len(stamps)
+    assert (market.calendar, market.sessions_per_year) == ("24x5", 260)
+    assert "1 weekend sessions joined to the sessions that follow them" in market.notes
+
+
+def test_bars_of_a_weekend_that_no_session_follows_are_left_out(tmp_path):
+    rows = [f"2015-01-{day:02d},EURUSD,1.1,1.2,1.0,1.1,5" for day in (8, 9, 11)]
+    header = "date,symbol,open,high,low,close,volume\n"
+    (tmp_path / "bars.csv").write_text(header + "\n".join(rows))
+    market = open_source(str(tmp_path))
+    assert len(market.bars) == len(market.session_closes) == 2
+    (tmp_path / "bars.csv").write_text(header + rows[-1])
+    refused(tmp_path, "bars on weekdays")
+
+
+def test_a_calendar_of_every_day_has_a_session_a_day(tmp_path):
+    days = pd.date_range("2022-01-01", periods=14).strftime("%Y-%m-%d")
+    rows = [f"{day},BTC,10,11,9,10,5" for day in days]
+    (tmp_path / "bars.csv").write_text(
+        "date,symbol,open,high,low,close,volume\n" + "\n".join(rows)
+    )
+    (tmp_path / "source.yaml").write_text("calendar: 24/7\n")
+    market = open_source(str(tmp_path))
+    assert len(market.session_closes) == 14
+    assert market.sessions_per_year == 365
+    assert not set(market.bars["ts_open"]) & set(market.bars["ts_close"])
+
+
+def test_the_whole_sources_digest_stays_when_dates_and_symbols_are_chosen(folder):
+    whole = open_source(str(folder))
+    part = open_source(str(folder), symbols=["BBB"], end=DAYS[2])
+    assert part.source_digest == whole.source_digest == whole.digest
+    assert part.digest != whole.digest
+
+
 def test_bars_of_different_length_are_refused_by_name(tmp_path):
     for name, freq in (("bars_H1", "h"), ("bars_M15", "15min")):
         stamps = pd.date_range("2015-01-05 20:00", periods=8, freq=freq, tz="UTC")
@@ -319,7 +364,7 @@ def test_sources_joined_by_plus_are_read_together(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("macro")
     (other / "macro.csv").write_text("date,series,value\n2015-01-02,VIXCLS,20\n")
     market = open_source(f"{folder}+{other}")
-    assert [(m.series, m.value) for m in market.macro] == [("vix", 20.0)]
+    assert [m.value for m in market.macro if m.series == "vix"] == [20.0]
 
 
 def test_prices_are_rounded_to_the_instruments_precision(folder):

@@ -34,7 +34,6 @@ def check_desk_sees(
         build_mind(SETTINGS),
         name="test",
         limits=SETTINGS.limits,
-        gated=True,
         decide_from=decide_from,
     )
     seen = run.records.of(Case)

@@ -7,25 +7,30 @@ import shutil
 import subprocess
 import tempfile
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from sqlalchemy import text
 
 from agents.messages import (
     Case,
     Decision,
+    FillRecord,
     Outcome,
     Reward,
     SessionReturns,
     Verdict,
     VerdictLine,
 )
+from backtest.statistics.trials import Trial
 from config.errors import ConfigError, DataError
 from learning.experience import writer as writer_module
 from learning.experience.bench import sample_records, sample_run
 from learning.experience.library import ModelInfo, RunInfo, open_library
+from learning.experience.reading import tally
 from learning.experience.rows import JudgeScore
 
 
@@ -216,6 +221,7 @@ def test_a_run_is_entered_finished_and_taken_up_again(where):
         code_version="c",
         seed=3,
         start_state="prior",
+        source_digest="",
         models=(model,),
     )
     with open_library(where) as library:
@@ -232,6 +238,77 @@ def test_a_run_is_entered_finished_and_taken_up_again(where):
             library.finish_run("nobody", "failed")
         with pytest.raises(ConfigError, match="expected a status"):
             library.finish_run("r", "done")
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"data_digest": "e"}, "data_digest"),
+        ({"code_version": "e", "seed": 4}, "code_version, seed"),
+        ({"manifest": '{"libraries":{"numpy":"2"},"name":"n"}'}, "libraries"),
+        ({"manifest": '{"completions":{"nonce":"b"},"name":"n"}'}, "libraries, completions"),
+    ],
+)
+def test_another_run_under_a_held_id_is_refused_and_the_held_one_stays(where, other, named):
+    run = replace(sample_run(), manifest='{"libraries":{"numpy":"1"},"name":"m"}')
+    with open_library(where) as library:
+        library.writer(run)
+        library.finish_run("sample", "interrupted", 0.5)
+        before = library.runs()
+        with pytest.raises(DataError, match=r"^expected run sample as the library ") as caught:
+            library.writer(replace(run, **other))
+        assert f"was one of other {named}: two runs are never kept under one id" in str(
+            caught.value
+        )
+        assert library.runs() == before
+        elsewhere = '{"libraries":{"numpy":"1"},"name":"what is no part of the id"}'
+        library.writer(replace(run, manifest=elsewhere))
+
+
+@pytest.mark.parametrize("kind", [Decision, Outcome, Reward, FillRecord, SessionReturns])
+def test_a_row_that_is_not_the_one_held_is_refused_and_nothing_is_written(where, kind):
+    changes = {
+        Decision: {"minds": "other"},
+        Outcome: {"realised": 7.0},
+        Reward: {"value": 7.0},
+        FillRecord: {"price": 7.0},
+        SessionReturns: {"returns": (7.0,) * 4},
+    }
+    records = list(sample_records(6))
+    known, new = records[: len(records) // 2], records[len(records) // 2 :]
+    changed = msgspec.structs.replace(
+        next(r for r in known if isinstance(r, kind)), **changes[kind]
+    )
+    with open_library(where) as library:
+        write(library, known)
+        before = library.counts("sample")
+        with pytest.raises(DataError, match=r"^expected the row of \w+ sample/") as caught:
+            write(library, [*new, changed])
+        assert "two runs are never kept under one id" in str(caught.value)
+        assert library.counts("sample") == before
+        write(library, records)
+        assert library.counts("sample")["decisions"] == 6
+
+
+def test_a_completed_run_takes_no_new_row_and_stays_completed(where):
+    records = list(sample_records(3))
+    decision = next(r for r in records if isinstance(r, Decision))
+    score = JudgeScore(
+        decision_id=decision.decision_id, symbol="S000", judge="rubric", ts_event=1, value=0.5
+    )
+    with open_library(where) as library:
+        write(library, records)
+        library.finish_run("sample", "completed", 0.25)
+        held = library.counts("sample")
+        with pytest.raises(DataError, match="expected no new row of cases in run sample, which "):
+            write(library, sample_records(4))
+        assert library.counts("sample") == held
+        library.finish_run("sample", "failed")
+        write(library, [*records, score])
+        assert library.counts("sample") == held | {"judge_scores": 1}
+        library.finish_run("sample", "interrupted")
+        assert [r.status for r in library.runs()] == ["completed"]
+        assert library.trial_sharpes("", besides="new") == (0.25,)
 
 
 def test_pages_walk_every_experience_once(where):
@@ -308,14 +385,49 @@ def test_the_migration_makes_exactly_the_models_tables(where):
             assert left.scalar_one() == 0
 
 
-def test_completed_runs_on_the_same_data_are_the_trials_of_a_new_one(where):
+def earned(sharpe, first=1, last=4):
+    ts = np.arange(first, last + 1)
+    return Trial("", sharpe, ts, sharpe * np.sin(ts))
+
+
+def of_source(run_id, source):
+    return replace(sample_run(run_id), source_digest=source)
+
+
+def test_completed_runs_of_a_source_are_the_trials_of_a_new_one_oldest_first(where):
     with open_library(where) as library:
-        for run_id, sharpe in (("a", 0.1), ("b", None), ("c", 0.2)):
-            library.writer(sample_run(run_id))
-            library.finish_run(run_id, "completed", sharpe)
-        assert library.trial_sharpes("", besides="c") == (0.1,)
-        assert library.trial_sharpes("", besides="new") == (0.1, 0.2)
-        assert library.trial_sharpes("other data", besides="new") == ()
+        for at, (run_id, sharpe) in enumerate((("b", 0.1), ("a", None), ("c", 0.2))):
+            library.writer(of_source(run_id, "one"), created_at=at)
+            kept = None if sharpe is None else earned(sharpe)
+            library.finish_run(run_id, "completed", kept, 252)
+        library.writer(of_source("new", "one"), created_at=9)
+        library.writer(of_source("other", "two"), created_at=10)
+        found = library.trials("new", 1, 4)
+        assert [(t.name, t.sharpe) for t in found] == [("b", 0.1), ("c", 0.2)]
+        assert found[1].ts.tolist() == [1, 2, 3, 4]
+        assert found[1].excess.tolist() == earned(0.2).excess.tolist()
+        assert [t.name for t in library.trials("c", 1, 4)] == ["b"]
+        assert library.trials("other", 1, 4) == library.trials("nobody", 1, 4) == ()
+
+
+def test_only_runs_whose_sessions_overlap_are_trials(where):
+    with open_library(where) as library:
+        library.writer(of_source("early", "one"))
+        library.finish_run("early", "completed", earned(0.1, 10, 20), 252)
+        library.writer(of_source("new", "one"))
+        for first, last, count in ((21, 30, 0), (20, 30, 1), (1, 10, 1), (1, 9, 0), (12, 13, 1)):
+            assert len(library.trials("new", first, last)) == count
+
+
+def test_a_run_that_is_taken_up_again_is_no_trial_until_it_completes(where):
+    with open_library(where) as library:
+        library.writer(of_source("a", "one"))
+        library.finish_run("a", "completed", earned(0.1), 252)
+        library.writer(of_source("a", "one"))
+        library.writer(of_source("new", "one"))
+        assert library.trials("new", 1, 4) == ()
+        library.finish_run("a", "completed", earned(0.3), 252)
+        assert [t.sharpe for t in library.trials("new", 1, 4)] == [0.3]
 
 
 def test_a_library_of_the_first_schema_gets_the_table_of_returns_and_keeps_its_rows(tmp_path):
@@ -326,9 +438,33 @@ def test_a_library_of_the_first_schema_gets_the_table_of_returns_and_keeps_its_r
         write(library, [r for r in sample_records(2) if not isinstance(r, SessionReturns)])
         before = library.counts("sample")
         with writing(library.engine).begin() as connection:
+            to_second_schema(connection)
             connection.exec_driver_sql("DROP TABLE session_returns")
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     with open_library(path, create=False) as library:
         assert library.counts("sample") == before
         write(library, sample_records(2))
         assert library.counts("sample") == before | {"session_returns": 2}
+
+
+def to_second_schema(connection):
+    connection.exec_driver_sql("DROP TABLE run_returns")
+    for column in ("source_digest", "sessions_per_year"):
+        connection.exec_driver_sql(f"ALTER TABLE runs DROP COLUMN {column}")
+    connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+
+
+def test_runs_of_a_library_of_the_second_schema_go_on_counting_by_their_ratio(tmp_path):
+    from learning.experience.store import writing
+
+    path = tmp_path / "old.db"
+    with open_library(path) as library:
+        library.writer(sample_run("old"))
+        with writing(library.engine).begin() as connection:
+            connection.exec_driver_sql("UPDATE runs SET sharpe = 0.25, status = 'completed'")
+            to_second_schema(connection)
+    with open_library(path, create=False) as library:
+        library.writer(of_source("new", "the whole source"))
+        (trial,) = library.trials("new", 1, 4)
+        assert (trial.name, trial.sharpe, len(trial.ts)) == ("old", 0.25, 0)
+        assert tally(library, "old").sessions_per_year == 252

@@ -12,9 +12,10 @@ from agents.features import INSTRUMENT_FEATURES
 from agents.juniors.lexicon import sentiment
 from agents.messages import Instrument
 from backtest.market import ACTION_COLUMNS, MarketData, canonical
-from backtest.sessions import DAY_NS, session_day
+from backtest.sessions import DAY_NS, WEEKDAYS, load_sessions, session_day
 from backtest.simulator import simulate
 from backtest.sources import open_source
+from backtest.sources.bars import in_sessions
 from backtest.sources.known import make_instrument
 from config.errors import ConfigError, DataError
 from learning.allocator.markets import (
@@ -23,7 +24,6 @@ from learning.allocator.markets import (
     SIMULATORS,
     common_sessions,
     equity_market,
-    join_weekends,
     multi_asset_market,
     real_market,
     simulated_market,
@@ -37,7 +37,7 @@ PAIRS = ("EURUSD", "GBPUSD", "USDJPY")
 
 
 def hourly(symbols: tuple[str, ...] = PAIRS, weeks: int = 8, seed: int = 0) -> MarketData:
-    """Return weeks of two bars on Sunday evening and three on each weekday."""
+    """Return weeks of two bars on Sunday evening and three on each weekday, as a source does."""
     rng = np.random.default_rng(seed)
     opens = [
         (SUNDAY + 7 * week + day) * DAY_NS + hour * HOUR_NS
@@ -63,18 +63,17 @@ def hourly(symbols: tuple[str, ...] = PAIRS, weeks: int = 8, seed: int = 0) -> M
                 }
             )
         )
-    bars = pd.concat(tables)
-    closes = pd.Series(bars["ts_close"].unique()).groupby(lambda k: 0).apply(list)[0]
-    last = pd.Series(closes).groupby(session_day(np.array(closes))).max()
+    bars, closes = in_sessions(pd.concat(tables), load_sessions(WEEKDAYS, 2019, 2020), [])
     return canonical(
         MarketData(
             name="made",
-            instruments=tuple(make_instrument(s, 5, {}, "forex") for s in symbols),
+            instruments=tuple(make_instrument(s, 1.2, {}, "forex") for s in symbols),
             bars=bars,
             actions=pd.DataFrame({c: [] for c in ACTION_COLUMNS}),
-            session_closes=tuple(int(c) for c in last),
+            session_closes=closes,
             step_ns=HOUR_NS,
             price_basis="unadjusted",
+            calendar=WEEKDAYS,
         )
     )
 
@@ -88,30 +87,21 @@ def without(market: MarketData, symbol: str, days: list[int]) -> MarketData:
 
 def test_sunday_evening_belongs_to_monday():
     market = hourly(weeks=2)
-    joined = join_weekends(market)
-    assert len(market.session_closes) == 12
-    assert len(joined.session_closes) == 10
-    assert len(joined.bars) == len(market.bars)
-    assert joined.notes == ("2 weekend sessions joined to the sessions that follow them",)
-    made = compute_tensors(joined, score=sentiment)
-    sunday = joined.bars[joined.bars["symbol"] == "EURUSD"].iloc[0]
-    monday = joined.bars[joined.bars["symbol"] == "EURUSD"].iloc[:5]
-    assert made.bars[0, 0, 0] == sunday["open"]
+    assert len(market.session_closes) == 10
+    assert market.sessions_per_year == 260
+    made = compute_tensors(market, score=sentiment)
+    monday = market.bars[market.bars["symbol"] == "EURUSD"].iloc[:5]
+    assert made.bars[0, 0, 0] == monday["open"].iloc[0]  # Sunday's first
     assert made.bars[0, 0, 1] == monday["high"].max()
     assert made.bars[0, 0, 4] == 500.0
-
-
-def test_a_market_without_weekends_stays_as_it_is():
-    joined = join_weekends(hourly(weeks=2))
-    assert join_weekends(joined) is joined
 
 
 def test_one_holiday_of_one_instrument_masks_no_feature_of_price():
     market = without(hourly(weeks=30), "GBPUSD", [SUNDAY + 7 * 12 + 3])
     return_60 = INSTRUMENT_FEATURES.index("return_60")
-    kept = compute_tensors(common_sessions(join_weekends(market)), score=sentiment)
+    kept = compute_tensors(common_sessions(market), score=sentiment)
     assert np.isfinite(kept.features[61:, :, return_60]).all()
-    holed = compute_tensors(join_weekends(market), score=sentiment)
+    holed = compute_tensors(market, score=sentiment)
     assert np.isnan(holed.features[62:122, 1, return_60]).all()
 
 

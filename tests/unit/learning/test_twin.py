@@ -38,10 +38,10 @@ class Script:
     def learn(self, lessons) -> None:
         pass
 
-    def decide(self, case, panel, *, latency_ns, expiry_ns):
+    def decide(self, case, panel, *, latency_ns, expires):
         row = self.weights[self.session[case.ts_init]].tolist()
         weights = dict(zip(self.symbols, row, strict=True))
-        return plain_decision(case, weights, self.name, latency_ns=latency_ns, expiry_ns=expiry_ns)
+        return plain_decision(case, weights, self.name, latency_ns=latency_ns, expires=expires)
 
 
 def in_engine(market, settings, weights):
@@ -52,7 +52,6 @@ def in_engine(market, settings, weights):
         Script(weights, market),
         name="script",
         limits=settings.limits,
-        gated=True,
         decide_from=market.session_closes[START],
     ).book
     return book.equity, book.costs
@@ -204,9 +203,15 @@ def test_a_start_without_a_next_session_is_refused(tape):
         twin.reset(np.zeros(1, np.int64), np.full(1, 89), 0)
 
 
-def test_a_desk_that_does_not_decide_every_session_is_refused(tape):
+def test_a_desk_that_does_not_decide_every_session_is_refused_unless_told_when(tape):
+    twin = Twin(tape, Settings(limits=LIMITS, desk=DeskSettings(decide_every_sessions=2)), 1)
+    twin.reset(np.zeros(1, np.int64), np.full(1, 30), 0)
     with pytest.raises(ConfigError, match="decide_every_sessions"):
-        Twin(tape, Settings(desk=DeskSettings(decide_every_sessions=2)), 1)
+        twin.step(np.full((1, 4), 0.08))
+    twin.step(np.full((1, 4), 0.08), decides=np.zeros(1, bool))
+    assert not twin.quantity.any()
+    twin.step(np.full((1, 4), 0.08), decides=np.ones(1, bool))
+    assert twin.quantity.all()
 
 
 def test_markets_of_other_lengths_or_of_one_session_are_refused(make_market):
@@ -229,7 +234,7 @@ def test_the_tapes_risk_is_the_gates(make_market):
     rng = np.random.default_rng(0)
     for t in range(90):
         panel = tape.returns[0, max(1, t - 39) : t + 1]
-        gate.close_session(tape.session_close[0, t], panel, 1e5)
+        gate.close_session(tape.session_close[0, t], np.full(4, 1e6), panel, 1e5)
         model = reader.at(np.zeros(1, np.int64), np.full(1, t))
         assert np.array_equal(model.known[0], gate.model.known)
         assert np.array_equal(model.correlation[0], gate.model.correlation)

@@ -32,7 +32,7 @@ YEN = Instrument(
 
 def fill(order, *, held=0.0, average=0.0, instrument=STOCK, cost=0.003, slip=0.0, **quote):
     """Fill one order of one instrument; returns what `fill_orders` does."""
-    quoted = {"bid": 100.0, "ask": 100.02, "size": 1_000.0, "rate": 1.0} | quote
+    quoted = {"bid": 100.0, "ask": 100.02, "size": 1_000.0, "tick": 0.01, "rate": 1.0} | quote
     source = (0, True) if instrument.currency == "JPY" else None
     return fill_orders(
         make_terms((instrument,), np.array([cost]), (source,), "USD"),
@@ -67,9 +67,9 @@ def test_the_double_below_one_half_rounds_down():
     ]
 
 
-@pytest.mark.parametrize("digits", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("digits", [0, 1, 2, 3, 5, 9, 12, 16])
 def test_prices_and_quantities_are_the_doubles_that_nautilus_gives(digits):
-    units = np.random.default_rng(digits).integers(1, 10**9, 2_000)
+    units = np.random.default_rng(digits).integers(1, 10 ** min(9 + digits, 15), 2_000)
     scale = 10.0**digits
     for kind in (Price, Quantity):
         theirs = [kind(u / scale, digits).as_double() for u in units.tolist()]

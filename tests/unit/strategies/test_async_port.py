@@ -45,7 +45,7 @@ def with_port(mind, use, *, deadline=math.inf, deliver=None):
             asyncio.get_running_loop(),
             deliver or desk.deliver,
             latency_ns=1,
-            expiry_ns=2,
+            expires=lambda ts: 2,
             deadline_seconds=deadline,
             on_failure=desk.failures.append,
         )
@@ -87,7 +87,7 @@ def test_decisions_come_back_in_order_on_the_loops_thread():
 def test_a_decision_is_what_the_mind_decides_when_asked_directly():
     case, panel = CASES[0]
     desk, _ = with_port(mind(), lambda p: send_all(p, CASES[:1]))
-    assert desk.decisions == [BuyAndHold().decide(case, panel, latency_ns=1, expiry_ns=2)]
+    assert desk.decisions == [BuyAndHold().decide(case, panel, latency_ns=1, expires=2)]
 
 
 def test_lessons_are_learned_between_the_decisions_that_they_were_sent_between():
@@ -188,7 +188,7 @@ def test_failing_lessons_are_counted_and_logged(caplog):
 
 
 def test_an_answer_older_than_one_delivered_is_dropped_and_counted():
-    answers = [BuyAndHold().decide(c, p, latency_ns=1, expiry_ns=2) for c, p in CASES]
+    answers = [BuyAndHold().decide(c, p, latency_ns=1, expires=2) for c, p in CASES]
     swapped = [1, 0, 2, 4, 3, 5]
     desk, port = with_port(
         mind(lambda asked: time.sleep(0.05 if asked == 1 else 0) or answers[swapped[asked - 1]]),
@@ -202,7 +202,7 @@ def test_an_answer_older_than_one_delivered_is_dropped_and_counted():
 def test_an_answer_to_no_case_that_waits_is_a_failure():
     case, panel = CASES[0]
     stranger = msgspec.structs.replace(
-        BuyAndHold().decide(case, panel, latency_ns=1, expiry_ns=2), decision_id="f" * 24
+        BuyAndHold().decide(case, panel, latency_ns=1, expires=2), decision_id="f" * 24
     )
     desk, port = with_port(mind(lambda asked: stranger), lambda p: send_all(p, CASES[:1]))
     assert desk.ids == []

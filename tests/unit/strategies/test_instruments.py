@@ -17,7 +17,8 @@ def instrument(symbol="AAPL", **facts):
 def test_equity_is_whole_shares_with_the_default_cost():
     made = to_nautilus(instrument(price_precision=4), cost_frac=0.003)
     assert isinstance(made, Equity)
-    assert (made.price_precision, made.size_precision) == (4, 0)
+    assert (made.price_precision, made.size_precision) == (11, 0)
+    assert made.price_increment.as_double() == 0.0001
     assert made.taker_fee == Decimal("0.003")
     assert made.margin_init == 0
 

@@ -13,8 +13,8 @@ FILLS = st.lists(
 
 def test_a_round_trip_earns_the_difference_less_commissions():
     ledger = Ledger(1)
-    ledger.fill(0, 10, 100.0, 1.0, 1)
-    ledger.fill(0, -10, 103.0, 2.0, 2)
+    ledger.fill(0, 10, 100.0, 1.0, 1, "decision")
+    ledger.fill(0, -10, 103.0, 2.0, 2, "decision")
     (trip,) = ledger.trips
     assert (trip.ts_open, trip.ts_close, trip.profit) == (1, 2, pytest.approx(27.0))
     assert ledger.quantity[0] == 0
@@ -22,21 +22,21 @@ def test_a_round_trip_earns_the_difference_less_commissions():
 
 def test_a_fill_across_zero_closes_one_trip_and_opens_the_next():
     ledger = Ledger(1)
-    ledger.fill(0, 10, 100.0, 0.0, 1)
-    ledger.fill(0, -15, 90.0, 3.0, 2)
+    ledger.fill(0, 10, 100.0, 0.0, 1, "decision")
+    ledger.fill(0, -15, 90.0, 3.0, 2, "decision")
     assert ledger.trips[0].profit == pytest.approx(-100.0 - 2.0)
     assert (ledger.quantity[0], ledger.average[0]) == (-5, 90.0)
-    ledger.fill(0, 5, 80.0, 0.0, 3)
+    ledger.fill(0, 5, 80.0, 0.0, 3, "decision")
     assert ledger.trips[1].profit == pytest.approx(50.0 - 1.0)
 
 
 def test_profit_is_in_the_accounts_currency():
     ledger = Ledger(1)
     ledger.rate[0] = 0.01
-    ledger.fill(0, 1000, 110.0, 0.0, 1)
+    ledger.fill(0, 1000, 110.0, 0.0, 1, "decision")
     ledger.mark[0] = 111.0
     assert ledger.unrealised() == pytest.approx(10.0)
-    ledger.fill(0, -1000, 111.5, 0.0, 2)
+    ledger.fill(0, -1000, 111.5, 0.0, 2, "decision")
     assert ledger.trips[0].profit == pytest.approx(15.0)
 
 
@@ -44,7 +44,7 @@ def test_profit_is_in_the_accounts_currency():
 def test_realised_and_unrealised_add_up_to_cash_flows(fills):
     ledger, cash = Ledger(1), 0.0
     for ts, (quantity, price) in enumerate(fills):
-        ledger.fill(0, quantity, price, 0.1, ts)
+        ledger.fill(0, quantity, price, 0.1, ts, "decision")
         cash -= quantity * price + 0.1
     ledger.mark[0] = fills[-1][1]
     worth = cash + ledger.quantity[0] * ledger.mark[0]
@@ -56,6 +56,6 @@ def test_realised_and_unrealised_add_up_to_cash_flows(fills):
 
 def test_a_sessions_turnover_and_commissions_are_taken_once():
     ledger = Ledger(2)
-    ledger.fill(1, -4, 25.0, 0.3, 1)
+    ledger.fill(1, -4, 25.0, 0.3, 1, "decision")
     assert ledger.take_session() == (100.0, 0.3)
     assert ledger.take_session() == (0.0, 0.0)

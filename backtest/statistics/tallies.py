@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from agents.messages import JUNIORS, ROUTES, Decision, JuniorName, Outcome
 from backtest.results import Book, RunResult
+from backtest.statistics.var import BoolArray, Breaches
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
@@ -30,6 +31,7 @@ def counts(result: RunResult) -> dict[str, Any]:
     arms = Counter(r.arm for d in result.decisions for r in d.routes)
     return {
         "decisions": len(result.decisions),
+        "expired_decisions": result.expired_decisions,
         "verdicts": len(result.verdicts),
         "orders": len(result.orders),
         "fills": len(result.fills),
@@ -57,21 +59,24 @@ def var_series(book: Book) -> tuple[IntArray, FloatArray, FloatArray]:
 
     Sessions after an unknown VaR, or after a close at which nothing was held, are left out.
     """
-    returns = np.divide(
-        book.equity[1:],
-        book.equity[:-1],
-        out=np.full(len(book.equity) - 1, np.nan),
-        where=book.equity[:-1] > 0.0,
-    )
+    known, before, returns = _held(book)
+    return book.ts[1:][known], before[known], returns[known]
+
+
+def breaches(book: Book) -> Breaches:
+    """Return which of the sessions held under a known VaR lost more than it."""
+    known, before, returns = _held(book)
+    follows = np.concatenate([[False], known[:-1]])
+    return Breaches(broken=(-returns > before)[known], follows=follows[known])
+
+
+def _held(book: Book) -> tuple[BoolArray, FloatArray, FloatArray]:
+    """Return, of sessions 1..T-1, which are held under a known VaR, that VaR, and the return."""
+    above = book.equity[:-1] > 0.0
+    growth = np.full(len(above), np.nan)
+    np.divide(book.equity[1:], book.equity[:-1], out=growth, where=above)
     before = book.var_frac[:-1]
-    known = np.isfinite(before) & (before > 0.0) & np.isfinite(returns)
-    return book.ts[1:][known], before[known], returns[known] - 1.0
-
-
-def var_breaches(book: Book) -> tuple[int, int]:
-    """Return the sessions held under a known VaR, and how many of them lost more."""
-    _, before, returns = var_series(book)
-    return len(before), int((-returns > before).sum())
+    return np.isfinite(before) & (before > 0.0) & above, before, growth - 1.0
 
 
 def hits_by_junior(result: RunResult) -> dict[JuniorName, tuple[IntArray, FloatArray, FloatArray]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ type IntArray = NDArray[np.int64]
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
-CHUNK = 250  # resamples held in memory at once
+POSITIONS = 40_000  # resampled sessions held in memory at once: what fits a cache
 
 
 def block_length(series: FloatArray) -> float:
@@ -65,6 +66,40 @@ def _last_significant(small: NDArray[np.bool_], run: int) -> int:
     return int(significant[-1]) + 1 if len(significant) else 0
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """
+    Blocks of R resamples, one after the other: start and length (K,) in sessions.
+
+    `first` (R,) is the place of each resample's first block, `counts` (R,) how many it has. A
+    block may run on round the series' end.
+    """
+
+    start: IntArray
+    length: IntArray
+    first: IntArray
+    counts: IntArray
+
+
+def stationary_blocks(
+    n: int, mean_block: float, resamples: int, generator: np.random.Generator
+) -> Blocks:
+    """Return the blocks of resamples of n sessions, as `stationary_positions` describes them."""
+    opens = generator.random((resamples, n), dtype=np.float32) < 1.0 / mean_block
+    opens[:, 0] = True
+    at = np.flatnonzero(opens)
+    counts = np.count_nonzero(opens, axis=1)
+    length = np.empty_like(at)
+    np.subtract(at[1:], at[:-1], out=length[:-1])
+    length[-1] = resamples * n - at[-1]
+    return Blocks(
+        start=generator.integers(n, size=len(at), dtype=np.int32).astype(np.int64),
+        length=length,
+        first=np.concatenate([[0], np.cumsum(counts)[:-1]]),
+        counts=counts,
+    )
+
+
 def stationary_positions(
     n: int, mean_block: float, resamples: int, generator: np.random.Generator
 ) -> IntArray:
@@ -74,12 +109,11 @@ def stationary_positions(
     Blocks start anywhere, run on round the series' end, and end with probability
     1 / mean_block at each session.
     """
-    starts = generator.integers(n, size=(resamples, n))
-    restart = generator.random((resamples, n)) < 1.0 / mean_block
-    restart[:, 0] = True
-    session = np.arange(n)
-    opened = np.maximum.accumulate(np.where(restart, session, 0), axis=1)
-    return (np.take_along_axis(starts, opened, axis=1) + session - opened) % n
+    blocks = stationary_blocks(n, mean_block, resamples, generator)
+    begins = np.concatenate([[0], np.cumsum(blocks.length)[:-1]])
+    offset = np.arange(resamples * n) - np.repeat(begins, blocks.length)
+    positions = (np.repeat(blocks.start, blocks.length) + offset) % n
+    return positions.reshape(resamples, n)
 
 
 def resampled(
@@ -97,10 +131,18 @@ def resampled(
     positions are resampled in the same blocks.
     """
     generator = np.random.default_rng(seed)
-    sizes = [CHUNK] * (resamples // CHUNK) + [resamples % CHUNK] * (resamples % CHUNK > 0)
     return np.concatenate(
-        [statistic(stationary_positions(n, mean_block, size, generator)) for size in sizes]
+        [
+            statistic(stationary_positions(n, mean_block, size, generator))
+            for size in chunks(n, resamples)
+        ]
     )
+
+
+def chunks(n: int, resamples: int = RESAMPLES) -> list[int]:
+    """Return into how many resamples at a time the whole number is cut, for n sessions."""
+    size = max(1, POSITIONS // n)
+    return [size] * (resamples // size) + [resamples % size] * (resamples % size > 0)
 
 
 def percentile_interval(values: FloatArray, confidence: float = CONFIDENCE) -> tuple[float, float]:

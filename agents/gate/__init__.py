@@ -1,0 +1,1 @@
+"""The risk gate: limits, rules, measures, the risk model, and the state of books under it."""

@@ -1,0 +1,98 @@
+"""
+The books that stand beside the hierarchy's in a report: who they are, and under what they are run.
+
+Baselines are run without limits and under the hierarchy's gate without its stop. The hierarchy's
+own decisions are asked for again with the stop off, with limits off, and under stress: what the
+gate costs, and what a dearer market or a tighter stop would. It says what is to be run; who runs
+it is injected (`ReferenceRunner`), for the twin of the desk does it many books at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from agents.baselines import BASELINES, Baseline
+from agents.messages import Decision
+from backtest.market import MarketData
+from backtest.results import Book, Gate
+from config.settings import UNLIMITED, LimitSettings, Settings
+
+STRESS_COST_FRAC = 0.003  # of notional a fill: the user's number
+STRESS_STOP = {"stop": "fraction", "stop_loss": 0.02, "stop_cooldown_sessions": 20}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """
+    One book to run: a baseline, or recorded decisions that are asked for again.
+
+    `fee_frac` takes the place of every instrument's commission; None leaves them.
+    """
+
+    name: str
+    gate: Gate
+    policy: Baseline | tuple[Decision, ...]
+    limits: LimitSettings
+    stress: str = ""
+    fee_frac: float | None = None
+
+
+class ReferenceRunner(Protocol):
+    """Runs references over a market from a first deciding close on; `learning.twin.books`."""
+
+    def __call__(
+        self,
+        market: MarketData,
+        settings: Settings,
+        decide_from: int,
+        references: Sequence[Reference],
+        on_session: Callable[[int], None] | None = None,
+    ) -> tuple[Book, ...]:
+        """Return the references' books, in their order; `on_session` is told each close."""
+        ...
+
+
+def gate_limits(limits: LimitSettings, gate: Gate) -> LimitSettings:
+    """Return the limits of a gate: the book's own, those without the stop, or gross alone."""
+    if gate == "full":
+        return limits
+    if gate == "no_stop":
+        return msgspec.structs.replace(limits, stop="none")
+    return msgspec.structs.replace(UNLIMITED, max_gross=limits.max_gross)
+
+
+def baselines(limits: LimitSettings) -> list[Reference]:
+    """Return every baseline without limits, then under the gate without its stop."""
+    gates: tuple[Gate, ...] = ("gross_only", "no_stop")
+    return [
+        Reference(make().name, gate, make(), gate_limits(limits, gate))
+        for make in BASELINES
+        for gate in gates
+    ]
+
+
+def variants(name: str, decisions: tuple[Decision, ...], limits: LimitSettings) -> list[Reference]:
+    """Return the hierarchy's own decisions under other gates and under stress."""
+    return [
+        Reference(name, "no_stop", decisions, gate_limits(limits, "no_stop")),
+        Reference(name, "gross_only", decisions, gate_limits(limits, "gross_only")),
+        Reference(
+            name,
+            "full",
+            decisions,
+            limits,
+            stress=f"{STRESS_COST_FRAC:.1%} a fill",
+            fee_frac=STRESS_COST_FRAC,
+        ),
+        Reference(
+            name,
+            "full",
+            decisions,
+            msgspec.structs.replace(limits, **STRESS_STOP),
+            stress="2% stop",
+        ),
+    ]

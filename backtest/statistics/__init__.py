@@ -1,0 +1,1 @@
+"""What a run earned and risked: figures, intervals, trials and tests of the VaR."""

@@ -1,0 +1,1 @@
+"""Books lived in the twin of desk and engine."""
