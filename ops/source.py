@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from backtest.books import as_book
 from backtest.market import MarketData
 from backtest.sessions import DAY_NS, day_text, parse_day, session_day
@@ -82,13 +84,14 @@ def span_note(
     first deciding stamp, all UTC nanoseconds; a walk-forward run decides after its first training.
     """
     before = sum(close < decide_from for close in session_closes)
-    first, last = (day_text(session_day(ts)) for ts in (decide_from, session_closes[-1]))
+    first, last = session_day(np.array([decide_from, session_closes[-1]], dtype=np.int64))
     start = chosen.start or "the end of the warm-up"
     if walk_forward:
         start = "the first window's test"
+    end = chosen.end or "the end of the source"
     return (
-        f"traded {first} to {last}, {len(session_closes) - before} sessions: from {start} to "
-        f"{chosen.end or 'the end of the source'}; {before} sessions before warm the features up"
+        f"traded {day_text(first)} to {day_text(last)}, {len(session_closes) - before} sessions: "
+        f"from {start} to {end}; {before} sessions before warm the features up"
     )
 
 

@@ -27,6 +27,11 @@ def data_import(
     """Read a source into the point-in-time catalog."""
     if not name or "/" in name or name.startswith("."):
         raise ConfigError(f"expected a plain name for the catalog, was {name!r}")
+    from backtest.sessions import parse_day
+
+    for word, day in (("start", start), ("end", end)):
+        if day is not None:
+            parse_day(day, word)
     check_source(source)
     path = catalog_root() / name
     if path.exists():

@@ -101,8 +101,8 @@ SUITE = {  # beside what is printed
     "data check my_folder": ("", "my_folder: usable"),
     "backtest --source my_folder --start 2024-06-03": (
         "",
-        "traded 2024-06-03 to 2024-07-31, 42 sessions: from --start to the end of the source; "
-        "104 sessions before warm the features up",
+        "traded 2024-06-03 to 2024-07-31, 41 sessions: from --start to the end of the source; "
+        "105 sessions before warm the features up",
     ),
     "data import my_folder --name mine": ("", "home/catalogs/mine"),
     "analyze AAPL": ("", "the newest session of packaged:apple"),

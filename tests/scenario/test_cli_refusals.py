@@ -121,6 +121,10 @@ WITHOUT_DATA = {
         "abc",
     ),
     "a catalog's name that is a path": (("data", "import", "source", "--name", "../x"), "../x"),
+    "an import to a date that is none": (
+        ("data", "import", "source", "--name", "x", "--end", "soon"),
+        "'soon'",
+    ),
     "an import of nothing": (("data", "import", "nowhere", "--name", "x"), "'nowhere'"),
     "routes of no source": (
         ("data", "collect-routes", "--source", "nowhere", "--out", "routes"),
