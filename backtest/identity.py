@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from agents.messages import JUNIORS
-from config.settings import Settings
+from config.settings import RoleName, Settings
 
 if TYPE_CHECKING:
     from agents.protocols import LearningMind
@@ -30,6 +30,7 @@ PACKAGES = ("strategies", "agents", "learning", "backtest", "live", "config", "o
 LIBRARIES = ("nautilus_trader", "numpy", "pandas", "scipy", "exchange_calendars")
 POLICY_LIBRARIES = ("torch",)
 ENGINE_LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "llguidance")
+DECIDING: tuple[RoleName, ...] = (*JUNIORS, "strategist")  # the explainer changes no result
 IDENTITY = (
     "mode",
     "data_digest",
@@ -119,7 +120,7 @@ def library_versions(settings: Settings, *, trained: bool) -> dict[str, str]:
     count where it may be asked; a replayed answer names the versions that it was made with.
     """
     minds = settings.minds
-    embedded = "embedded" in {minds.of(role) for role in (*JUNIORS, "strategist")}
+    embedded = "embedded" in {minds.of(role) for role in DECIDING}
     names = [
         "python",
         *LIBRARIES,

@@ -23,7 +23,7 @@ from agents.messages import Instrument, JuniorName
 from agents.protocols import Strategist
 from agents.strategist import RuleStrategist
 from agents.supervisor.neural_ucb import NeuralUCB
-from backtest.identity import Completions
+from backtest.identity import DECIDING, Completions
 from backtest.policies import SIMULATED
 from config.paths import data_home
 from config.secrets import read_secret
@@ -41,7 +41,7 @@ class Models:
 
     settings: Settings
     backend: MeteredBackend
-    engines: dict[MindKind, ReplayBackend]
+    engines: tuple[ReplayBackend, ...]  # by the kind's name
     store: CompletionStore | None
 
     def fix(self, nonce: str) -> Completions | None:
@@ -52,7 +52,7 @@ class Models:
         takes none. None where no mind asks a model. Raises as `ReplayBackend.identity`.
         """
         minds = self.settings.minds
-        asking = [role for role in ROLES if role != "explainer" and minds.of(role) != "rules"]
+        asking = [role for role in DECIDING if minds.of(role) != "rules"]
         if not asking:
             return None
         mode, digest = minds.completions, ""
@@ -70,10 +70,9 @@ class Models:
 
     def used(self) -> dict[str, Any]:
         """Return the hash of all answers that were used, in order, and how many were asked for."""
-        engines = [self.engines[kind] for kind in sorted(self.engines)]
         return {
-            "digest": "+".join(engine.digest for engine in engines),
-            "asked_anew": sum(engine.misses for engine in engines),
+            "digest": "+".join(engine.digest for engine in self.engines),
+            "asked_anew": sum(engine.misses for engine in self.engines),
         }
 
 
@@ -112,7 +111,7 @@ def open_models(settings: Settings, completions: Path | None = None) -> Iterator
     one = next(iter(engines.values())) if len(engines) == 1 else ByRole(chosen)
     metered = MeteredBackend(BudgetedBackend(one, minds.budgets))
     try:
-        yield Models(settings, metered, engines, store)
+        yield Models(settings, metered, tuple(engines.values()), store)
     finally:
         metered.close()
         if store is not None:
