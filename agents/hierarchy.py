@@ -3,20 +3,24 @@ Case -> Decision: the whole path, in one readable function.
 
 The hierarchy works in rounds over the whole universe: the supervisor routes every instrument at
 once, each junior is asked once about all that it was routed, the strategist is asked once about
-all opinions, and the allocator places capital. What it learns from closed outcomes - routes'
-rewards and juniors' track records - is all of its state. It knows no venue, no clock, no store.
+all opinions, and the allocator places capital. A junior without evidence in the case is not
+asked; an instrument of which no junior has any has no route, and all juniors abstain. What it
+learns from closed outcomes - routes' rewards and juniors' track records - is all of its state.
+It knows no venue, no clock, no store.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from agents.allocator.policy_file import PolicyCard
 from agents.features import routing_context
+from agents.juniors.evidence import has_evidence
 from agents.juniors.track import Track
 from agents.messages import (
     JUNIORS,
@@ -28,9 +32,19 @@ from agents.messages import (
     Route,
     TrackRecord,
 )
-from agents.protocols import Allocator, Juniors, Lesson, Panel, Strategist, Supervisor
+from agents.protocols import (
+    Allocator,
+    BoolArray,
+    Juniors,
+    Lesson,
+    Panel,
+    Strategist,
+    Supervisor,
+)
 from agents.supervisor.neural_ucb import NeuralUCB
 from config.paths import SUPERVISOR_FILE, TRACK_FILE, check_state
+
+NO_EVIDENCE = "no evidence in the case"
 
 
 class Hierarchy:
@@ -68,25 +82,36 @@ class Hierarchy:
         takes `latency_ns`'s place.
         """
         symbols = [state.symbol for state in case.instruments]
-        routes = self.router.select(routing_context(case), symbols)
-        return self.decide_on(case, panel, routes, latency_ns=latency_ns, expires=expires)
+        evidence = has_evidence(case)
+        routes = self.router.select(routing_context(case), symbols, evidence)
+        return self.decide_on(
+            case, panel, routes, evidence, latency_ns=latency_ns, expires=expires
+        )
 
     def decide_on(
         self,
         case: Case,
         panel: Panel,
         routes: Sequence[Route],
+        evidence: BoolArray,
         *,
         latency_ns: int,
         expires: int,
     ) -> Decision:
-        """Return the decision on a case by routes that were chosen elsewhere, as by `decide`."""
+        """
+        Return the decision on a case by routes that were chosen elsewhere, as by `decide`.
+
+        Shapes: `evidence` (N, 3), who has any, in JUNIORS' order.
+        """
         asked = {
             name: [route.symbol for route in routes if name in route.juniors] for name in JUNIORS
         }
         answers = self.juniors.opine(case, asked)
         opinions = tuple(a for a in answers if isinstance(a, Opinion))
-        abstentions = tuple(a for a in answers if isinstance(a, Abstention))
+        abstentions = (
+            *(a for a in answers if isinstance(a, Abstention)),
+            *self._unasked(case, evidence),
+        )
 
         proposals = tuple(self.strategist.propose(case, opinions))
         allocation = self.allocator.allocate(case, panel, proposals)
@@ -105,6 +130,16 @@ class Hierarchy:
             allocation=allocation,
         )
 
+    def _unasked(self, case: Case, evidence: BoolArray) -> list[Abstention]:
+        """Return every junior's abstention from the instruments that none has evidence of."""
+        models = self.juniors.models
+        return [
+            Abstention(junior=name, symbol=state.symbol, reason=NO_EVIDENCE, model=models[name])
+            for state, anyone in zip(case.instruments, evidence.any(axis=1), strict=True)
+            if not anyone
+            for name in JUNIORS
+        ]
+
     def track(self) -> tuple[TrackRecord, ...]:
         """Return what each junior's closed opinions came to."""
         return self._track.records()
@@ -114,11 +149,19 @@ class Hierarchy:
         self._track.observe(lessons)
 
     def learn(self, lessons: Sequence[Lesson]) -> None:
-        """Update the supervisor with the rewards of closed outcomes."""
-        for lesson in lessons:
-            self.learned_until = max(self.learned_until, lesson.outcome.ts_event)
-            context = np.asarray(lesson.route.context)
-            self.supervisor.update(context, lesson.route.arm, lesson.reward)
+        """
+        Update the supervisor with the rewards of closed outcomes, a session's at once.
+
+        Told session by session or of all at once, it learns the same to the bit.
+        """
+        for ts, closed in groupby(lessons, key=lambda lesson: lesson.outcome.ts_event):
+            told = list(closed)
+            self.supervisor.update_batch(
+                np.array([lesson.route.context for lesson in told]),
+                [lesson.route.arm for lesson in told],
+                [lesson.reward for lesson in told],
+            )
+            self.learned_until = max(self.learned_until, ts)
 
     @property
     def models(self) -> dict[str, str]:

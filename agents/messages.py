@@ -250,14 +250,15 @@ class Route(Message, frozen=True, kw_only=True):
     """
     Which juniors are asked about one instrument, and why.
 
-    `arm` indexes ROUTES; `context` has 16 numbers; `scores` the 7 upper confidence bounds;
+    `arm` indexes ROUTES; `context` has 16 numbers; `scores` the 7 upper confidence bounds, None
+    for a route that could not be taken because it asks a junior without evidence in the case;
     `propensity` is the probability with which the arm was chosen.
     """
 
     symbol: str
     arm: Annotated[int, Meta(ge=0, le=6)]
     context: tuple[float, ...]
-    scores: tuple[float, ...]
+    scores: tuple[float | None, ...]
     propensity: Unit = 1.0
 
     @property

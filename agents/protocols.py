@@ -90,8 +90,15 @@ class Strategist(Protocol):
 class Supervisor(Protocol):
     """Chooses a route for each instrument and learns from what came of it."""
 
-    def select(self, contexts: FloatArray, symbols: Sequence[str]) -> list[Route]:
-        """Shapes: contexts (N, 16) -> N routes."""
+    def select(
+        self, contexts: FloatArray, symbols: Sequence[str], evidence: BoolArray
+    ) -> list[Route]:
+        """
+        Return a route for each instrument of which some junior has evidence, in their order.
+
+        A route asks no junior without evidence. Shapes: contexts (N, 16); evidence (N, 3), in
+        JUNIORS' order.
+        """
         ...
 
     def update(self, context: FloatArray, action: int, reward: float) -> None:

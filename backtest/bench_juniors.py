@@ -14,6 +14,7 @@ import msgspec
 
 from agents.baselines import plain_decision
 from agents.features import routing_context
+from agents.juniors.evidence import has_evidence
 from agents.juniors.track import Track
 from agents.messages import Case, Decision, JuniorName, Opinion, TrackRecord
 from agents.protocols import Junior, Lesson, Panel
@@ -49,7 +50,7 @@ class _Asked:
         )
         return msgspec.structs.replace(
             held,
-            routes=tuple(AlwaysAll().select(routing_context(case), symbols)),
+            routes=tuple(AlwaysAll().select(routing_context(case), symbols, has_evidence(case))),
             opinions=tuple(a for a in answers if isinstance(a, Opinion)),
         )
 

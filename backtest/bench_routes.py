@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.messages import ROUTES, JuniorName
+from agents.messages import JUNIORS, ROUTES, JuniorName
 from agents.protocols import FloatArray, Supervisor
 from agents.supervisor.baselines import AlwaysAll, UniformRouter
 from agents.supervisor.lin_ucb import LinUCB
@@ -36,6 +36,7 @@ TIE = 0.05  # of the mean standard deviation between a case's routes
 LIN_UCB_ALPHA = 0.2
 MARKET = SimulatorSettings(sessions=1_000)
 CURVE_POINTS = 101
+EVERYONE = np.ones((1, len(JUNIORS)), dtype=bool)  # has evidence, in every case of this market
 WINDOW = 1_000  # decisions that a point of the accuracy curve looks back on
 
 # tokens and seconds of one answer: what a served small language model takes for our prompts.
@@ -135,7 +136,7 @@ def play(
     for k, case in enumerate(order.tolist()):
         context = market.contexts[case]
         began = time.perf_counter()
-        arm = router.select(context[None], ("case",))[0].arm
+        arm = router.select(context[None], ("case",), EVERYONE)[0].arm
         spent += time.perf_counter() - began
         rewards[k] = market.draw(case, arm, pool, generator)
         began = time.perf_counter()

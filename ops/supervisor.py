@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
                 "cases": len(rows) // 7,
                 "sessions": len({row.ts for row in rows}),
                 "learned_until": max((row.ts_closed for row in rows), default=0),
-                "tokens": sum(row.tokens for row in rows if row.arm == 6),
+                "tokens": sum(max(row.tokens for row in case) for case in batched(rows, 7)),
             }
             write_routes(out, rows, meta)
     facts = {"routes": str(out), "collected_now": not kept, **meta}

@@ -17,7 +17,7 @@ from typing import get_args
 import msgspec
 
 from agents.messages import JUNIORS, ROUTES, Decision, JuniorName, Route
-from agents.protocols import FloatArray, Supervisor
+from agents.protocols import BoolArray, FloatArray, Supervisor
 from config.errors import ConfigError
 from config.settings import MindKind, Settings
 from learning.experience.library import Library
@@ -77,14 +77,20 @@ class Rerouted:
         self._supervisor = supervisor
         self._change = change
 
-    def select(self, contexts: FloatArray, symbols: Sequence[str]) -> list[Route]:
+    def select(
+        self, contexts: FloatArray, symbols: Sequence[str], evidence: BoolArray
+    ) -> list[Route]:
         """Return the changed routes; an instrument that nobody is left for has none."""
+        knows = {
+            symbol: [junior for junior, known in zip(JUNIORS, row, strict=True) if known]
+            for symbol, row in zip(symbols, evidence, strict=True)
+        }
         routes = []
-        for route in self._supervisor.select(contexts, symbols):
+        for route in self._supervisor.select(contexts, symbols, evidence):
             asked = tuple(
                 junior
                 for junior in (self._change.route or route.juniors)
-                if junior not in self._change.without
+                if junior in knows[route.symbol] and junior not in self._change.without
             )
             if asked:
                 arm = ROUTES.index(asked)

@@ -11,7 +11,7 @@ from agents.explain.cited import Cite, Sentence, decision, line, listed, opinion
 from agents.explain.facts import Record, day_of, minute_of
 from agents.explain.readings import amount, say, strength
 from agents.features import INSTRUMENT_FEATURES
-from agents.messages import HORIZON_SESSIONS, ROUTES, Opinion, VerdictLine
+from agents.messages import HORIZON_SESSIONS, ROUTES, Opinion, Route, VerdictLine
 from agents.routing import CONTEXT_NAMES
 
 MOST_SYMBOLS = 6  # that an explanation of a whole decision goes through
@@ -48,15 +48,7 @@ def route(record: Record, symbol: str) -> list[Sentence]:
     asked = listed(found.juniors)
     text = f"The supervisor asked {asked} about {symbol}"
     if len(found.scores) == len(ROUTES):
-        best = sorted(range(len(ROUTES)), key=lambda arm: -found.scores[arm])
-        other = next(arm for arm in best if arm != found.arm)
-        rank = best.index(found.arm) + 1
-        place = "the highest" if rank == 1 else f"number {rank}"
-        text += (
-            f": the upper confidence bound of this route's reward was {place} of the seven at "
-            f"{found.scores[found.arm]:.2f}, against {found.scores[other]:.2f} for "
-            f"{listed(ROUTES[other])}"
-        )
+        text += _bounds(found)
     if found.propensity < 1.0:
         text += f"; it was drawn with probability {found.propensity:.2f}"
     sentences = [line(symbol, text, cites)]
@@ -73,6 +65,24 @@ def route(record: Record, symbol: str) -> list[Sentence]:
         )
         sentences.append(line(symbol, seen, cites))
     return sentences
+
+
+def _bounds(found: Route) -> str:
+    """Return where the taken route's bound stood among those that could be taken."""
+    known = {arm: score for arm, score in enumerate(found.scores) if score is not None}
+    if found.arm not in known:
+        return ""
+    if len(known) == 1:
+        return ": no other junior had evidence in the case"
+    best = sorted(known, key=lambda arm: -known[arm])
+    other = next(arm for arm in best if arm != found.arm)
+    rank = best.index(found.arm) + 1
+    place = "the highest" if rank == 1 else f"number {rank}"
+    of_all = "seven" if len(known) == len(ROUTES) else f"{len(known)} that could be taken"
+    return (
+        f": the upper confidence bound of this route's reward was {place} of the {of_all} at "
+        f"{known[found.arm]:.2f}, against {known[other]:.2f} for {listed(ROUTES[other])}"
+    )
 
 
 def opinions(record: Record, symbol: str) -> list[Sentence]:

@@ -1,6 +1,7 @@
 """
-Evidence in words and numbers: the numbered lines that a question to a language model shows.
+Evidence: who has any in a case, and the numbered lines that a question to a language model shows.
 
+Without evidence a junior is not asked, whatever its form: `has_evidence` decides that for all.
 Each line carries the id that an opinion cites when its author names the line. Text from outside
 is quoted; everything else is written here from the case's own numbers. A masked number is no
 line. It knows no model and no rule of what is good or bad.
@@ -8,16 +9,27 @@ line. It knows no model and no rule of what is good or bad.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from agents.features import INSTRUMENT_FEATURES
-from agents.juniors.fundamental import RATIOS, newest_report, past_votes, peer_medians
+from agents.juniors.fundamental import (
+    RATIOS,
+    can_compare,
+    newest_report,
+    past_votes,
+    peer_medians,
+)
 from agents.juniors.news import without_copies
 from agents.juniors.patterns import find_patterns
+from agents.juniors.technical import enough_indicators
 from agents.llm.masking import Mask
 from agents.llm.quoting import clean, quote
-from agents.messages import Case, InstrumentState
+from agents.messages import JUNIORS, Case, FundamentalsReport, InstrumentState, NewsItem
+from agents.protocols import BoolArray
 
 DAY_NS = 86_400_000_000_000
 HEADLINE_LIMIT = 200  # characters of a headline and of a body's beginning together
@@ -49,13 +61,38 @@ class Line(NamedTuple):
     text: str
 
 
+def has_evidence(case: Case) -> BoolArray:
+    """
+    Return which juniors have evidence of each instrument; shapes: (N, 3), in JUNIORS' order.
+
+    News: an item since the last case with any visible text. Technical: as many known indicators
+    as the rule-backed junior needs. Fundamental: a report that is not stale, and something to
+    compare it with. Without it both the rule-backed and the model-backed junior would abstain.
+    """
+    heard = {item.symbol for item in case.news if clean(_text(item), HEADLINE_LIMIT)}
+    reports: defaultdict[str, list[FundamentalsReport]] = defaultdict(list)
+    for report in case.fundamentals:
+        reports[report.symbol].append(report)
+    norms = peer_medians(case.instruments) if reports else {}
+    found = np.zeros((len(case.instruments), len(JUNIORS)), dtype=bool)
+    for row, state in zip(found, case.instruments, strict=True):
+        mine = reports.get(state.symbol, [])
+        newest = newest_report(case, mine)
+        row[:] = (
+            state.symbol in heard,
+            enough_indicators(state),
+            newest is not None and can_compare(state, norms, mine, newest),
+        )
+    return found
+
+
 def headline_lines(case: Case, symbol: str, shown: int, mask: Mask | None) -> list[Line]:
     """Return the newest distinct headlines since the last decision, newest first, quoted."""
     items = without_copies([item for item in case.news if item.symbol == symbol])
     items.sort(key=lambda i: (-i.ts_event, i.source, i.item_id))
     lines: list[Line] = []
     for item in items:
-        text = f"{item.headline}. {item.body}" if item.body else item.headline
+        text = _text(item)
         if len(lines) == shown:
             break
         if not clean(text, HEADLINE_LIMIT):
@@ -106,6 +143,10 @@ def figure_lines(case: Case, symbol: str) -> list[Line]:
         )
     lines += [Line(vote.evidence[0], vote.words) for vote in past_votes(reports, newest)]
     return lines
+
+
+def _text(item: NewsItem) -> str:
+    return f"{item.headline}. {item.body}" if item.body else item.headline
 
 
 def _features(case: Case, symbol: str) -> dict[str, float]:

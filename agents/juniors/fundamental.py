@@ -126,6 +126,31 @@ def peer_medians(states: Sequence[InstrumentState]) -> dict[tuple[str, str], flo
     return norms
 
 
+def can_compare(
+    state: InstrumentState,
+    norms: Mapping[tuple[str, str], float],
+    reports: Sequence[FundamentalsReport],
+    newest: FundamentalsReport,
+) -> bool:
+    """Return whether the newest report has anything to be compared with."""
+    return bool(_with_peers(state, norms)) or bool(past_votes(reports, newest))
+
+
+def _with_peers(
+    state: InstrumentState, norms: Mapping[tuple[str, str], float]
+) -> list[tuple[str, float, float]]:
+    """Return the ratios that peers' medians are known for: name, value, median."""
+    found = []
+    for name in RATIOS:
+        value, norm = state.features[PLACES[name]], norms.get((state.group, name))
+        if value is None or norm is None:
+            continue
+        if name == "book_yield" and (value <= 0.0 or norm <= 0.0):
+            continue
+        found.append((name, value, norm))
+    return found
+
+
 def peer_votes(
     state: InstrumentState, norms: Mapping[tuple[str, str], float], newest: FundamentalsReport
 ) -> list[Vote]:
@@ -136,15 +161,10 @@ def peer_votes(
     Novy-Marx 2013 (return on equity for gross profits). The scales are ours.
     """
     votes = []
-    for name in RATIOS:
-        value, norm = state.features[PLACES[name]], norms.get((state.group, name))
-        if value is None or norm is None:
-            continue
+    for name, value, norm in _with_peers(state, norms):
         if name == "earnings_yield":
             vote = tanh((value - norm) / 0.04)
         elif name == "book_yield":
-            if value <= 0.0 or norm <= 0.0:
-                continue
             vote = 0.5 * tanh(log(value / norm))
         elif name == "profitability":
             vote = tanh((value - norm) / 0.15)

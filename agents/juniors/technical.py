@@ -20,7 +20,18 @@ from agents.juniors.patterns import Features, find_patterns
 from agents.messages import Abstention, Case, InstrumentState, JuniorName, Opinion, Regime
 
 MIN_VOTES = 5
-INDICATORS = 8  # votes that a full set of features casts
+INDICATORS = (  # what a full set of features casts votes by, given the volatility
+    "trend",
+    "macd",
+    "return_60",
+    "relative_strength",
+    "drawdown",
+    "rsi_14",
+    "bollinger_position",
+    "return_5",
+)
+VOLATILITY = INSTRUMENT_FEATURES.index("volatility_20")
+PLACES = tuple(INSTRUMENT_FEATURES.index(name) for name in INDICATORS)
 PATTERN_WEIGHT = 1.5  # of a full pattern vote, in indicator votes
 STOP_ATR, TARGET_ATR = 2.0, 3.0
 GAIN = 2.5  # from mean vote to score: a mean of 0.8 is the strongest score
@@ -71,7 +82,7 @@ class RuleTechnicalJunior:
         mean = sum(v * w for v, w in weighed) / weight
         size = sum(abs(v) * w for v, w in weighed)
         agreement = abs(mean) * weight / size if size else 0.0
-        known = len(votes) / INDICATORS
+        known = len(votes) / len(INDICATORS)
         volume = f.get("volume_ratio", 1.0)
         backing = 1.0 + 0.15 * tanh(volume - 1.0) if mean * f.get("return_1", 0.0) > 0.0 else 1.0
         confidence = known * (0.2 + 0.6 * agreement) * backing
@@ -92,6 +103,13 @@ class RuleTechnicalJunior:
 
     def _abstain(self, symbol: str, reason: str) -> Abstention:
         return Abstention(junior=self.name, symbol=symbol, reason=reason, model=self.model)
+
+
+def enough_indicators(state: InstrumentState) -> bool:
+    """Return whether enough indicators are known for an opinion."""
+    if state.features[VOLATILITY] is None:
+        return False
+    return sum(state.features[place] is not None for place in PLACES) >= MIN_VOTES
 
 
 def indicator_votes(f: Features) -> list[Vote]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.messages import Route
-from agents.protocols import FloatArray
+from agents.protocols import BoolArray, FloatArray
 from agents.supervisor.precision import sherman_morrison
 from agents.supervisor.routing import (
     ARMS,
@@ -21,6 +21,7 @@ from agents.supervisor.routing import (
     check_contexts,
     check_feedback,
     make_routes,
+    open_arms,
 )
 
 
@@ -33,13 +34,16 @@ class LinUCB:
         self._inverse = np.tile(np.eye(size) / regularisation, (ARMS, 1, 1))
         self._response = np.zeros((ARMS, size))
 
-    def select(self, contexts: FloatArray, symbols: Sequence[str]) -> list[Route]:
-        """Shapes: contexts (N, 16) -> N routes."""
+    def select(
+        self, contexts: FloatArray, symbols: Sequence[str], evidence: BoolArray
+    ) -> list[Route]:
+        """Return routes by upper confidence bounds; shapes: contexts (N, 16), evidence (N, 3)."""
         contexts = check_contexts(contexts, symbols)
+        may = open_arms(evidence, symbols)
         x = np.concatenate([contexts, np.ones((len(symbols), 1))], axis=1)
         theta = np.einsum("kij,kj->ki", self._inverse, self._response)
         variance = np.einsum("ni,kij,nj->nk", x, self._inverse, x)
-        return make_routes(contexts, symbols, x @ theta.T + self.alpha * np.sqrt(variance))
+        return make_routes(contexts, symbols, x @ theta.T + self.alpha * np.sqrt(variance), may)
 
     def update(self, context: FloatArray, action: int, reward: float) -> None:
         """Shapes: context (16,). Learn from one closed outcome."""

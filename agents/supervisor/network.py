@@ -18,13 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.messages import JUNIORS, ROUTES
+from agents.messages import JUNIORS
 from agents.protocols import FloatArray
-from agents.supervisor.routing import CONTEXT_SIZE
+from agents.supervisor.routing import ASKED, CONTEXT_SIZE
 
 type Floats = NDArray[np.floating[Any]]  # float32 in training, float64 in selection
 
-ASKED = np.array([[name in route for name in JUNIORS] for route in ROUTES], dtype=np.float64)
 INPUTS = len(JUNIORS) * (CONTEXT_SIZE + 1)
 CENTRE, STRETCH = 0.5, 4.0  # contexts lie in 0..1; nets learn fastest on numbers around +-1
 

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.messages import Route
-from agents.protocols import FloatArray
+from agents.protocols import BoolArray, FloatArray
 from agents.supervisor.linear import Line, Trust
 from agents.supervisor.network import INPUTS, Adam, RewardNet, Weights, encode
 from agents.supervisor.precision import Precision
@@ -40,6 +40,7 @@ from agents.supervisor.routing import (
     check_contexts,
     check_feedback,
     make_routes,
+    open_arms,
 )
 from agents.supervisor.state import digest_of, read_state, write_state
 from config.errors import ConfigError, DataError
@@ -97,16 +98,20 @@ class NeuralUCB:
         """Return the fresh prior: the state that a backtest starts from unless told otherwise."""
         return cls(settings, seed)
 
-    def select(self, contexts: FloatArray, symbols: Sequence[str]) -> list[Route]:
+    def select(
+        self, contexts: FloatArray, symbols: Sequence[str], evidence: BoolArray
+    ) -> list[Route]:
         """
         Return the route with the highest upper confidence bound for each instrument.
 
-        Shapes: contexts (N, 16) -> N routes, propensity 1. A tie goes to the lowest arm.
+        Only routes whose juniors all have evidence count; propensity 1. A tie goes to the lowest
+        arm. Shapes: contexts (N, 16), evidence (N, 3).
         Raises DataError on another shape or a number that is not finite.
         """
         contexts = check_contexts(contexts, symbols)
+        may = open_arms(evidence, symbols)
         mean, bonus = self.estimate(contexts)
-        return make_routes(contexts, symbols, mean + bonus)
+        return make_routes(contexts, symbols, mean + bonus, may)
 
     def estimate(self, contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
         """

@@ -1,8 +1,10 @@
 """
 What every router shares: checked contexts in, routes out.
 
-Ties go to the lowest arm, which asks the fewest juniors (`agents.messages.ROUTES` is sorted by
-size), so a choice never depends on anything but the scores. It knows no reward and no learner.
+A route that asks a junior without evidence in the case cannot be taken, and an instrument of
+which no junior has evidence has no route. Ties go to the lowest arm, which asks the fewest
+juniors (`agents.messages.ROUTES` is sorted by size), so a choice never depends on anything but
+the scores and the evidence. It knows no reward and no learner.
 """
 
 from __future__ import annotations
@@ -10,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from agents.messages import ROUTES, Route
-from agents.protocols import FloatArray
+from agents.messages import JUNIORS, ROUTES, Route
+from agents.protocols import BoolArray, FloatArray
 from config.errors import DataError
 
 CONTEXT_SIZE = 16
 ARMS = len(ROUTES)
+ASKED = np.array([[name in route for name in JUNIORS] for route in ROUTES])  # (7, 3)
 
 
 def check_contexts(contexts: FloatArray, symbols: Sequence[str]) -> FloatArray:
@@ -58,28 +62,54 @@ def check_feedback(contexts: FloatArray, actions: Sequence[int], rewards: Sequen
             raise DataError(f"expected an action in 0..{ARMS - 1}, was {action}")
 
 
+def open_arms(evidence: BoolArray, symbols: Sequence[str]) -> BoolArray:
+    """
+    Return the routes that ask only juniors with evidence; shapes: (N, 3) -> (N, 7).
+
+    Raises DataError on another shape.
+    """
+    if evidence.shape != (len(symbols), len(JUNIORS)):
+        raise DataError(
+            f"expected evidence of shape ({len(symbols)}, {len(JUNIORS)}), was {evidence.shape}"
+        )
+    return np.asarray(~(ASKED & ~evidence[:, None, :]).any(axis=2))
+
+
 def make_routes(
     contexts: FloatArray,
     symbols: Sequence[str],
     scores: FloatArray,
-    arms: Sequence[int] | None = None,
-    propensity: float = 1.0,
+    may: BoolArray,
+    arms: NDArray[np.int64] | None = None,
+    propensities: FloatArray | None = None,
 ) -> list[Route]:
     """
-    Return one route an instrument: the given arm, or else the best score's.
+    Return one route an instrument that has any: the given arm, or else the best score's.
 
-    Shapes: contexts (N, 16), scores (N, 7), arms N.
+    Shapes: contexts (N, 16), scores and `may` be taken (N, 7), arms and propensities (N,), the
+    latter 1 where they are not given.
     """
-    chosen = [int(a) for a in np.argmax(scores, axis=1)] if arms is None else list(arms)
+    if arms is None:
+        arms = np.argmax(np.where(may, scores, -np.inf), axis=1)
+    if propensities is None:
+        propensities = np.ones(len(symbols))
+    rows = zip(
+        symbols,
+        arms.tolist(),
+        contexts.tolist(),
+        scores.tolist(),
+        may.tolist(),
+        propensities.tolist(),
+        strict=True,
+    )
     return [
         Route(
             symbol=symbol,
             arm=arm,
             context=tuple(context),
-            scores=tuple(row),
+            scores=tuple(x if open_ else None for x, open_ in zip(row, which, strict=True)),
             propensity=propensity,
         )
-        for symbol, arm, context, row in zip(
-            symbols, chosen, contexts.tolist(), scores.tolist(), strict=True
-        )
+        for symbol, arm, context, row, which, propensity in rows
+        if any(which)
     ]

@@ -1,11 +1,12 @@
 """
-Run all seven routes of every case, on the desk's own cases.
+Run every route of every case, on the desk's own cases.
 
-A `RouteCollector` stands where the hierarchy would: it asks all three juniors once, trades on
-what the strategist makes of all of them, and asks the strategist again for each smaller subset.
-When a case's outcome closes, what the instrument did is known, and with it the reward of every
-route, costs included: the outcome book's own outcome, with that route's arm and conviction in
-place of the one that traded. No route's reward is estimated.
+A `RouteCollector` stands where the hierarchy would: it asks every junior that has evidence once,
+trades on what the strategist makes of all of them, and asks the strategist again for each smaller
+subset. When a case's outcome closes, what the instrument did is known, and with it the reward of
+every route, costs included: the outcome book's own outcome, with that route's arm and conviction
+in place of the one that traded. No route's reward is estimated. A route that asks a junior
+without evidence could not have been taken: its row has no reward.
 
 What is collected is full-information feedback, which no live supervisor has: it knows the reward
 of the one route that it took. It learns nothing itself. A run that was interrupted starts again;
@@ -23,6 +24,7 @@ import numpy as np
 
 from agents.features import routing_context
 from agents.hierarchy import Hierarchy
+from agents.juniors.evidence import has_evidence
 from agents.messages import (
     HORIZON_SESSIONS,
     JUNIORS,
@@ -31,6 +33,7 @@ from agents.messages import (
     Case,
     Decision,
     Opinion,
+    Outcome,
     TrackRecord,
 )
 from agents.protocols import Lesson, Panel
@@ -51,6 +54,7 @@ class _Asked:
 
     ts: int
     context: tuple[float, ...]
+    open: tuple[bool, ...]
     convictions: tuple[float, ...]
     answers: tuple[Opinion | Abstention, ...]
 
@@ -69,15 +73,16 @@ class RouteCollector:
         self._asked: dict[tuple[str, str], _Asked] = {}
 
     def track(self) -> tuple[TrackRecord, ...]:
-        """Return each junior's record; every junior is asked about everything."""
+        """Return each junior's record; every junior with evidence is asked."""
         return self._hierarchy.track()
 
     def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
-        """Return the decision of the route that asks everyone, and remember all seven."""
+        """Return the decision of the widest routes, and remember every route."""
         symbols = [state.symbol for state in case.instruments]
-        routes = self._everyone.select(routing_context(case), symbols)
+        evidence = has_evidence(case)
+        routes = self._everyone.select(routing_context(case), symbols, evidence)
         decision = self._hierarchy.decide_on(
-            case, panel, routes, latency_ns=latency_ns, expires=expires
+            case, panel, routes, evidence, latency_ns=latency_ns, expires=expires
         )
         by_arm = []
         for names in ROUTES:
@@ -97,6 +102,7 @@ class RouteCollector:
             self._asked[decision.decision_id, route.symbol] = _Asked(
                 ts=case.ts_init,
                 context=route.context,
+                open=tuple(score is not None for score in route.scores),
                 convictions=tuple(said.get(route.symbol, 0.0) for said in by_arm),
                 answers=tuple(answers[route.symbol]),
             )
@@ -111,36 +117,34 @@ class RouteCollector:
         for lesson in lessons:
             outcome = lesson.outcome
             asked = self._asked.pop((outcome.decision_id, outcome.symbol))
-            for arm, names in enumerate(ROUTES):
-                conviction = asked.convictions[arm]
-                routed = msgspec.structs.replace(outcome, arm=arm, conviction=conviction)
-                tokens, seconds = route_use(a for a in asked.answers if a.junior in names)
-                self.rows.append(
-                    RouteRow(
-                        decision_id=outcome.decision_id,
-                        symbol=outcome.symbol,
-                        ts=asked.ts,
-                        ts_closed=outcome.ts_event,
-                        context=asked.context,
-                        arm=arm,
-                        reward=route_reward(routed, tokens, seconds, self._settings),
-                        conviction=conviction,
-                        tokens=tokens,
-                        seconds=seconds,
-                        propensity=1.0 / len(ROUTES),
-                        hit=_hit(asked.answers, names, outcome.instrument_return),
-                    )
-                )
+            self.rows += [self._row(outcome, asked, arm) for arm in range(len(ROUTES))]
+
+    def _row(self, outcome: Outcome, asked: _Asked, arm: int) -> RouteRow:
+        names, may, conviction = ROUTES[arm], asked.open[arm], asked.convictions[arm]
+        answers = [a for a in asked.answers if a.junior in names] if may else []
+        tokens, seconds = route_use(answers)
+        routed = msgspec.structs.replace(outcome, arm=arm, conviction=conviction)
+        reward = route_reward(routed, tokens, seconds, self._settings)
+        return RouteRow(
+            decision_id=outcome.decision_id,
+            symbol=outcome.symbol,
+            ts=asked.ts,
+            ts_closed=outcome.ts_event,
+            context=asked.context,
+            arm=arm,
+            reward=reward if may else None,
+            conviction=conviction if may else 0.0,
+            tokens=tokens,
+            seconds=seconds,
+            propensity=1.0 / sum(asked.open) if may else 0.0,
+            hit=_hit(answers, outcome.instrument_return) if len(names) == 1 else None,
+        )
 
 
-def _hit(
-    answers: Sequence[Opinion | Abstention], names: Sequence[str], move: float
-) -> bool | None:
+def _hit(answers: Sequence[Opinion | Abstention], move: float) -> bool | None:
     """Return whether a lone junior's opinion had the right sign; None without a call."""
-    if len(names) > 1 or move == 0:
-        return None
     for answer in answers:
-        if answer.junior in names and isinstance(answer, Opinion) and answer.score != 0:
+        if isinstance(answer, Opinion) and answer.score != 0 and move != 0:
             return (answer.score > 0) == (move > 0)
     return None
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from agents.messages import ROUTES
-from agents.protocols import FloatArray
+from agents.messages import JUNIORS, ROUTES
+from agents.protocols import BoolArray, FloatArray
 from agents.supervisor.offline import Trajectories
 from agents.supervisor.routing import CONTEXT_SIZE
 from config.errors import DataError
@@ -33,8 +33,10 @@ class RouteRow(msgspec.Struct, frozen=True, kw_only=True):
     """
     One route of one instrument of one case, and what it came to.
 
-    `ts` is the case's stamp and `ts_closed` its outcome's; `hit` says, for a route of one junior,
-    whether its opinion had the sign of the instrument's return, None without a call.
+    `ts` is the case's stamp and `ts_closed` its outcome's; `reward` is None for a route that
+    could not be taken, because it asks a junior without evidence; `propensity` is that of drawing
+    among the routes that could be. `hit` says, for a route of one junior, whether its opinion had
+    the sign of the instrument's return, None without a call.
     """
 
     decision_id: str
@@ -43,7 +45,7 @@ class RouteRow(msgspec.Struct, frozen=True, kw_only=True):
     ts_closed: int
     context: tuple[float, ...]
     arm: int
-    reward: float
+    reward: float | None
     conviction: float
     tokens: int
     seconds: float
@@ -72,10 +74,11 @@ SCHEMA = pa.schema(
 @dataclass(frozen=True)
 class RouteTable:
     """
-    Cases with all seven routes' rewards, oldest first.
+    Cases with every route's reward, oldest first.
 
-    Shapes: contexts (M, 16); rewards, tokens, seconds (M, 7); hits (M, 3), 1 hit, 0 miss, NaN no
-    call; ts, ts_closed (M,). `meta` is what was collected from what.
+    Shapes: contexts (M, 16); rewards, tokens, seconds (M, 7), rewards NaN where a route could not
+    be taken; hits (M, 3), 1 hit, 0 miss, NaN no call; ts, ts_closed (M,). `meta` is what was
+    collected from what.
     """
 
     contexts: FloatArray
@@ -104,14 +107,19 @@ class RouteTable:
         )
 
     def trajectories(self) -> Trajectories:
-        """Return a trajectory a case and route, each with propensity 1/7."""
-        m = len(self)
+        """Return a trajectory a case and route that could be taken: all were run, all count."""
+        cases, arms = np.nonzero(np.isfinite(self.rewards))
         return Trajectories(
-            contexts=np.repeat(self.contexts, ARMS, axis=0),
-            actions=np.tile(np.arange(ARMS), m),
-            rewards=self.rewards.ravel(),
-            propensities=np.full(m * ARMS, 1.0 / ARMS),
+            contexts=self.contexts[cases],
+            actions=arms.astype(np.int64),
+            rewards=self.rewards[cases, arms],
+            propensities=np.ones(len(arms)),
         )
+
+    @property
+    def evidence(self) -> BoolArray:
+        """Which juniors had evidence: their lone routes could be taken; shapes: (M, 3)."""
+        return np.isfinite(self.rewards[:, [ROUTES.index((name,)) for name in JUNIORS]])
 
 
 def write_routes(path: Path, rows: Sequence[RouteRow], meta: Mapping[str, Any]) -> None:
@@ -170,6 +178,7 @@ def read_routes(path: Path) -> RouteTable:
         np.array(table["ts_closed"][::ARMS], dtype=np.int64),
         meta,
     )
-    if not (np.isfinite(found.contexts).all() and np.isfinite(found.rewards).all()):
+    finite = np.isfinite(found.contexts).all() and not np.isinf(found.rewards).any()
+    if not finite or not found.evidence.any(axis=1).all():
         raise DataError(f"expected finite contexts and rewards in {path}, was NaN or infinite")
     return found

@@ -5,10 +5,11 @@ The last fifth of the sessions is kept back; cases whose outcome closed inside i
 the training (López de Prado's purge). What is validated is what is saved: nothing is fitted again
 to the fifth, so that it stays evidence for a backtest, and `learned_until` ends before it.
 
-All seven rewards of a validation case are known, so each router is paid exactly what its choice
-came to. The best route in hindsight is the best of seven noisy rewards: much of it is luck that
-no router could have, so its accuracy is low and its regret large for everyone; the differences
-between routers are what counts. Nothing here learns online. It knows no desk and no files.
+The reward of every route that a validation case allows is known, so each router is paid exactly
+what its choice came to. The best route in hindsight is the best of up to seven noisy rewards:
+much of it is luck that no router could have, so its accuracy is low and its regret large for
+everyone; the differences between routers are what counts. Nothing here learns online. It knows
+no desk and no files.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.messages import ROUTES
-from agents.protocols import FloatArray
+from agents.protocols import BoolArray, FloatArray
 from agents.supervisor.lin_ucb import LinUCB
 from agents.supervisor.neural_ucb import NeuralUCB
 from agents.supervisor.offline import train_offline
+from agents.supervisor.routing import ARMS, ASKED
 from backtest.bench_routes import LIN_UCB_ALPHA
 from backtest.statistics.bootstrap import block_length, percentile_interval, resampled
 from config.errors import DataError
@@ -77,19 +79,21 @@ def train_supervisor(
         line.update(context, action, float(reward))
 
     names = ["case"] * len(second)
-    fixed = int(first.rewards.mean(axis=0).argmax())
+    worth = [float(_paid(first, fixed_route(arm, first.evidence)).mean()) for arm in range(ARMS)]
+    fixed = int(np.argmax(worth))
     chosen: dict[str, NDArray[np.int64]] = {
-        "NeuralUCB": np.array([r.arm for r in learner.select(second.contexts, names)]),
-        "LinUCB": np.array([r.arm for r in line.select(second.contexts, names)]),
-        f"always {'+'.join(ROUTES[fixed])}, best in training": np.full(len(second), fixed),
-        "always-all": np.full(len(second), len(ROUTES) - 1),
+        name: np.array([r.arm for r in router.select(second.contexts, names, second.evidence)])
+        for name, router in (("NeuralUCB", learner), ("LinUCB", line))
     }
-    rows = np.arange(len(second))
-    got = {name: second.rewards[rows, arms] for name, arms in chosen.items()}
-    best = second.rewards.max(axis=1)
+    title = f"always {'+'.join(ROUTES[fixed])}, best in training"
+    chosen[title] = fixed_route(fixed, second.evidence)
+    chosen["always-all"] = fixed_route(ARMS - 1, second.evidence)
+    got = {name: _paid(second, arms) for name, arms in chosen.items()}
+    best = np.nanmax(second.rewards, axis=1)
     right = {name: float((paid == best).mean()) for name, paid in got.items()}
-    got["random"] = second.rewards.mean(axis=1)  # its expectation
-    right["random"] = float((second.rewards == best[:, None]).mean())
+    got["random"] = np.nanmean(second.rewards, axis=1)  # its expectation
+    ties = (second.rewards == best[:, None]).sum(axis=1)
+    right["random"] = float((ties / np.isfinite(second.rewards).sum(axis=1)).mean())
     sessions, at = np.unique(second.ts, return_inverse=True)
     by_session = {name: np.bincount(at, paid) / np.bincount(at) for name, paid in got.items()}
     everyone, luck = by_session["always-all"], float((best - got["random"]).mean())
@@ -109,13 +113,35 @@ def train_supervisor(
         "validated_on": {"cases": len(second), "sessions": len(sessions)},
         "trust_in_net": learner.trust.net,
         "mean_reward_of_each_route": {
-            "+".join(names_): float(second.rewards[:, arm].mean())
+            "+".join(names_): _mean_known(second.rewards[:, arm])
             for arm, names_ in enumerate(ROUTES)
         },
         "routers": routers,
     }
     until = int(first.ts_closed.max())
     return Trained(learner, until, first.hits, report, sessions, by_session)
+
+
+def fixed_route(arm: int, evidence: BoolArray) -> NDArray[np.int64]:
+    """
+    Return what a rule that always asks the same juniors comes to: those with evidence are asked.
+
+    Where none of its juniors has evidence, it asks all who have. Shapes: evidence (N, 3), some
+    junior in each row -> (N,).
+    """
+    asked = evidence & ASKED[arm]
+    asked = np.where(asked.any(axis=1, keepdims=True), asked, evidence)
+    return np.argmax((asked[:, None, :] == ASKED).all(axis=2), axis=1)
+
+
+def _paid(table: RouteTable, arms: NDArray[np.int64]) -> FloatArray:
+    """Return what a route of each case came to; shapes: arms (M,) -> (M,)."""
+    return np.asarray(table.rewards[np.arange(len(table)), arms])
+
+
+def _mean_known(rewards: FloatArray) -> float | None:
+    known = rewards[np.isfinite(rewards)]
+    return float(known.mean()) if len(known) else None
 
 
 def _split(table: RouteTable) -> tuple[RouteTable, RouteTable]:

@@ -29,7 +29,7 @@ def identity_accuracy(router: Supervisor, *, distraction: bool) -> float:
             context[7:] = 0.5
         best = int(generator.integers(0, 7))
         context[best] = generator.uniform(0.7, 1.0)
-        arm = router.select(context[None], ["A"])[0].arm
+        arm = router.select(context[None], ["A"], np.ones((1, 3), dtype=bool))[0].arm
         router.update(context, arm, float(arm == best))
         right.append(arm == best)
     return float(np.mean(right[-500:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import product
 
 import msgspec
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.messages import JUNIORS, ROUTES
+from agents.messages import JUNIORS, ROUTES, Route
+from agents.protocols import Supervisor
 from agents.supervisor.baselines import AlwaysAll, UniformRouter
 from agents.supervisor.lin_ucb import LinUCB
 from agents.supervisor.network import Adam, RewardNet, Weights, encode
@@ -24,6 +26,11 @@ from config.settings import SupervisorSettings
 SMALL = SupervisorSettings(hidden=8, train_every=16, batch_size=8, memory=100)
 
 
+def everyone(n: int) -> np.ndarray:
+    """All three juniors have evidence in each of n cases."""
+    return np.ones((n, 3), dtype=bool)
+
+
 def contexts_of(seed: int, n: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0.0, 1.0, (n, 16))
 
@@ -32,7 +39,7 @@ def live(learner: NeuralUCB, seed: int, n: int) -> list[int]:
     """Let a learner decide and learn n times; the reward is a fixed function of both."""
     arms = []
     for context in contexts_of(seed, n):
-        arm = learner.select(context[None], ["A"])[0].arm
+        arm = learner.select(context[None], ["A"], everyone(1))[0].arm
         learner.update(context, arm, float(context[arm] - 0.1 * arm))
         arms.append(arm)
     return arms
@@ -261,29 +268,31 @@ def test_a_cut_or_foreign_file_is_refused(tmp_path) -> None:
 
 def test_ties_go_to_the_lowest_arm_and_propensity_is_one() -> None:
     config = msgspec.structs.replace(SMALL, exploration=0.0)
-    routes = NeuralUCB(config, seed=0).select(contexts_of(0, 5), list("ABCDE"))
+    routes = NeuralUCB(config, seed=0).select(contexts_of(0, 5), list("ABCDE"), everyone(5))
     assert [(r.symbol, r.arm, r.propensity) for r in routes] == [(s, 0, 1.0) for s in "ABCDE"]
 
 
 def test_a_batch_selects_as_its_rows_would_alone() -> None:
     learner, contexts = trained(), contexts_of(9, 20)
-    together = learner.select(contexts, ["A"] * 20)
-    alone = [learner.select(c[None], ["A"])[0] for c in contexts]
+    together = learner.select(contexts, ["A"] * 20, everyone(20))
+    alone = [learner.select(c[None], ["A"], everyone(1))[0] for c in contexts]
     assert [r.arm for r in together] == [r.arm for r in alone]
-    assert learner.select(np.empty((0, 16)), []) == []
+    assert learner.select(np.empty((0, 16)), [], everyone(0)) == []
 
 
 def test_faulty_contexts_and_feedback_are_refused() -> None:
     learner, good = NeuralUCB(SMALL, seed=0), contexts_of(0, 1)
     before = learner.digest
     with pytest.raises(DataError, match=r"shape \(2, 16\)"):
-        learner.select(good, ["A", "B"])
+        learner.select(good, ["A", "B"], everyone(2))
     bad = good.copy()
     bad[0, 3] = np.nan
     with pytest.raises(DataError, match="infinite for A"):
-        learner.select(bad, ["A"])
+        learner.select(bad, ["A"], everyone(1))
     with pytest.raises(DataError, match=r"0\.\.6, was 7"):
         learner.update(good[0], 7, 0.0)
+    with pytest.raises(DataError, match=r"evidence of shape \(1, 3\)"):
+        learner.select(good, ["A"], everyone(2))
     with pytest.raises(DataError, match="finite"):
         learner.update(good[0], 1, float("nan"))
     assert learner.digest == before
@@ -296,7 +305,7 @@ def test_full_precision_of_a_large_net_is_refused() -> None:
 
 def test_offline_training_recovers_the_best_routes_and_reports_progress() -> None:
     contexts = contexts_of(0, 1500)
-    routes = UniformRouter(seed=0).select(contexts, ["A"] * 1500)
+    routes = UniformRouter(seed=0).select(contexts, ["A"] * 1500, everyone(1500))
     rewards = [float(r.arm == (0 if r.context[0] > 0.5 else 5)) for r in routes]
     seen: list[tuple[int, float]] = []
     learner = train_offline(
@@ -333,17 +342,53 @@ def test_linucb_equals_ridge_regression() -> None:
     x = np.concatenate([contexts, np.ones((60, 1))], axis=1)
     theta = np.linalg.solve(np.eye(17) + x.T @ x, x.T @ rewards)
     probe = contexts_of(1, 1)
-    score = linear.select(probe, ["A"])[0].scores[3]
+    score = linear.select(probe, ["A"], everyone(1))[0].scores[3]
     assert score == pytest.approx(float(np.append(probe[0], 1.0) @ theta))
 
 
 def test_routers_that_learn_nothing_say_with_what_chance_they_chose() -> None:
     contexts = contexts_of(0, 700)
     names = ["A"] * 700
-    uniform = UniformRouter(seed=1).select(contexts, names)
+    uniform = UniformRouter(seed=1).select(contexts, names, everyone(700))
     assert {r.propensity for r in uniform} == {1.0 / 7.0}
     assert np.bincount([r.arm for r in uniform], minlength=7).min() > 70
-    assert {r.arm for r in AlwaysAll().select(contexts, names)} == {6}
+    assert {r.arm for r in AlwaysAll().select(contexts, names, everyone(700))} == {6}
+
+
+EVERY_EVIDENCE = np.array(list(product((False, True), repeat=3)))
+
+
+@pytest.mark.parametrize("router", [trained(), LinUCB(0.2), UniformRouter(2), AlwaysAll()])
+def test_a_route_asks_only_juniors_with_evidence(router: Supervisor) -> None:
+    symbols = [f"S{k}" for k in range(800)]
+    evidence = np.tile(EVERY_EVIDENCE, (100, 1))
+    routes = router.select(contexts_of(3, 800), symbols, evidence)
+    known = dict(zip(symbols, evidence, strict=True))
+    assert [r.symbol for r in routes] == [s for s in symbols if known[s].any()]
+    seen: dict[int, set[int]] = {}
+    for route in routes:
+        who = {j for j, has in zip(JUNIORS, known[route.symbol], strict=True) if has}
+        assert set(route.juniors) <= who
+        may = [set(juniors) <= who for juniors in ROUTES]
+        assert [score is not None for score in route.scores] == may
+        chance = 1.0 / sum(may) if isinstance(router, UniformRouter) else 1.0
+        assert route.propensity == pytest.approx(chance)
+        seen.setdefault(sum(may), set()).add(route.arm)
+        if isinstance(router, AlwaysAll):
+            assert set(route.juniors) == who
+    if isinstance(router, UniformRouter):
+        assert seen[7] == set(range(7))
+    assert msgspec.json.decode(msgspec.json.encode(routes), type=list[Route]) == routes
+
+
+def test_a_masked_best_arm_leaves_the_choice_to_the_best_of_the_rest() -> None:
+    learner, contexts = trained(), contexts_of(9, 60)
+    free = learner.select(contexts, ["A"] * 60, everyone(60))
+    masked = learner.select(contexts, ["A"] * 60, np.tile([False, True, True], (60, 1)))
+    assert any("news" in r.juniors for r in free)
+    for before, after in zip(free, masked, strict=True):
+        rest = {arm: x for arm, x in enumerate(before.scores) if "news" not in ROUTES[arm]}
+        assert after.arm == max(rest, key=lambda arm: rest[arm])
 
 
 @pytest.mark.slow
@@ -351,6 +396,6 @@ def test_select_and_update_take_under_a_millisecond_with_training() -> None:
     learner, contexts = NeuralUCB(SupervisorSettings(), seed=0), contexts_of(0, 10_000)
     began = time.process_time()
     for context in contexts:
-        arm = learner.select(context[None], ["A"])[0].arm
+        arm = learner.select(context[None], ["A"], everyone(1))[0].arm
         learner.update(context, arm, float(context[arm]))
     assert (time.process_time() - began) / 10_000 < 1e-3

@@ -17,7 +17,7 @@ from config.settings import Settings
 from config.simulator import SimulatorSettings
 from learning.supervisor.collect import CollectPlan, collect_routes, plan_collect
 from learning.supervisor.table import RouteRow, read_meta, read_routes, write_routes
-from learning.supervisor.train import train_supervisor
+from learning.supervisor.train import fixed_route, train_supervisor
 from ops.minds import build_mind
 
 SETTINGS = Settings(
@@ -56,8 +56,23 @@ def test_every_case_has_its_seven_routes_and_whole_cases_are_kept(rows: list[Rou
     for k in range(0, len(rows), 7):
         case = rows[k : k + 7]
         assert len({(r.decision_id, r.symbol, r.ts, r.ts_closed, r.context) for r in case}) == 1
-    assert {row.propensity for row in rows} == {1 / 7}
+        may = [r for r in case if r.reward is not None]
+        assert {r.propensity for r in may} == {1 / len(may)}
     assert all(row.ts_closed > row.ts for row in rows)
+
+
+def test_a_route_that_asks_a_junior_without_evidence_has_no_reward(rows: list[RouteRow]) -> None:
+    masked = 0
+    for k in range(0, len(rows), 7):
+        alone = {r.arm: r.reward is not None for r in rows[k : k + 3]}
+        assert any(alone.values())
+        for row in rows[k : k + 7]:
+            members = [alone[ROUTES.index((name,))] for name in ROUTES[row.arm]]
+            assert (row.reward is not None) == all(members)
+            if row.reward is None:
+                assert (row.conviction, row.tokens, row.propensity, row.hit) == (0.0, 0, 0.0, None)
+                masked += 1
+    assert 50 < masked < len(rows) - 50
 
 
 def test_rewards_of_one_case_differ_only_by_conviction_and_cost(rows: list[RouteRow]) -> None:
@@ -67,7 +82,7 @@ def test_rewards_of_one_case_differ_only_by_conviction_and_cost(rows: list[Route
         per_conviction = [
             (r.reward + price * len(ROUTES[r.arm])) / r.conviction
             for r in rows[k : k + 7]
-            if abs(r.conviction) > 1e-3
+            if r.reward is not None and abs(r.conviction) > 1e-3
         ]
         assert np.ptp(per_conviction or [0.0]) < 1e-9
         spoken += len(per_conviction) > 1
@@ -96,7 +111,11 @@ def test_more_trajectories_than_the_source_holds_are_refused(market: MarketData)
 def test_a_table_comes_back_as_it_was_written(rows: list[RouteRow], file: Path) -> None:
     table = read_routes(file)
     assert len(table) == 120
-    assert table.rewards.ravel().tolist() == [r.reward for r in rows]
+    rewards = table.rewards.ravel()
+    assert [None if r != r else r for r in rewards.tolist()] == [r.reward for r in rows]
+    trajectories = table.trajectories()
+    assert trajectories.rewards.tolist() == [r.reward for r in rows if r.reward is not None]
+    assert trajectories.actions.tolist() == [r.arm for r in rows if r.reward is not None]
     assert table.contexts[5].tolist() == list(rows[35].context)
     assert table.meta == read_meta(file) == {"collection": "a"}
     assert [p.name for p in file.parent.iterdir()] == [file.name]
@@ -133,9 +152,20 @@ def test_training_sees_no_outcome_that_closed_after_its_validation_began(file: P
     routers = trained.report["routers"]
     assert routers["random"]["regret_share"] == pytest.approx(1.0)
     assert routers["always-all"]["against_always_all"] == 0.0
-    after = table.rewards[table.ts >= first]
-    assert routers["always-all"]["mean_reward"] == pytest.approx(after[:, 6].mean())
-    assert routers["random"]["mean_reward"] == pytest.approx(after.mean())
+    after = table.take(table.ts >= first)
+    widest = [max(np.flatnonzero(np.isfinite(row))) for row in after.rewards]
+    paid = after.rewards[np.arange(len(after)), widest]
+    assert routers["always-all"]["mean_reward"] == pytest.approx(paid.mean())
+    assert routers["random"]["mean_reward"] == pytest.approx(
+        np.nanmean(after.rewards, axis=1).mean()
+    )
+
+
+def test_a_fixed_route_asks_those_of_its_juniors_that_have_evidence() -> None:
+    evidence = np.array([[True, True, True], [False, True, True], [False, False, True]])
+    names = [("news", "technical"), ("technical",), ("fundamental",)]
+    found = fixed_route(ROUTES.index(("news", "technical")), evidence)
+    assert [ROUTES[arm] for arm in found] == names
 
 
 def test_training_on_one_session_is_refused(rows: list[RouteRow], tmp_path: Path) -> None:
