@@ -5,7 +5,9 @@ An episode is a new engine run from a drawn session on; a step is a session. Wha
 from the case as a trained policy reads it, the account from the desk itself, and actions become
 weights by the transform of `agents.allocator.observation`. It has the spaces and the rules of
 `learning.envs.forms.SpecialistForm` at the engine's speed: what the twin trained is checked
-here. What a step is worth is told by a function that the caller gives.
+here. An instrument that the case does not hold, since it is not listed, is masked whole, and what
+is asked of it has no effect; a ruined book sees nothing any more. What a step is worth is told by
+a function that the caller gives.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from agents.allocator.observation import (
     observe,
 )
 from agents.allocator.trained import case_arrays
+from agents.features import INSTRUMENT_FEATURES
 from backtest.engine_book import Close, EngineBook
 from backtest.feed import make_feed
 from backtest.market import MarketData
@@ -108,6 +111,8 @@ class EngineEnv(gymnasium.Env[Float32Array, NDArray[np.float32]]):
         self._market, self._settings, self._episodes = market, settings, episodes
         self._norm, self._reward = norm, reward
         self._shortable = np.array([i.shortable for i in market.instruments], dtype=bool)
+        self._place = {symbol: i for i, symbol in enumerate(market.symbols)}
+        self._listed = np.zeros(n, dtype=bool)
         self._feed = make_feed(market, settings.market, 0)
         self._gross = settings.limits.max_gross * settings.limits.headroom
         self._book: EngineBook | None = None
@@ -144,7 +149,8 @@ class EngineEnv(gymnasium.Env[Float32Array, NDArray[np.float32]]):
         if self._book is None or self._at is None:
             raise RuntimeError("expected a reset before a step, was none")
         before = self._at
-        shares = bottom_shares(np.asarray(action, dtype=np.float64), self._shortable)
+        asked = np.asarray(action, dtype=np.float64)
+        shares = bottom_shares(asked, self._shortable, self._listed)
         now = self._at = self._book.step(self._budget * shares)
         self._lived += 1
         growth = now.equity / before.equity - 1.0
@@ -178,13 +184,21 @@ class EngineEnv(gymnasium.Env[Float32Array, NDArray[np.float32]]):
             self._book = self._at = None
 
     def _observe(self, close: Close) -> Float32Array:
+        self._listed = np.zeros(len(self._shortable), dtype=bool)
+        if close.case is None:
+            return np.zeros(self.observation_space.shape or (), dtype=np.float32)
         case = case_arrays(close.case)
+        features = np.full((len(self._shortable), len(INSTRUMENT_FEATURES)), np.nan)
+        weights = np.zeros(len(self._shortable))
+        for k, symbol in enumerate(case.symbols):
+            i = self._place[symbol]
+            self._listed[i], features[i], weights[i] = True, case.features[k], case.weights[k]
         seen = observe(
-            case.features,
+            features,
             case.macro,
-            case.weights,
-            case.shortable,
-            np.full(len(case.symbols), self._budget),
+            weights,
+            self._shortable,
+            np.full(len(self._shortable), self._budget),
             np.float64(case.drawdown),
             self._norm,
         )

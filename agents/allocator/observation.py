@@ -168,33 +168,46 @@ def unflatten(flat: Float32Array, n: int) -> Observation:
 
 
 def group_means(
-    instruments: Float32Array, group: Sequence[int] | NDArray[np.integer[Any]], count: int
+    instruments: Float32Array,
+    group: Sequence[int] | NDArray[np.integer[Any]],
+    count: int,
+    listed: NDArray[np.bool_] | None = None,
 ) -> Float32Array:
     """
     Return each group's mean row, 0 for a group without instruments: what a top policy sees.
 
-    Rows are added in their order, so that a batch and one of its observations agree to the bit.
-    Shapes: instruments (..., N, I), group (N,) of 0..count - 1 -> (..., count, I).
+    Rows are added in their order, so that a batch and one of its observations agree to the bit;
+    those that are not `listed` (by default all are) count for nothing.
+    Shapes: instruments (..., N, I), group (N,) of 0..count - 1, listed (..., N)
+    -> (..., count, I).
     """
     index = np.asarray(group)
     means = np.zeros((*instruments.shape[:-2], count, instruments.shape[-1]), dtype=np.float32)
     for g in range(count):
         rows = np.flatnonzero(index == g)
-        if len(rows):
+        if listed is not None:
+            there = listed[..., rows, None]
+            known = np.where(there, instruments[..., rows, :], np.float32(0.0))
+            number = np.maximum(there.sum(axis=-2), 1).astype(np.float32)
+            means[..., g, :] = known.sum(axis=-2) / number
+        elif len(rows):
             means[..., g, :] = instruments[..., rows, :].sum(axis=-2) / np.float32(len(rows))
     return means
 
 
-def bottom_shares(action: Numbers, shortable: NDArray[np.bool_]) -> FloatArray:
+def bottom_shares(
+    action: Numbers, shortable: NDArray[np.bool_], listed: NDArray[np.bool_] | bool = True
+) -> FloatArray:
     """
     Return the shares of a group's budget that an action asks for; weights are budget x shares.
 
     -1..1 is short to long where an instrument can be shorted, nothing to long where not. Absolute
-    shares sum to at most 1: what is asked beyond it is scaled down, nothing is scaled up.
-    Shapes: action (..., n), clipped to [-1, 1]; shortable (n,) -> (..., n).
+    shares sum to at most 1: what is asked beyond it is scaled down, nothing is scaled up. What is
+    not `listed` has no share.
+    Shapes: action (..., n), clipped to [-1, 1]; shortable (n,), listed (..., n) -> (..., n).
     """
     signed = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
-    asked = np.where(shortable, signed, 0.5 * (signed + 1.0))
+    asked = np.where(listed, np.where(shortable, signed, 0.5 * (signed + 1.0)), 0.0)
     return asked / np.maximum(np.abs(asked).sum(axis=-1, keepdims=True), 1.0)
 
 

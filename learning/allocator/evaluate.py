@@ -116,9 +116,9 @@ def specialist_act(book: Book, norm: Normaliser, net: BottomNet, budget: float) 
     features, macro = norm.features(book.features), norm.macro(book.macro)
 
     def act(twin: Twin) -> FloatArray:
-        now = twin.market, twin.t
-        budgets = np.full((twin.batch, 1), budget)
-        return bottoms.place(features[now], macro[now], twin.weights, twin.drawdown, budgets)
+        now, listed = (twin.market, twin.t), twin.listed
+        weights, budgets = np.where(listed, twin.weights, 0.0), np.full((twin.batch, 1), budget)
+        return bottoms.place(features[now], macro[now], weights, twin.drawdown, budgets, listed)
 
     return act
 
@@ -140,13 +140,14 @@ def tiered_act(
     group = book.group.tolist()
 
     def act(twin: Twin) -> FloatArray:
-        now = twin.market, twin.t
+        now, listed = (twin.market, twin.t), twin.listed
+        weights = np.where(listed, twin.weights, 0.0)
         if isinstance(share, TopNet):
-            none = np.zeros_like(twin.weights)
+            none = np.zeros_like(weights)
             seen = assemble(
-                features[now], macro[now], twin.weights, book.shortable, none, twin.drawdown
+                features[now], macro[now], weights, book.shortable, none, twin.drawdown
             )
-            rows = group_means(seen.instruments, group, len(book.groups))
+            rows = group_means(seen.instruments, group, len(book.groups), listed)
             if embeddings is not None:
                 rows = np.concatenate([rows, embeddings[now]], axis=-1)
             with torch.no_grad():
@@ -154,6 +155,6 @@ def tiered_act(
             budgets = top_budgets(means.numpy(), gross)
         else:
             budgets = share(twin)
-        return bottoms.place(features[now], macro[now], twin.weights, twin.drawdown, budgets)
+        return bottoms.place(features[now], macro[now], weights, twin.drawdown, budgets, listed)
 
     return act

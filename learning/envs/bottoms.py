@@ -10,11 +10,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from agents.allocator.networks import BottomNet
 from agents.allocator.observation import Float32Array, assemble, bottom_shares
 from agents.protocols import FloatArray
 from learning.allocator.book import Book
+
+type BoolArray = NDArray[np.bool_]
 
 
 class Bottoms:
@@ -41,13 +44,15 @@ class Bottoms:
         weights: FloatArray,
         drawdown: FloatArray,
         budgets: FloatArray,
+        listed: BoolArray | bool = True,
     ) -> FloatArray:
         """
-        Return target weights (B, N).
+        Return target weights (B, N), 0 for what is not listed.
 
-        Shapes: features (B, N, 22) and macro (B, 18), normalised; weights (B, N), drawdown (B,),
-        budgets (B, G).
+        Shapes: features (B, N, 22) and macro (B, 18), normalised; weights, listed (B, N),
+        drawdown (B,), budgets (B, G).
         """
+        there = np.broadcast_to(listed, weights.shape)
         own = budgets[:, self._group]
         seen = assemble(features, macro, weights, self._shortable, own, drawdown)
         market = torch.from_numpy(seen.market)
@@ -55,6 +60,6 @@ class Bottoms:
         for members, net in self._members:
             with torch.no_grad():
                 action = net(torch.from_numpy(seen.instruments[:, members]), market).numpy()
-            shares = bottom_shares(action, self._shortable[members])
+            shares = bottom_shares(action, self._shortable[members], there[:, members])
             placed[:, members] = own[:, members] * shares
         return placed

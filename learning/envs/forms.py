@@ -19,7 +19,8 @@ leave-one-out baseline of Kool et al. 2019, "Buy 4 REINFORCE Samples, Get a Base
 step by step, over common random numbers.
 
 Policies see here what `agents.allocator.trained` shows them: the market's row holds the whole
-book's gross and drawdown, and a top policy sees each group's mean inputs with budget 0.
+book's gross and drawdown, and a top policy sees each group's mean inputs with budget 0. What is
+not listed (`Twin.listed`) is masked whole and its action has no effect: a case does not hold it.
 
 It knows no learner; how targets become fills is the twin's.
 """
@@ -215,15 +216,19 @@ class Form(ABC):
     def _now(self) -> tuple[Float32Array, Float32Array]:
         """Return the present sessions' normalised features (B, N, 22) and macro (B, 18)."""
         at = self.twin.market, self.twin.t
-        return self._features[at], self._macro[at]
+        features = self._features[at]  # a copy
+        features[~self.twin.listed] = 0.0
+        return features, self._macro[at]
+
+    def _weights(self) -> FloatArray:
+        """Return the weights (B, N) of what is listed: what vanished is left at the next price."""
+        return np.where(self.twin.listed, self.twin.weights, 0.0)
 
     def _seen(self, budgets: FloatArray) -> Observation:
         """Return what all instruments look like, budgets (B, N) of their groups."""
         features, macro = self._now()
-        twin = self.twin
-        return assemble(
-            features, macro, twin.weights, self.arena.book.shortable, budgets, twin.drawdown
-        )
+        shortable, drawdown = self.arena.book.shortable, self.twin.drawdown
+        return assemble(features, macro, self._weights(), shortable, budgets, drawdown)
 
     @abstractmethod
     def _observe(self) -> Float32Array:
@@ -278,7 +283,8 @@ class SpecialistForm(Form):
         return flatten(seen)
 
     def _targets(self, actions: FloatArray) -> FloatArray:
-        return self._budget[:, None] * bottom_shares(actions, self.arena.book.shortable)
+        shares = bottom_shares(actions, self.arena.book.shortable, self.twin.listed)
+        return self._budget[:, None] * shares
 
 
 class PortfolioForm(Form):
@@ -309,7 +315,9 @@ class PortfolioForm(Form):
 
     def _observe(self) -> Float32Array:
         seen = self._seen(np.zeros_like(self.twin.weights))
-        groups = group_means(seen.instruments, self.arena.book.group.tolist(), self.action_size)
+        groups = group_means(
+            seen.instruments, self.arena.book.group, self.action_size, self.twin.listed
+        )
         if self._embeddings is not None:
             now = self._embeddings[self.twin.market, self.twin.t]
             groups = np.concatenate([groups, now], axis=-1)
@@ -318,7 +326,8 @@ class PortfolioForm(Form):
     def _targets(self, actions: FloatArray) -> FloatArray:
         budgets = top_budgets(actions, self.gross)
         features, macro = self._now()
-        return self._bottoms.place(features, macro, self.twin.weights, self.twin.drawdown, budgets)
+        twin, weights = self.twin, self._weights()
+        return self._bottoms.place(features, macro, weights, twin.drawdown, budgets, twin.listed)
 
 
 class JointForm(Form):
@@ -342,9 +351,9 @@ class JointForm(Form):
     def _targets(self, actions: FloatArray) -> FloatArray:
         budgets = top_budgets(actions[:, self._n :], self.gross)
         weights = np.zeros((self.batch, self._n))
-        shortable = self.arena.book.shortable
+        shortable, listed = self.arena.book.shortable, self.twin.listed
         for g, members in enumerate(self._members):
-            shares = bottom_shares(actions[:, members], shortable[members])
+            shares = bottom_shares(actions[:, members], shortable[members], listed[:, members])
             weights[:, members] = budgets[:, g : g + 1] * shares
         return weights
 

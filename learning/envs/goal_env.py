@@ -46,14 +46,17 @@ KEYS = 3  # market, session and drawdown, before the weights
 WEIGHT_BOUND = 10.0
 
 
-def positions(action: NDArray[np.floating[Any]], gross: float) -> FloatArray:
+def positions(
+    action: NDArray[np.floating[Any]], gross: float, listed: BoolArray | bool = True
+) -> FloatArray:
     """
     Return target weights: -1..1 is nothing to `POSITION_UNIT`, and all is scaled into `gross`.
 
-    Shapes: action (..., N), clipped to [-1, 1] -> (..., N), long only.
+    What is not `listed` has none. Shapes: action (..., N), clipped to [-1, 1], listed (..., N)
+    -> (..., N), long only.
     """
     signed = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
-    weights = POSITION_UNIT * 0.5 * (signed + 1.0)
+    weights = np.where(listed, POSITION_UNIT * 0.5 * (signed + 1.0), 0.0)
     total = weights.sum(axis=-1, keepdims=True)
     return np.asarray(weights * np.minimum(1.0, gross / np.maximum(total, 1e-12)), np.float64)
 
@@ -165,7 +168,7 @@ class GoalMarket:
 
         The observations of truncated rows are their last; `reset` starts them again.
         """
-        lived = self.twin.step(positions(action, self.goals.gross))
+        lived = self.twin.step(positions(action, self.goals.gross, self.twin.listed))
         net = lived.growth - lived.riskless
         seen = self.observe()
         reward = self.reward(seen["achieved_goal"], seen["desired_goal"], net)
