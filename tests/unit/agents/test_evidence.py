@@ -55,8 +55,10 @@ def random_case(seed):
                 },
             )
         )
-        for k in range(rng.integers(0, 3)):
-            news.append(item(str(rng.choice(HEADLINES)), symbol, item_id=f"{symbol}{k}"))
+        news += [
+            item(str(rng.choice(HEADLINES)), symbol, item_id=f"{symbol}{k}")
+            for k in range(rng.integers(0, 3))
+        ]
         for years in range(rng.integers(0, 3)):
             names = [name for name in FIGURES if rng.random() < 0.5]
             age = int(rng.choice((100, 600))) + 365 * years
