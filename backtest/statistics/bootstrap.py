@@ -112,7 +112,7 @@ def stationary_positions(
     blocks = stationary_blocks(n, mean_block, resamples, generator)
     begins = np.concatenate([[0], np.cumsum(blocks.length)[:-1]])
     offset = np.arange(resamples * n) - np.repeat(begins, blocks.length)
-    positions = (np.repeat(blocks.start, blocks.length) + offset) % n
+    positions: IntArray = (np.repeat(blocks.start, blocks.length) + offset) % n
     return positions.reshape(resamples, n)
 
 

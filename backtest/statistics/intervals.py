@@ -40,6 +40,7 @@ type Gradient = Callable[[FloatArray], FloatArray]  # means of features (F, R) -
 FEW = Undefined(f"fewer than {MIN_SESSIONS} sessions")
 ALIKE = Undefined("too few sessions with a return of their own to resample")
 LARGEST_RHO = 0.97
+FEWEST_BLOCKS = 8  # on average in a resample: fewer give its standard error no ground
 NO_SPREAD = 1e-9  # of a standardised series in a resample
 NO_ERROR = 1e-12  # a standard error below it is rounding
 
@@ -124,7 +125,7 @@ def studentised(
     figure = float(value(mean)[0])
     influence = (gradient(mean) * (features - mean)).sum(axis=0)
     error = standard_error(influence)
-    mean_block = block_length(influence)
+    mean_block = min(block_length(influence), count / FEWEST_BLOCKS)
     if error < NO_ERROR:
         return Interval(figure, figure, mean_block)
     pairs = _resampled(features, value, gradient, mean_block, seed)
@@ -136,7 +137,7 @@ def studentised(
         return ALIKE
     width = error * float(np.quantile(distance, CONFIDENCE, method="higher"))
     if not math.isfinite(width):
-        return Undefined(f"{count} sessions are too few for blocks of {mean_block:.0f}")
+        return ALIKE
     return Interval(figure - width, figure + width, mean_block)
 
 

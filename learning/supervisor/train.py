@@ -28,7 +28,8 @@ from agents.supervisor.neural_ucb import NeuralUCB
 from agents.supervisor.offline import train_offline
 from agents.supervisor.routing import ARMS, ASKED
 from backtest.bench_routes import LIN_UCB_ALPHA
-from backtest.statistics.bootstrap import block_length, percentile_interval, resampled
+from backtest.statistics.intervals import mean_interval
+from backtest.statistics.measures import Undefined
 from config.errors import DataError
 from config.settings import SupervisorSettings
 from learning.supervisor.table import RouteTable
@@ -159,10 +160,5 @@ def _interval(difference: FloatArray, seed: int) -> tuple[float, float] | None:
     """Return the 95% block-bootstrap interval of a mean over sessions; None for too few."""
     if len(difference) < FEWEST_SESSIONS or not difference.any():
         return None
-    means = resampled(
-        len(difference),
-        lambda at: difference[at].mean(axis=1),
-        mean_block=block_length(difference),
-        seed=seed,
-    )
-    return percentile_interval(means)
+    found = mean_interval(difference, seed=seed)
+    return None if isinstance(found, Undefined) else (found.low, found.high)
