@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right, insort
-from math import nan
+from math import exp2, nan
 
 import msgspec
 import numpy as np
@@ -78,7 +78,7 @@ class NewsLedger:
     def tone(self, ts: int) -> float:
         """Return the mean score that news known at `ts` usually have; 0 before the first."""
         self._take(ts)
-        decay = 2.0 ** ((self._tone_stamp - ts) / TONE_HALF_LIFE_NS)
+        decay = exp2((self._tone_stamp - ts) / TONE_HALF_LIFE_NS)
         return self._tone_total * decay / (self._tone_count * decay + TONE_PRIOR)
 
     def _take(self, ts: int) -> None:
