@@ -128,12 +128,16 @@ def _tick_decimals(price: float, kind: AssetClass) -> int:
     """
     Return the decimals of the market's tick at a price.
 
-    A stock's are two, or as many as give four significant digits where it is below $10 (below $1
-    that is the 0.0001 of US markets); anything else is quoted with six significant digits, as
-    EURUSD to 0.00001 and gold to 0.01.
+    A stock's are two and a pair's five, or three where it is quoted in yen and the like (from 20
+    on), and as many as give four significant digits where the price is low: below $1 that is the
+    0.0001 of US markets. Anything else is quoted with six significant digits, as gold to 0.01.
     """
     before = math.floor(math.log10(price)) + 1  # digits before the point
-    least, digits = (2, 4) if kind == "equity" else (0, 6)
+    least, digits = 0, 6
+    if kind == "equity":
+        least, digits = 2, 4
+    elif kind == "forex":
+        least, digits = (3 if price >= 20 else 5), 4
     return min(max(least, digits - before), 9)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = ("--start", "2010-01-04", "--end", "2010-02-26", "--symbols", "AAPL,IBM,MSFT")
+# a split of AAPL lies in it: the venue is handed a new tick
+SOURCE = ("--start", "2005-02-01", "--end", "2005-03-28", "--symbols", "AAPL,IBM,MSFT")
 PROFILE = """
 desk:
   panel_sessions: 80
