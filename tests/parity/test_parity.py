@@ -23,7 +23,9 @@ def test_fills_fees_and_equity_agree_to_the_cent_at_every_step(kind):
 def test_two_hundred_schedules_agree_to_the_cent():
     results = run_schedules(schedules(200, 7))
     assert [r.difference for r in results if r.difference] == []
+    assert {row.kind for row in by_kind(results)} == set(KINDS)
     assert sum(row.fills for row in by_kind(results)) > 5_000
+    assert sum(row.delisted for row in by_kind(results)) > 20
     assert sum(row.stops for row in by_kind(results)) > 100
 
 
@@ -35,9 +37,16 @@ def test_a_schedule_is_made_again_by_its_kind_and_seed():
 
 
 def test_schedules_go_where_the_two_worlds_could_differ():
-    made = list(schedules(48, 5))
+    made = list(schedules(4 * len(KINDS), 5))
     markets = [s.market for s in made]
     assert {len(m.instruments) for m in markets} >= {1, 2, 4, 8}
+    assert max(len(m.instruments) for m in markets) > 130
+    spans = [m.bars.groupby("symbol")["ts_close"].agg(["min", "max"]) for m in markets]
+    starts = [s.market.session_closes[s.start] for s in made]
+    assert any((span["min"] > ts).any() for span, ts in zip(spans, starts, strict=True))
+    assert any((span["max"] < ts).any() for span, ts in zip(spans, starts, strict=True))
+    assert any(np.isnan(s.targets).any() for s in made)
+    assert {s.settings.limits.stop for s in made} == {"fraction", "volatility", "none"}
     assert any(m.step_ns for m in markets)
     assert any(i.currency == "JPY" for m in markets for i in m.instruments)
     assert any(i.currency == "GBP" for m in markets for i in m.instruments)
@@ -77,3 +86,49 @@ def test_another_stream_of_slips_is_found_and_told(monkeypatch):
     monkeypatch.setattr(parity, "Twin", Elsewhere)
     result = compare(type(schedule)(**{**vars(schedule), "settings": settings}))
     assert "expected the fill" in result.difference
+
+
+def test_an_order_on_what_is_held_is_found_and_told(monkeypatch):
+    schedule = make_schedule("hold", SEED)
+    restless = np.where(np.isnan(schedule.targets), 0.3, schedule.targets)
+
+    class Restless(parity.EngineBook):
+        def step(self, targets):
+            return super().step(restless[self.market.session_closes.index(self._at) - 12])
+
+        def _close(self, case):
+            close = super()._close(case)
+            self._at = close.ts
+            return close
+
+    class Same(parity.Twin):
+        def step(self, targets):
+            row = restless[int(self.t[parity.BOOK]) - 12]
+            return super().step(np.array([-row, row, row]))
+
+    monkeypatch.setattr(parity, "EngineBook", Restless)
+    monkeypatch.setattr(parity, "Twin", Same)
+    assert "expected no order for what is held" in compare(schedule).difference
+
+
+def test_an_equity_that_is_no_number_is_a_difference(monkeypatch):
+    class Lost(parity.Twin):
+        def step(self, targets):
+            self._balance = self._balance * np.nan
+            return super().step(targets)
+
+    monkeypatch.setattr(parity, "Twin", Lost)
+    assert "was nan" in compare(make_schedule("holding", SEED)).difference
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_a_ruined_book_is_ruined_in_both_worlds(seed, monkeypatch):
+    closes = []
+    real = parity._Account.compare
+    monkeypatch.setattr(
+        parity._Account,
+        "compare",
+        lambda a, close, *rest: (closes.append(close), real(a, close, *rest))[1],
+    )
+    assert compare(make_schedule("ruin", seed)).difference == ""
+    assert any(close.case is None for close in closes)

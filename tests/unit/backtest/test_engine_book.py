@@ -1,5 +1,7 @@
 """The engine stepped from outside: at which prices it fills, and what a process may hold."""
 
+import dataclasses
+
 import msgspec
 import numpy as np
 import pandas as pd
@@ -176,3 +178,77 @@ def test_weights_that_are_no_numbers_are_refused_and_the_book_goes_on(make_marke
 def test_a_start_that_no_session_follows_is_refused(make_market):
     with pytest.raises(DataError, match="expected a start before the last of 20 sessions"):
         EngineBook(make_market(sessions=20), rules(), start=19)
+
+
+def listed_from(market, symbol, day):
+    """Return the market without a symbol's bars of the sessions before `day`."""
+    early = market.bars["ts_close"] < market.session_closes[day]
+    late = market.bars[~(early & (market.bars["symbol"] == symbol))]
+    return canonical(dataclasses.replace(market, bars=late))
+
+
+def test_what_lists_after_the_start_joins_then_and_asking_for_it_before_has_no_effect(make_market):
+    market = listed_from(make_market(sessions=30), "BBB", 12)
+    runs = []
+    for early in (0.2, 0.9):
+        book = EngineBook(market, rules(), start=5)
+        try:
+            close, closes = book.start(), []
+            while not close.last:
+                late = early if close.ts < market.session_closes[12] else 0.2
+                close = book.step(np.array([0.2, late, 0.2, 0.2]))
+                closes.append(close)
+            book.finish()
+        finally:
+            book.close()
+        runs.append(closes)
+    symbols = [[i.symbol for i in close.case.instruments] for close in runs[0]]
+    assert symbols[:6] == [["AAA", "CCC", "DDD"]] * 6  # closes of sessions 6 to 11
+    assert all(found == list(market.symbols) for found in symbols[6:])
+    bought = [close.ts for close in runs[0] if close.quantity[1] > 0]
+    assert bought[0] == market.session_closes[14]  # one return is known at the close of 13
+    assert [c.fills for c in runs[0]] == [c.fills for c in runs[1]]
+
+
+def test_nothing_is_bought_in_a_currency_that_has_no_rate_yet(make_market):
+    index = Instrument(
+        symbol="JPN225", venue="SIM", asset_class="index", currency="JPY", shortable=True
+    )
+    pair = Instrument(
+        symbol="USDJPY", venue="SIM", asset_class="forex", currency="JPY", price_precision=3
+    )
+    price = np.full((30, 4), 20_000.0) * np.linspace(1, 1.1, 30)[:, None]
+    prices = {"JPN225": price, "USDJPY": np.full((30, 4), 110.0)}
+    market = make_market(sessions=30, instruments=(index, pair), prices=prices, news_every=0)
+    market = listed_from(market, "USDJPY", 12)
+    book = EngineBook(market, rules(), start=5)
+    try:
+        close = book.start()
+        while not close.last:
+            before, close = close, book.step(np.array([0.5, 0.0]))
+            if before.ts < market.session_closes[12]:
+                assert close.fills == ()
+                assert close.case.instruments == () or close.ts == market.session_closes[12]
+        assert close.quantity[0] * 22_000 / 110 == pytest.approx(0.5 * close.equity, rel=0.01)
+        book.finish()
+    finally:
+        book.close()
+
+
+def test_a_ruined_book_is_stepped_to_the_end_and_decides_nothing_more(make_market):
+    price = 100.0 * np.array([1.0] * 12 + [0.5] * 8)[:, None] * np.ones(4)
+    index = Instrument(symbol="SPX500", venue="SIM", asset_class="index", shortable=True)
+    market = make_market(sessions=20, instruments=(index,), prices={"SPX500": price}, news_every=0)
+    limits = {"max_position": 9.0, "max_group": 9.0, "max_gross": 9.0, "max_volume_frac": 1e9}
+    book = EngineBook(market, rules(**limits), start=5)
+    try:
+        close = book.start()
+        while not close.last:
+            close = book.step(np.array([4.0]))
+            ruined = close.ts >= market.session_closes[12]
+            assert (close.equity < 0, close.case is None) == (ruined, ruined)
+            assert not (ruined and close.orders)
+        assert close.quantity[0] > 0
+        book.finish()
+    finally:
+        book.close()

@@ -1,5 +1,6 @@
 """The engine's environment: what Gymnasium and stable-baselines3 ask, and that it is the desk."""
 
+import dataclasses
 import warnings
 
 import msgspec
@@ -79,3 +80,39 @@ def test_episodes_that_do_not_fit_are_refused(make_market):
             lambda growth, *rest: growth,
             Episodes(starts=(20,), sessions=50, budget=(0.1, 0.4)),
         )
+
+
+@pytest.fixture
+def late(make_market):
+    """Return an environment in which BBB has its first bar at session 34."""
+    market = make_market(sessions=60, symbols=("AAA", "BBB"))
+    early = market.bars["ts_close"] < market.session_closes[34]
+    bars = market.bars[~(early & (market.bars["symbol"] == "BBB"))].reset_index(drop=True)
+    limits = msgspec.structs.replace(Settings().limits, min_history=2, max_position=1.0)
+    env = EngineEnv(
+        dataclasses.replace(market, bars=bars),
+        Settings(limits=limits),
+        Normaliser.fit(np.zeros((1, 22)), np.zeros((1, 18))),
+        lambda growth, *rest: np.log1p(growth),
+        Episodes(starts=(30,), sessions=12, budget=(0.3, 0.3)),
+    )
+    yield env
+    env.close()
+
+
+def test_what_is_not_listed_is_masked_and_its_action_has_no_effect(late):
+    paths = []
+    for unlisted in (-1.0, 1.0):
+        seen, _ = late.reset(seed=5)
+        path = []
+        for t in range(30, 42):
+            rows = seen[: 2 * len(INSTRUMENT_INPUTS)].reshape(2, -1)
+            assert rows[1, :22].any() == (t >= 34)
+            action = np.array([1.0, unlisted if t < 34 else 0.5], np.float32)
+            seen, *_ = late.step(action)
+            path.append(seen)
+        paths.append(path)
+    np.testing.assert_array_equal(*paths)
+    weight = INSTRUMENT_INPUTS.index("weight")
+    assert paths[0][0][weight] * 0.1 == pytest.approx(0.3, rel=0.05)  # all of the budget
+    assert paths[0][-1][len(INSTRUMENT_INPUTS) + weight] > 0

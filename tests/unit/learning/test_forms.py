@@ -1,7 +1,7 @@
 """The forms of the training environment, and as the libraries see them."""
 
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import gymnasium.utils.env_checker
 import numpy as np
@@ -180,6 +180,60 @@ def test_group_alone_trades_as_it_does_in_the_whole_book(book):
         assert two.step(weights).growth == pytest.approx(first.growth, abs=1e-12)
     with pytest.raises(DataError, match="expected a group of first, second, was 'third'"):
         only_group(book, "third")
+
+
+def test_every_array_of_a_group_is_as_wide_as_the_group(book):
+    alone = only_group(book, "second")
+    for whole, part in ((book.tape, alone.tape), (book.tape.risk, alone.tape.risk)):
+        for field in fields(whole):
+            values = getattr(whole, field.name)
+            if isinstance(values, np.ndarray) and values.shape[-1:] == (4,):
+                assert getattr(part, field.name).shape[-1] == 2, field.name
+
+
+def half_listed(book, t=80):
+    """Return the book as if BBB listed at session `t` and DDD vanished at it."""
+    last, age = book.tape.last_close.copy(), book.tape.age.copy()
+    last[0, :t, 1] = np.nan
+    age[0, t:, 3] = 10
+    tape = replace(book.tape, last_close=last, age=age)
+    for name in ("bid", "ask", "close"):
+        values = getattr(tape, name).copy()
+        values[0, :t, :, 1] = values[0, t:, :, 3] = np.nan
+        tape = replace(tape, **{name: values})
+    return replace(book, tape=tape)
+
+
+@pytest.mark.parametrize("name", ["specialist", "joint"])
+def test_what_is_not_listed_is_masked_and_its_action_has_no_effect(book, name):
+    one, two = (forms(half_listed(book))[name] for _ in range(2))
+    one.rng, two.rng = (np.random.default_rng(1) for _ in range(2))
+    seen, other = one.reset(), two.reset()
+    rng = np.random.default_rng(2)
+    met = set()
+    for _ in range(40):
+        listed = one.twin.listed[0]
+        met.add(tuple(listed.tolist()))
+        np.testing.assert_array_equal(seen, other)
+        action = rng.uniform(-1, 1, (1, one.action_size))
+        changed = action.copy()
+        changed[:, : len(listed)][:, ~listed] *= -1.0
+        rows = unflatten(seen, len(listed)).instruments[0, :, :22]
+        assert rows.any(axis=1).tolist() == listed.tolist()
+        (seen, *_), (other, *_) = one.step(action), two.step(changed)
+    assert len(met) > 1
+
+
+def test_a_top_policy_sees_the_means_of_what_is_listed_and_places_nothing_elsewhere(book):
+    form = forms(half_listed(book))["portfolio"]
+    seen = form.reset()
+    for _ in range(25):
+        listed, features = form.twin.listed[0], form._features[0, form.twin.t[0]]
+        means = [features[g][listed[g]].mean(axis=0) for g in (slice(0, 2), slice(2, 4))]
+        shown = unflatten(seen, 2).instruments[0, :, :22]
+        np.testing.assert_allclose(shown, means, rtol=1e-5, atol=1e-6)
+        assert not form._targets(np.ones((1, 2)))[0, ~listed].any()
+        seen, *_ = form.step(np.ones((1, 2)))
 
 
 def test_currency_whose_pair_is_in_another_group_is_refused(book):
