@@ -25,7 +25,7 @@ from agents.messages import Message
 from backtest.market import MarketData
 from backtest.results import Book, ClosedTrade
 from config.errors import RunIncomplete
-from strategies.desk import Desk, History
+from strategies.desk import Desk
 
 CUT_SHARE = 0.05  # of the orders, which a book at its capacity finds too large
 
@@ -57,7 +57,6 @@ class BookRun:
     unpriced_routes: int
     open_routes: int
     capacity: float | None  # in the account's currency; None where no order had a known volume
-    ruined_at: int  # the first close without equity, 0 for none
 
 
 class EngineLog:
@@ -131,18 +130,12 @@ def book_run(
         unpriced_routes=desk.outcomes.unpriced,
         open_routes=desk.outcomes.open_routes,
         capacity=_capacity(desk.history.capacity),
-        ruined_at=_ruined_at(desk.history),
     )
 
 
 def _capacity(equities: list[float]) -> float | None:
     """Return the equity at which one order in twenty would be cut for its size."""
     return float(np.quantile(equities, CUT_SHARE)) if equities else None
-
-
-def _ruined_at(history: History) -> int:
-    rows = zip(history.ts, history.equity, strict=True)
-    return next((ts for ts, equity in rows if not equity > 0), 0)
 
 
 def _book(desk: Desk, market: MarketData, name: str) -> Book:

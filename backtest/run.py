@@ -8,7 +8,7 @@ store and no files: `ops` hands in a writer and writes what comes back.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -16,18 +16,18 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from agents.messages import JUNIORS, Decision, FillRecord, OrderRecord, Outcome, Verdict
+from agents.messages import Decision, FillRecord, OrderRecord, Outcome, Verdict
 from agents.protocols import ExperienceWriter, LearningMind, Mind
 from backtest.desk_result import BookRun
 from backtest.engine import run_book
 from backtest.feed import Feed, make_feed
 from backtest.identity import Completions, RunMode, run_id_of, run_identity
 from backtest.market import MarketData, window
-from backtest.policies import allocator_notes, check_policies, overlaps, policy_facts
+from backtest.notes import run_notes
+from backtest.policies import check_policies, policy_facts
 from backtest.references import ReferenceRunner, baselines, variants
 from backtest.results import FloatArray, IntArray, RunResult
 from backtest.rules import YEAR_NS, rates_known, riskless_rates
-from backtest.sessions import stamp_text
 from backtest.silence import why_no_orders
 from config.settings import LimitSettings, Settings
 
@@ -176,7 +176,7 @@ def run_backtest(
             "end_state_digest": plan.mind.digest,
             "cash_flows": own.cash_flows,
         },
-        notes=_notes(plan, own),
+        notes=run_notes(plan, own, (own.book, *books)),
     )
 
 
@@ -191,61 +191,3 @@ def risk_free_returns(market: MarketData, ts: IntArray, currency: str) -> FloatA
     rates = rates_known(riskless_rates(market, currency), ts[:-1])
     returns[1:] = rates / 100 * np.diff(ts) / YEAR_NS
     return returns
-
-
-def _notes(plan: RunPlan, own: BookRun) -> tuple[str, ...]:
-    market, settings = plan.market, plan.settings
-    notes = []
-    if plan.manifest["learned_until"] >= plan.decide_from:
-        until, first = stamp_text(plan.manifest["learned_until"]), stamp_text(plan.decide_from)
-        notes.append(
-            f"OVERLAP: the start state learned until {until}, this run decides from {first} on: "
-            "its results are no evidence"
-        )
-    notes += overlaps(plan.mind.policies, market, plan.decide_from)
-    notes += market.notes
-    notes += allocator_notes(plan.mind.policies, market)
-    notes.append(_minds_note(plan.mind))
-    if not riskless_rates(market, settings.market.currency):
-        notes.append("no risk-free rate in the data: idle cash earns nothing, excess is over zero")
-    notes.append(
-        f"costs: {settings.market.cost_frac:.4f} of notional per fill unless the instrument has "
-        f"its own, {settings.market.spread_bps:g} bps spread, slippage of a tick with "
-        f"probability {settings.market.slippage_probability:g}"
-    )
-    own_costs = _own_costs(market.instruments)
-    if own_costs:
-        notes.append(f"own costs (bps per fill): {own_costs}")
-    if own.missed_decisions:
-        notes.append(f"{own.missed_decisions} decisions were missed: the mind failed")
-    if own.expired_decisions:
-        notes.append(f"{own.expired_decisions} decisions expired before they could be traded")
-    if own.ruined_at:
-        notes.append(
-            f"RUIN: equity fell to zero or below on {stamp_text(own.ruined_at)}; the gate halted "
-            "the book"
-        )
-    if own.unpriced_routes:
-        notes.append(f"{own.unpriced_routes} routes had no price before their horizon's end")
-    if own.open_routes:
-        notes.append(f"{own.open_routes} routes were open at the end and have no outcome")
-    return tuple(notes)
-
-
-def _minds_note(mind: LearningMind) -> str:
-    untrained = sorted(
-        role
-        for role, model in mind.models.items()
-        if role in ("strategist", *JUNIORS) and "rules/" not in model and "+" not in model
-    )
-    if untrained:
-        return (
-            f"minds: {mind.name}; UNTRAINED language models ({', '.join(untrained)}): no adapter, "
-            "so their opinions bind to the schema and mean nothing yet"
-        )
-    spoken = any("+" in mind.models[role] for role in ("strategist", *JUNIORS))
-    return f"minds: {mind.name}, " + ("trained" if spoken else "rule-backed; no trained model")
-
-
-def _own_costs(instruments: Sequence[Any]) -> str:
-    return ", ".join(f"{i.symbol} {i.cost_bps:g}" for i in instruments if i.cost_bps is not None)

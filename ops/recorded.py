@@ -25,6 +25,7 @@ from backtest.paired import compare_masking
 from backtest.results import RunResult
 from backtest.run import HIERARCHY, RunPlan
 from backtest.statistics.summary import summarise, trial_of
+from config.errors import Halt
 from learning.experience.library import Library, RunInfo
 from learning.experience.scoring import ScoringWriter
 from ops.minds import Models
@@ -65,6 +66,10 @@ def run_recorded(
     except KeyboardInterrupt:
         library.finish_run(plan.run_id, "interrupted")
         raise
+    except Halt as e:
+        library.finish_run(plan.run_id, "failed")
+        kept = f"what was recorded until then is run {plan.run_id} in the library, marked failed"
+        raise type(e)(f"{e}; {kept}") from e
     except Exception:
         library.finish_run(plan.run_id, "failed")
         raise
