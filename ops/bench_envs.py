@@ -176,7 +176,7 @@ def run_envs(seed: int, as_json: bool) -> None:
 
 def bench_settings(seed: int) -> Settings:
     """Return the default rules and limits but for the stop, after which a book may not order."""
-    limits = msgspec.structs.replace(Settings().limits, stop_loss=1.0)
+    limits = msgspec.structs.replace(Settings().limits, stop="none")
     return Settings(seed=seed, limits=limits)
 
 

@@ -57,8 +57,11 @@ def build_baseline(
     those that are not named.
     Raises ConfigError if the lookback is shorter than the history that an instrument needs.
     """
+    bottom = BlackLittermanBottom(settings, round_trip or {}, prior_ic or {})
+    priors = ", ".join(f"{junior} {ic:g}" for junior, ic in bottom.prior_ic.items())
     return TieredAllocator(
         top=HierarchicalParityTop(gross=settings.gross),
-        bottom=BlackLittermanBottom(settings, round_trip or {}, prior_ic or {}),
+        bottom=bottom,
+        assumptions={"prior-ic": priors},
         lookback=settings.lookback,
     )

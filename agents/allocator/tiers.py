@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from agents.allocator.estimates import MIN_SESSIONS, Estimates, estimate
@@ -99,7 +99,8 @@ class TieredAllocator:
     """
     An `agents.protocols.Allocator` of one top and one bottom policy.
 
-    `policies` are the cards of those that were trained.
+    `policies` are the cards of those that were trained; `assumptions` what else the baselines
+    were made with that no settings say, by name.
     Raises ConfigError if `lookback` is shorter than the history that an instrument needs.
     """
 
@@ -107,6 +108,7 @@ class TieredAllocator:
     bottom: BottomPolicy
     lookback: int
     policies: tuple[PolicyCard, ...] = ()
+    assumptions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.lookback < MIN_SESSIONS:
@@ -117,10 +119,11 @@ class TieredAllocator:
 
     @property
     def models(self) -> dict[str, str]:
-        """The policy of each tier, and every trained one beside its digest."""
+        """The policy of each tier, what they assume, and every trained one beside its digest."""
         return {
             "allocator-top": self.top.name,
             "allocator-bottom": self.bottom.name,
+            **{f"allocator-{name}": text for name, text in self.assumptions.items()},
             **{f"allocator-{card.slot}": f"{card.name} {card.digest}" for card in self.policies},
         }
 

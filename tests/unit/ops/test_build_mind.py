@@ -23,3 +23,9 @@ def test_a_round_trip_is_two_fills_and_the_spread_and_an_instruments_own_cost_go
 def test_juniors_are_as_good_as_their_cards_say_on_simulated_markets_only(source, expected):
     mind = build_mind(SETTINGS, instruments=[PLAIN], source=source)
     assert mind.allocator.bottom.prior_ic["news"] == expected
+
+
+def test_what_is_expected_of_juniors_is_named_among_the_models_that_identify_a_run():
+    simulated = build_mind(SETTINGS, instruments=[PLAIN], source="simulator-1").models
+    real = build_mind(SETTINGS, instruments=[PLAIN], source="mine").models
+    assert simulated["allocator-prior-ic"] != real["allocator-prior-ic"]
