@@ -98,17 +98,16 @@ def yearly(per_session: Figure, year: int) -> Figure:
 
 def _ratios(series: Series, year: int, luck: Luck, seed: int) -> dict[str, Any]:
     excess = series.judged
-    names = ("sharpe", "sharpe_interval", "sharpe_block_sessions")
+    names: tuple[str, ...] = ("sharpe", "sharpe_interval", "sharpe_block_sessions")
     names += ("probabilistic_sharpe", "deflated_sharpe", "sortino")
     if isinstance(excess, Undefined):
         return dict.fromkeys(names, excess)
     interval = intervals.sharpe_interval(excess, seed=seed)
-    blank = isinstance(interval, Undefined)
     passive = Undefined("a passive benchmark is not picked from trials")
     values = (
         yearly(sharpe.sharpe(excess), year),
-        interval if blank else interval.times(math.sqrt(year)).bounds,
-        interval if blank else interval.block_sessions,
+        interval if isinstance(interval, Undefined) else interval.times(math.sqrt(year)).bounds,
+        interval if isinstance(interval, Undefined) else interval.block_sessions,
         sharpe.probabilistic_sharpe(excess),
         passive if series.passive else deflated_sharpe(sharpe.moments(excess), luck),
         measures.sortino(excess, year),

@@ -154,16 +154,17 @@ def _trials_row(
     the trials' own spread alone; None where there is nothing to deflate.
     """
     error = own.judged if isinstance(own.judged, Undefined) else error_of(own.judged)
-    known = not luck.single and not isinstance(error, Undefined)
+    floored = plain = None
+    if not luck.single and not isinstance(error, Undefined):
+        floored = luck.benchmark(error**2) * math.sqrt(year)
+        plain = luck.benchmark(0.0) * math.sqrt(year)
     return {
         "counted": luck.counted,
         "effective": luck.effective,
         "from_this_run": [{"name": t.name, "sharpe": t.sharpe} for t in trials],
         "from_the_library": earlier,
-        "expected_max_sharpe_annual": luck.benchmark(error**2) * math.sqrt(year)
-        if known
-        else None,
-        "without_floor": luck.benchmark(0.0) * math.sqrt(year) if known else None,
+        "expected_max_sharpe_annual": floored,
+        "without_floor": plain,
         "rule": "the hierarchy and every strategy that is no passive benchmark "
         f"({', '.join(PASSIVE)}), unstressed, plus earlier trials on overlapping sessions of the "
         "same source; those that correlate are one kind",

@@ -137,7 +137,8 @@ def correlations(trials: Sequence[Trial]) -> FloatArray:
     spread = variance * variance.T
     sound = (common >= FEWEST_COMMON) & (spread > 1e-20)
     rho = np.divide(covariance, np.sqrt(np.maximum(spread, 1e-20)), where=sound, out=0.0 * n)
-    return np.clip(rho, -1.0, 1.0)
+    bounded: FloatArray = np.clip(rho, -1.0, 1.0)
+    return bounded
 
 
 def clusters(rho: FloatArray) -> IntArray:
@@ -147,13 +148,10 @@ def clusters(rho: FloatArray) -> IntArray:
     from scipy.cluster.hierarchy import fcluster, linkage
 
     rows, columns = np.triu_indices(len(rho), 1)
-    tree = linkage(_distance(rho[rows, columns]), method="average")
-    found: IntArray = fcluster(tree, _distance(ONE_KIND), criterion="distance").astype(np.int64)
+    tree = linkage(np.sqrt((1.0 - rho[rows, columns]) / 2.0), method="average")
+    cut = math.sqrt((1.0 - ONE_KIND) / 2.0)
+    found: IntArray = fcluster(tree, cut, criterion="distance").astype(np.int64)
     return found - 1
-
-
-def _distance[T: (float, FloatArray)](rho: T) -> T:
-    return ((1.0 - rho) / 2.0) ** 0.5
 
 
 def _means(values: FloatArray, cluster: IntArray) -> FloatArray:

@@ -94,18 +94,19 @@ def judge(
     """Return a policy's figures, a path a seed; `windows` are those that all went through."""
     every = [_figures(book, windows, path) for path in paths]
     excess = _excess(paths)
+    means: dict[str, Any] = {
+        key: _mean([figures[key] for figures in every])
+        if len(every) == 1 or not key.endswith("_p")
+        else None
+        for key in every[0]
+    }
     return Verdict(
         name=name,
         sessions=excess.shape[1],
         sharpe_interval=_sharpe_interval(excess, book.sessions_per_year, seed),
         seeds=tuple(figures["sharpe"] for figures in every),
         sharpes=tuple(np.mean([path.sharpes for path in paths], axis=0).tolist()),
-        **{
-            key: None
-            if key.endswith("_p") and len(every) > 1
-            else _mean([figures[key] for figures in every])
-            for key in every[0]
-        },
+        **means,
     )
 
 
