@@ -21,6 +21,7 @@ import msgspec
 from agents.baselines import BuyAndHold
 from agents.llm.chat import ChatBackend
 from agents.messages import (
+    JUNIORS,
     Abstention,
     Action,
     Case,
@@ -112,6 +113,12 @@ class Coordinator:
             )
             mind.router = AlwaysAll()
             case, decision, verdict = decide_newest(market, self._settings, mind, lookback_days)
+            answers = (*decision.opinions, *decision.abstentions)
+            heard = {answer.junior for answer in answers if answer.symbol == symbol}
+            # without evidence they were not asked: they say why they have nothing to say
+            silent = mind.juniors.opine(case, {j: [symbol] for j in JUNIORS if j not in heard})
+        abstentions = (*decision.abstentions, *(a for a in silent if isinstance(a, Abstention)))
+        decision = msgspec.structs.replace(decision, abstentions=abstentions)
         instrument = next(i for i in market.instruments if i.symbol == symbol)
         return _analysis(instrument, source, self._settings, case, decision, verdict)
 
