@@ -27,6 +27,7 @@ from agents.messages import (
     Abstention,
     Case,
     Decision,
+    JuniorName,
     Opinion,
     Proposal,
     Route,
@@ -143,6 +144,10 @@ class Hierarchy:
     def track(self) -> tuple[TrackRecord, ...]:
         """Return what each junior's closed opinions came to."""
         return self._track.records()
+
+    def recall(self, junior: JuniorName, hits: Sequence[bool]) -> None:
+        """Count a junior's closed calls from before this mind: whether each hit, oldest first."""
+        self._track.recall(junior, hits)
 
     def observe(self, lessons: Sequence[Lesson]) -> None:
         """Count the opinions behind closed outcomes into the juniors' records."""

@@ -125,7 +125,7 @@ def train(
     mind.learned_until = trained.learned_until
     for place, name in enumerate(JUNIORS):
         calls = trained.hits[:, place]
-        mind.hits[name].extend((calls[np.isfinite(calls)] == 1.0).tolist())
+        mind.recall(name, (calls[np.isfinite(calls)] == 1.0).tolist())
     report = {
         "routes": table.meta,
         "state_digest": mind.digest,

@@ -19,8 +19,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
-from scipy.spatial.distance import squareform
 
 from agents.allocator.estimates import MIN_VOLATILITY, Estimates
 from agents.allocator.tiers import GroupBudgets
@@ -111,6 +109,9 @@ def shrunk_covariance(series: FloatArray) -> FloatArray:
 def _leaf_order(series: FloatArray) -> NDArray[np.int64]:
     """Return the columns in the order of their cluster tree's leaves; shapes: (T, G) -> (G,)."""
     distance = np.sqrt(np.clip((1.0 - np.corrcoef(series.T)) / 2.0, 0.0, 1.0))
+    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+    from scipy.spatial.distance import squareform
+
     condensed = squareform((distance + distance.T) / 2.0, checks=False)
     tree = optimal_leaf_ordering(linkage(condensed, method="ward"), condensed)
     return np.asarray(leaves_list(tree), dtype=np.int64)

@@ -68,6 +68,10 @@ class Track:
             for junior, hits in self._hits.items()
         )
 
+    def recall(self, junior: JuniorName, hits: Sequence[bool]) -> None:
+        """Count closed calls of which no more is known than whether they hit, oldest first."""
+        self._hits[junior].extend(hits)
+
     def observe(self, lessons: Sequence[Lesson]) -> None:
         """Count closed outcomes, all of a decision at once; a neutral opinion is no call."""
         decisions: defaultdict[str, list[Lesson]] = defaultdict(list)

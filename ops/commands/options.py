@@ -13,7 +13,7 @@ from typer.core import TyperGroup, TyperOption
 class Group(TyperGroup):
     """A group of commands whose help needs no pydantic, which takes 0.2 s to import."""
 
-    def get_help_option(self, ctx: typer.Context) -> TyperOption | None:
+    def get_help_option(self, ctx: Any) -> TyperOption | None:
         """Return the help option; typer asks pydantic for any absent value but True and False."""
         option = super().get_help_option(ctx)
         if option is not None:

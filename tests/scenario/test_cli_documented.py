@@ -255,5 +255,5 @@ def test_a_source_that_ends_in_2026_is_traded_to_its_end(command, place):
     days = [day_text(day) for day in load_sessions("XNYS", 2025, 2026).days]
     days = days[days.index("2025-11-03") : days.index("2026-01-30") + 1]
     write_bars(place / "newer", days)
-    first, *_ = json.loads(run(command, place, "backtest --source newer --json").out)["notes"]
-    assert re.match(r"traded 2025-12-1\d to 2026-01-30, 31 sessions", first)
+    notes = json.loads(run(command, place, "backtest --source newer --json").out)["notes"]
+    assert any(re.match(r"traded 2025-12-1\d to 2026-01-30, 31 sessions", n) for n in notes)
