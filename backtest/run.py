@@ -109,6 +109,7 @@ def plan_run(
         "data": {
             "name": market.name,
             "digest": kept.digest,
+            "source_digest": market.source_digest,
             "price_basis": market.price_basis,
         },
         "instruments": msgspec.to_builtins(kept.instruments),

@@ -248,6 +248,7 @@ def _book(
         returns=tape.returns,
         source=source,
         digest=digest,
+        sessions_per_year=tape.sessions_per_year,
     )
 
 

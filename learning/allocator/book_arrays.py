@@ -41,7 +41,7 @@ type IntArray = NDArray[np.int64]
 type MakeMarket = Callable[[int], tuple[MarketData, IntArray]]
 type Progress = Callable[[int, int], None]
 
-LAYOUT = 1
+LAYOUT = 2
 OWN = ("ts", "features", "macro", "label", "estimate", "hidden")
 MAKERS = (
     backtest.rules,
@@ -60,6 +60,7 @@ class _Facts(msgspec.Struct, frozen=True):
     instruments: tuple[Instrument, ...]
     rate_sources: tuple[tuple[int, bool] | None, ...]
     window: int
+    sessions_per_year: int
 
 
 def book_arrays(
@@ -90,6 +91,7 @@ def book_arrays(
         **{name.removeprefix("tape_"): arrays[name] for name in of_tape},
         instruments=facts.instruments,
         rate_sources=facts.rate_sources,
+        sessions_per_year=facts.sessions_per_year,
         risk=RiskTape(
             **{name.removeprefix("risk_"): arrays[name] for name in of_risk}, window=facts.window
         ),
@@ -123,7 +125,7 @@ def _make(
         if progress:
             progress(k + 1, count)
     tape = make_tape(markets, settings)
-    facts = _Facts(tape.instruments, tape.rate_sources, tape.risk.window)
+    facts = _Facts(tape.instruments, tape.rate_sources, tape.risk.window, tape.sessions_per_year)
     return {
         **{name: np.stack(values) for name, values in rows.items()},
         **{f"tape_{name}": getattr(tape, name) for name in _array_names(Tape)},

@@ -97,6 +97,7 @@ class Tape:
     shortable: BoolArray
     group: IntArray
     rate_sources: tuple[tuple[int, bool] | None, ...]
+    sessions_per_year: int
     risk: RiskTape
 
     @property
@@ -179,6 +180,7 @@ def make_tape(markets: Sequence[MarketData], settings: Settings) -> Tape:
         shortable=shortable,
         group=group,
         rate_sources=tuple(rate_source(first, i.currency, currency) for i in first.instruments),
+        sessions_per_year=first.sessions_per_year,
         risk=make_risk_tape(
             stacked["returns"], settings.desk.panel_sessions, settings.limits.min_history
         ),
