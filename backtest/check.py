@@ -17,11 +17,13 @@ import pandas as pd
 
 from backtest.market import MarketData, PriceBasis
 from backtest.sessions import day_text, session_day
+from backtest.sources.survivors import END_SESSIONS
 from backtest.tradable import check_tradable
 from config.errors import ConfigError
 from config.sources import PACKAGED, SIMULATOR, find_catalog, source_paths
 
 BIG_JUMP = 0.40
+SHOWN = 10  # symbols named in a note
 
 
 class SymbolCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,9 +136,23 @@ def _report(name: str, market: MarketData | None, problems: Sequence[str]) -> Ch
         step_ns=market.step_ns,
         price_basis=market.price_basis,
         macro_series=dict(sorted(Counter(m.series for m in market.macro).items())),
-        notes=market.notes,
+        notes=(*market.notes, *_ended(rows, closes)),
         problems=lines,
     )
+
+
+def _ended(rows: Sequence[SymbolCheck], closes: np.ndarray) -> list[str]:
+    """Return a note of the symbols whose bars end before the source does."""
+    days = [day_text(d) for d in session_day(closes)]
+    near = days[max(len(days) - 1 - END_SESSIONS, 0)]
+    ended = [f"{row.symbol} ({row.last})" for row in rows if row.last <= near != days[0]]
+    if not ended:
+        return []
+    more = f" and {len(ended) - SHOWN} more" if len(ended) > SHOWN else ""
+    return [
+        f"{len(ended)} of {len(rows)} symbols end more than {END_SESSIONS - 1} sessions before "
+        f"the source, last bar in brackets: {', '.join(ended[:SHOWN])}{more}"
+    ]
 
 
 def _check(

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from backtest.check import check_source
@@ -42,6 +43,20 @@ def test_check_lists_every_fault_and_reads_on(write):
     for word in ("open > 0", "duplicate", "high >= low", "outside the sessions"):
         assert word in text
     assert [r.symbol for r in report.rows] == ["AAA", "BBB"]
+
+
+def test_check_names_what_ends_before_the_source(write):
+    days = [str(d)[:10] for d in np.arange("2015-02-02", "2015-02-28", dtype="M8[D]")]
+    days = [d for d in days if np.is_busday(d) and d != "2015-02-16"]
+    live = [f"{d},LIVE,10,11,9,10,5" for d in days]
+    dead = [f"{d},DEAD,10,11,9,10,5" for d in days[:8]]
+    notes = check_source(write(*live, *dead)).notes
+    assert (
+        "1 of 2 symbols end more than 9 sessions before the source, last bar in brackets: "
+        "DEAD (2015-02-11)"
+    ) in notes
+    fresh = [f"{d},DEAD,10,11,9,10,5" for d in days[:10]]
+    assert not any("before the source" in n for n in check_source(write(*live, *fresh)).notes)
 
 
 def test_check_of_nothing_is_a_problem_and_not_an_exception(tmp_path):

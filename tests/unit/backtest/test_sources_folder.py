@@ -6,6 +6,7 @@ import pytest
 
 from backtest.sessions import stamp_text
 from backtest.sources import open_source
+from backtest.sources.folder import read_sources
 from config.errors import DataError
 
 HEADER = "date,ticker,open,high,low,close,adj_close,volume\n"
@@ -323,7 +324,7 @@ def test_bars_of_a_weekend_that_no_session_follows_are_left_out(tmp_path):
     rows = [f"2015-01-{day:02d},EURUSD,1.1,1.2,1.0,1.1,5" for day in (8, 9, 11)]
     header = "date,symbol,open,high,low,close,volume\n"
     (tmp_path / "bars.csv").write_text(header + "\n".join(rows))
-    market = open_source(str(tmp_path))
+    market = read_sources([tmp_path])
     assert len(market.bars) == len(market.session_closes) == 2
     (tmp_path / "bars.csv").write_text(header + rows[-1])
     refused(tmp_path, "bars on weekdays")
