@@ -64,7 +64,8 @@ def route_log(result: RunResult) -> RouteLog:
         for silent in decision.abstentions:
             answers.setdefault((decision.decision_id, silent.symbol), []).append(silent)
         for route in decision.routes:
-            bounds[decision.decision_id, route.symbol] = route.scores[route.arm] or 0.0
+            known = [score for score in route.scores if score is not None]
+            bounds[decision.decision_id, route.symbol] = max(known)
     rows = []
     for outcome in sorted(result.outcomes, key=lambda o: (o.ts_event, o.symbol)):
         key = (outcome.decision_id, outcome.symbol)

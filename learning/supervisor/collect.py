@@ -163,6 +163,8 @@ def plan_collect(
     """
     Return the shortest window whose cases give `num` trajectories, whole cases only.
 
+    An instrument of which no junior has evidence gives none, so there may be fewer.
+
     Raises DataError if the source has too few sessions.
     """
     kept, decide_from = window(market, start_ns, warmup_sessions(settings))

@@ -19,14 +19,15 @@ def test_routes_are_collected_once_trained_on_and_a_run_on_the_same_data_says_so
         "--profile",
         "small.yaml",
         "--num",
-        210,
+        420,
         "--json",
     )
     first = command(*collect, "--out", "routes.parquet", cwd=workplace)
     assert (first.code, first.err) == (0, "")
     facts = json.loads(first.out)
-    assert facts["rows"] == 7 * facts["cases"]  # a case of which nobody has evidence has no route
-    assert (0 < facts["cases"] <= 30, facts["collected_now"]) == (True, True)
+    # in the first sessions of so short a history some instruments have no evidence at all
+    assert (facts["rows"], facts["collected_now"]) == (7 * facts["cases"], True)
+    assert 100 < facts["rows"] < 420
     before = (workplace / "routes.parquet").read_bytes()
     again = json.loads(command(*collect, "--out", "routes.parquet", cwd=workplace).out)
     assert again["collected_now"] is False
@@ -37,7 +38,7 @@ def test_routes_are_collected_once_trained_on_and_a_run_on_the_same_data_says_so
     trained = command(*train, "--out", "state", cwd=workplace)
     assert trained.code == 0, trained.err
     report = json.loads(trained.out)
-    assert report["validated_on"]["sessions"] == 2
+    assert report["validated_on"]["sessions"] == facts["sessions"] // 5 > 1
     assert set(report["routers"]) >= {"NeuralUCB", "LinUCB", "always-all", "random"}
     assert {p.name for p in (workplace / "state").iterdir()} == {
         "supervisor.npz",
