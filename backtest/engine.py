@@ -94,7 +94,7 @@ def run_book(
         engine.sort_data()
         engine.add_strategy(desk)
         records = observe(engine.kernel.msgbus, writer, on_session)
-        engine.run(end=run_end(market, settings))
+        engine.run(start=run_start(market), end=run_end(market, settings))
         if writer is not None:
             writer.flush()
         log.check()
@@ -106,6 +106,11 @@ def run_book(
         raise
     finally:
         engine.dispose()
+
+
+def run_start(market: MarketData) -> int:
+    """Return the first stamp of a run: the first session's close is still to come then."""
+    return int(market.bars["ts_open"].min()) - 1
 
 
 def run_end(market: MarketData, settings: Settings) -> int:

@@ -27,7 +27,7 @@ from agents.messages import Case, Decision, FillRecord, OrderRecord, TrackRecord
 from agents.protocols import Lesson, Panel
 from backtest.desk_result import EngineLog, check_end
 from backtest.desk_setup import latency_ns, make_desk, observe
-from backtest.engine import make_engine, run_end
+from backtest.engine import make_engine, run_end, run_start
 from backtest.feed import Feed, make_feed
 from backtest.market import MarketData
 from backtest.rules import expiry
@@ -234,7 +234,8 @@ class EngineBook:
             self.close()
 
     def _run(self) -> None:
-        self._engine.run(end=run_end(self.market, self.settings))
+        end = run_end(self.market, self.settings)
+        self._engine.run(start=run_start(self.market), end=end)
 
     def _pause(self, ts: int) -> None:
         """Wait for the caller at the close of a session in which nothing was to be decided."""

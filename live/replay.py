@@ -95,7 +95,7 @@ class Replay:
             kernel.exec_engine.cmd_qsize,
             kernel.exec_engine.evt_qsize,
         )
-        time.advance(events[0].ts_init)
+        time.advance(events[0].ts_init - 1)  # a session that closes at it is still to come
 
     async def run(self, port: AsyncPort, end: int) -> None:
         """Publish everything up to `end`, and fire the alerts up to it, while the node runs."""

@@ -113,8 +113,8 @@ class Coordinator:
             )
             mind.router = AlwaysAll()
             case, decision, verdict = decide_newest(market, self._settings, mind, lookback_days)
-            answers = (*decision.opinions, *decision.abstentions)
-            heard = {answer.junior for answer in answers if answer.symbol == symbol}
+            heard = {o.junior for o in decision.opinions if o.symbol == symbol}
+            heard |= {a.junior for a in decision.abstentions if a.symbol == symbol}
             # without evidence they were not asked: they say why they have nothing to say
             silent = mind.juniors.opine(case, {j: [symbol] for j in JUNIORS if j not in heard})
         abstentions = (*decision.abstentions, *(a for a in silent if isinstance(a, Abstention)))

@@ -22,7 +22,7 @@ from agents.messages import JUNIORS
 from agents.protocols import FloatArray
 from agents.supervisor.routing import ASKED, CONTEXT_SIZE
 
-type Floats = NDArray[np.floating[Any]]  # float32 in training, float64 in selection
+type Float32Array = NDArray[np.float32]  # what is trained is float32, what selects float64
 
 INPUTS = len(JUNIORS) * (CONTEXT_SIZE + 1)
 CENTRE, STRETCH = 0.5, 4.0  # contexts lie in 0..1; nets learn fastest on numbers around +-1
@@ -40,28 +40,28 @@ def encode(contexts: FloatArray, arms: Sequence[int] | NDArray[np.int64]) -> Flo
     )
 
 
-class Weights(NamedTuple):
+class Weights[F: np.floating[Any]](NamedTuple):
     """The layers' weights, or anything of their shapes; `w` are (out, in), `b` (out,)."""
 
-    w1: Floats
-    b1: Floats
-    w2: Floats
-    b2: Floats
-    w3: Floats
-    b3: Floats
+    w1: NDArray[F]
+    b1: NDArray[F]
+    w2: NDArray[F]
+    b2: NDArray[F]
+    w3: NDArray[F]
+    b3: NDArray[F]
 
     @classmethod
-    def views(cls, flat: Floats, hidden: int) -> Weights:
+    def views(cls, flat: NDArray[F], hidden: int) -> Weights[F]:
         """Return the layers of a flat array, without a copy; shapes: flat (P,)."""
         shapes = ((hidden, INPUTS), (hidden,), (hidden, hidden), (hidden,), (1, hidden), (1,))
         pieces = np.split(flat, np.cumsum([prod(shape) for shape in shapes])[:-1])
         return cls(*(piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)))
 
-    def as_float64(self) -> Weights:
+    def as_float64(self) -> Weights[np.float64]:
         """Return a copy in float64."""
         return Weights(*(layer.astype(np.float64) for layer in self))
 
-    def hidden(self, encoded: Floats) -> tuple[Floats, Floats]:
+    def hidden(self, encoded: NDArray[F]) -> tuple[NDArray[F], NDArray[F]]:
         """Return both hidden layers; shapes: encoded (M, 51) -> (M, hidden) twice."""
         first = encoded @ self.w1.T
         first += self.b1
@@ -71,11 +71,11 @@ class Weights(NamedTuple):
         np.maximum(last, 0.0, out=last)
         return first, last
 
-    def predict(self, last_hidden: Floats) -> Floats:
+    def predict(self, last_hidden: NDArray[F]) -> NDArray[F]:
         """Return standardised rewards; shapes: last_hidden (M, hidden) -> (M,)."""
         return np.asarray(last_hidden @ self.w3[0] + self.b3)
 
-    def gradients(self, encoded: Floats) -> Floats:
+    def gradients(self, encoded: NDArray[F]) -> NDArray[F]:
         """
         Return the gradient of each output by all parameters, in the net's order.
 
@@ -109,14 +109,14 @@ class Adam:
 
     BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
-    def __init__(self, parameters: Floats, lr: float) -> None:
+    def __init__(self, parameters: Float32Array, lr: float) -> None:
         self.lr = lr
         self.steps = 0
         self.mean = np.zeros_like(parameters)
         self.square = np.zeros_like(parameters)
         self._scratch = np.empty_like(parameters)
 
-    def step(self, parameters: Floats, gradient: Floats) -> None:
+    def step(self, parameters: Float32Array, gradient: Float32Array) -> None:
         """Move the parameters against the gradient; shapes: (P,) each."""
         self.steps += 1
         mean, square, scratch = self.mean, self.square, self._scratch
@@ -154,12 +154,16 @@ class RewardNet:
         self._slopes = Weights.views(self._gradient, hidden)
 
     def step(
-        self, optimiser: Adam, encoded: Floats, rewards: Floats, weights: Floats | None = None
+        self,
+        optimiser: Adam,
+        encoded: Float32Array,
+        rewards: Float32Array,
+        weights: Float32Array | None = None,
     ) -> float:
         """
         Take one step down the (weighted) mean squared error and return what it was.
 
-        Shapes: encoded (B, 51); rewards, standardised, and weights (B,). All float32.
+        Shapes: encoded (B, 51); rewards, standardised, and weights (B,).
         """
         w, slopes = self.weights, self._slopes
         first, last = w.hidden(encoded)

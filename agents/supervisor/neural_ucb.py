@@ -296,8 +296,8 @@ class NeuralUCB:
     def _grams(self) -> FloatArray:
         n = self.remembered
         actions = self._actions[:n]
-        encoded = encode(self._contexts[:n], actions).astype(np.float32)
-        _, last = self.net.weights.hidden(encoded)
+        encoded = encode(self._contexts[:n], actions)
+        _, last = self.net.weights.hidden(encoded.astype(np.float32))
         phi = self._features(encoded, last.astype(np.float64))
         rows = [phi[actions == arm] for arm in range(ARMS)]
         return np.stack([row.T @ row for row in rows])
@@ -334,7 +334,7 @@ class NeuralUCB:
                     arrays[f"adam.{name}.{key}"] = layer
         return arrays
 
-    def _moments(self) -> dict[str, Weights]:
+    def _moments(self) -> dict[str, Weights[np.float32]]:
         """Return the optimiser's moments by layer, under torch's names, without a copy."""
         hidden = self.settings.hidden
         return {

@@ -23,7 +23,7 @@ def sherman_morrison(inverse: FloatArray, x: FloatArray) -> None:
     Shapes: inverse (P, P), symmetric and in C order; x (P,).
     """
     ax = inverse @ x
-    dger(-1.0 / (1.0 + x @ ax), ax, ax, a=inverse.T, overwrite_a=True)
+    dger(-1.0 / (1.0 + float(x @ ax)), ax, ax, a=inverse.T, overwrite_a=True)
 
 
 class Precision:

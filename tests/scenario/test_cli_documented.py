@@ -106,7 +106,7 @@ SUITE = {  # beside what is printed
     ),
     "data import my_folder --name mine": ("", "home/catalogs/mine"),
     "analyze AAPL": ("", "the newest session of packaged:apple"),
-    "explain DECISION_ID": ("", "route"),
+    "explain DECISION_ID": ("", "AAPL"),
     "replay DECISION_ID --without news": ("", "what if"),
     "chat": ("chat --ask 'What was traded?'", "What was traded?"),
     "bench port": ("bench port --cases 4", "cases"),

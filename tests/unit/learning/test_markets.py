@@ -153,7 +153,7 @@ def test_own_costs_replace_the_default_and_are_noted_as_assumptions():
     assert {i.cost_bps for i in own.instruments} == {0.5}
     assert own.notes[-1] == "own costs of 0.5 to 0.5 bp a fill are assumptions, not quotes"
     assert own.digest != market.digest
-    with pytest.raises(ConfigError, match=r"expected an own cost \(cost_bps\) for USDTRY, was none"):
+    with pytest.raises(ConfigError, match=r"own cost \(cost_bps\) for USDTRY, was none"):
         multi_asset_market(hourly(("EURUSD", "USDTRY")), ("EURUSD", "USDTRY"), own_costs=True)
 
 

@@ -1,0 +1,116 @@
+"""Reference books are lived in the twin: each must be the one that the engine would have had."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from agents.baselines import BASELINES, plain_decision
+from backtest.engine import run_book
+from backtest.feed import make_feed
+from backtest.references import Reference, baselines, gate_limits, variants
+from config.settings import DeskSettings, LimitSettings, Settings
+from learning.twin.books import run_references
+
+START = 70
+LIMITS = LimitSettings(max_position=0.4, max_group=1.0, max_var=0.03, stop="volatility")
+
+
+@pytest.fixture
+def market(make_market):
+    actions = [("AAA", 80, 2.0, 0.0), ("BBB", 90, 1.0, 0.4), ("CCC", 100, 0.05, 0.0)]
+    return make_market(sessions=170, seed=5, news_every=0, actions=actions)
+
+
+def in_engine(market, settings, mind, limits):
+    return run_book(
+        market,
+        make_feed(market, settings.market, market.session_closes[START]),
+        settings,
+        mind,
+        name=mind.name,
+        limits=limits,
+        decide_from=market.session_closes[START],
+    )
+
+
+def assert_same(twin, engine):
+    np.testing.assert_array_equal(twin.ts, engine.ts)
+    np.testing.assert_allclose(twin.equity, engine.equity, atol=0.005)
+    np.testing.assert_allclose(twin.gross, engine.gross, atol=1e-9)
+    np.testing.assert_allclose(twin.turnover, engine.turnover, atol=1e-9)
+    np.testing.assert_allclose(twin.costs, engine.costs, atol=1e-9)
+    np.testing.assert_allclose(twin.var_frac, engine.var_frac, atol=1e-9)
+    assert [(t.symbol, t.ts_open, t.ts_close, t.exit) for t in twin.trades] == [
+        (t.symbol, t.ts_open, t.ts_close, t.exit) for t in engine.trades
+    ]
+    np.testing.assert_allclose(
+        [t.profit for t in twin.trades], [t.profit for t in engine.trades], atol=0.02
+    )
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_each_baseline_is_the_engines_under_each_gate(market, every):
+    settings = Settings(limits=LIMITS, desk=DeskSettings(decide_every_sessions=every))
+    references = baselines(LIMITS)
+    books = run_references(market, settings, market.session_closes[START], references)
+    traded = 0.0
+    for reference, book in zip(references, books, strict=True):
+        make = next(m for m in BASELINES if m().name == reference.name)
+        assert_same(book, in_engine(market, settings, make(), reference.limits).book)
+        traded += float(book.costs.sum())
+        assert (book.name, book.gate) == (reference.name, reference.gate)
+    assert traded > 0
+
+
+class Recorded:
+    """Asks again, in the engine, for what was decided at each close."""
+
+    name = "hierarchy"
+    needs_features = False
+
+    def __init__(self, rows, market) -> None:
+        self.rows = dict(zip(market.session_closes, rows, strict=True))
+
+    def track(self):
+        return ()
+
+    def observe(self, lessons) -> None:
+        pass
+
+    def learn(self, lessons) -> None:
+        pass
+
+    def decide(self, case, panel, *, latency_ns, expires):
+        weights = dict.fromkeys((s.symbol for s in case.instruments), 0.0)
+        weights |= self.rows[case.ts_init]
+        return plain_decision(case, weights, "x", latency_ns=latency_ns, expires=expires)
+
+
+def test_recorded_decisions_are_the_engines_under_other_gates_and_under_stress(market):
+    rng = np.random.default_rng(0)
+    rows = [
+        dict(zip(market.symbols, rng.uniform(0, 0.4, 4).round(3).tolist(), strict=True))
+        for _ in market.session_closes
+    ]
+    settings = Settings(limits=LIMITS)
+    own = in_engine(market, settings, Recorded(rows, market), LIMITS)
+    from agents.messages import Decision
+
+    decisions = own.records.of(Decision)
+    again = [
+        Reference("hierarchy", "full", decisions, LIMITS),
+        *variants("hierarchy", decisions, LIMITS),
+    ]
+    books = run_references(market, settings, market.session_closes[START], again)
+    assert_same(books[0], own.book)
+    assert any(t.exit == "stop" for t in books[4].trades)
+    dear = msgspec.structs.replace(
+        settings, market=msgspec.structs.replace(settings.market, cost_frac=0.003)
+    )
+    for book, rules, limits in (
+        (books[1], settings, gate_limits(LIMITS, "no_stop")),
+        (books[2], settings, gate_limits(LIMITS, "gross_only")),
+        (books[3], dear, LIMITS),
+        (books[4], settings, again[4].limits),
+    ):
+        assert_same(book, in_engine(market, rules, Recorded(rows, market), limits).book)
