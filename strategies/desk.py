@@ -566,7 +566,7 @@ class Desk(Strategy):
 
     def _only(self, i: int) -> NDArray[np.bool_]:
         """Return where instrument `i` is, as a batch of one; shapes: (1, N)."""
-        return np.arange(len(self._lot))[None] == i
+        return np.asarray(np.arange(len(self._lot))[None] == i, bool)
 
     def on_order_denied(self, event: OrderDenied) -> None:
         """Fail: an order that the gate let through was not taken."""
