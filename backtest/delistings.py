@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.messages import FillRecord, Instrument, OrderRecord
-from backtest.sessions import day_text, session_day
+from backtest.sessions import stamp_text
 
 
 def delisting_notes(
@@ -30,7 +30,7 @@ def delisting_notes(
         parts = [fill for fill in fills if fill.order_id == order.order_id]
         value = sum(abs(fill.quantity) * fill.price for fill in parts)
         size = abs(order.quantity)
-        day = day_text(int(session_day(order.ts_event)))
+        day = stamp_text(order.ts_event)[:10]
         notes.append(
             f"DELISTED: {order.symbol} had no bar while others traded, so {size:,g} "
             f"{'held short ' if order.quantity > 0 else ''}were closed on {day} at its last price "

@@ -137,18 +137,17 @@ def final_prices(market: MarketData, settings: MarketSettings) -> list[tuple[int
     """
     Return (stamp, instrument's index, engine price) at which a vanished instrument is left.
 
-    The price is what the position is worth: a slip there is of the engine's last digit.
-
     An instrument that had no bar in `delisting_sessions` sessions while others traded is worth its
     last price times the recovery, at the opening of the next session in which others trade; where
     it has a bar of its own at that opening, it opens like any other. Nothing of a later bar is
     known then. A currency pair ends at its last price: nobody goes bust with it, and others'
-    exchange rates are read from it. No price is below a tick.
+    exchange rates are read from it. The price is what the position is worth: neither it nor a slip
+    is less than the engine's last digit.
     """
     closes = np.asarray(market.session_closes, dtype=np.int64)
     session = np.searchsorted(closes, market.bars["ts_close"].to_numpy(np.int64))
     opening = market.bars["ts_open"].groupby(session).min()  # of each session with a bar
-    active, opening = opening.index.to_numpy(), opening.to_numpy()
+    active, opens = opening.index.to_numpy(), opening.to_numpy()
     factors = split_factors(market)
     bars_of = dict(tuple(market.bars.assign(session=session).groupby("symbol", sort=True)))
     found = []
@@ -160,13 +159,13 @@ def final_prices(market: MarketData, settings: MarketSettings) -> list[tuple[int
         due = place + settings.delisting_sessions + 1
         back = np.append(bars["ts_open"].to_numpy(np.int64)[1:], NEVER)  # of its next bar
         vanished = np.flatnonzero(due < len(active))
-        vanished = vanished[back[vanished] > opening[due[vanished]]]
+        vanished = vanished[back[vanished] > opens[due[vanished]]]
         price = engine_bars(instrument, bars, factors, settings).close
         places = instrument.engine_precision
         recovery = 1.0 if instrument.asset_class == "forex" else settings.delisting_recovery
         for k in vanished:
             value = max(round(float(price[k]) * recovery, places), 10.0**-places)
-            found.append((int(opening[due[k]]), i, value))
+            found.append((int(opens[due[k]]), i, value))
     return sorted(found)
 
 

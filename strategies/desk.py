@@ -365,7 +365,7 @@ class Desk(Strategy):
 
     def _listed(self, age: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell what may be asked for (N,): not vanished, and its currency has a rate."""
-        listed = age < self.settings.market.delisting_sessions
+        listed: NDArray[np.bool_] = age < self.settings.market.delisting_sessions
         for i, source in enumerate(self.universe.rate_sources):
             if source is not None:
                 listed[i] &= np.isfinite(self.ledger.mark[source[0]])
@@ -566,7 +566,7 @@ class Desk(Strategy):
 
     def _only(self, i: int) -> NDArray[np.bool_]:
         """Return where instrument `i` is, as a batch of one; shapes: (1, N)."""
-        return np.arange(len(self._lot))[None] == i
+        return np.asarray(np.arange(len(self._lot))[None] == i, bool)
 
     def on_order_denied(self, event: OrderDenied) -> None:
         """Fail: an order that the gate let through was not taken."""

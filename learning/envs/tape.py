@@ -238,12 +238,13 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
         np.maximum.at(reel.ts_end, at, bars.ts_close)
         np.minimum.at(reel.ts_accrue, at[0], np.where(bars.traded, bars.ts_open, bars.ts_close))
     for ts, i, price in final_prices(market, settings.market):
-        place = int(np.searchsorted(openings, ts))
-        leaves = int(session[place]), int(slot[place]), i
+        opens = int(np.searchsorted(openings, ts))
+        leaves = int(session[opens]), int(slot[opens]), i
         reel.bid[leaves] = reel.ask[leaves] = price
         reel.size[leaves] = LEAVING_SIZE
         reel.tick[leaves] = 10.0 ** -market.instruments[i].engine_precision
-        reel.ts_accrue[session[place]] = min(reel.ts_accrue[session[place]], ts)
+        accrues = int(session[opens])
+        reel.ts_accrue[accrues] = min(int(reel.ts_accrue[accrues]), ts)
     reel.ts_end[reel.ts_end < 0] = NEVER
     _check_order(market, reel)
     _write_cash(market, reel, settings.market.currency)

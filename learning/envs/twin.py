@@ -291,7 +291,7 @@ class Twin:
         if self._model is None:
             self._model = self._risk.at(self.market, self.t)
         latency = self._latency if latency_ns is None else latency_ns
-        self._arrives = self._flat["ts_close"][now] + latency
+        self._arrives = np.asarray(self._flat["ts_close"][now] + latency, np.int64)
         self._expires = self._flat["ts_expires"][now]
         self._left = solvent.copy()  # decisions on their way; a ruined book makes none
         if decides is not None:

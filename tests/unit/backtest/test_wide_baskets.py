@@ -63,7 +63,6 @@ def run(market):
         EqualWeight(),
         name="equal-weight",
         limits=UNLIMITED,
-        gated=False,
         decide_from=decide_from,
     )
 
