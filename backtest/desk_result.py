@@ -65,6 +65,7 @@ class EngineLog:
     def __init__(self) -> None:
         self._path = _log_path()
         flush_logger()
+        sync_logger_to_disk()
         self._already = self._path.stat().st_size if self._path.exists() else 0
 
     @property

@@ -32,7 +32,7 @@ def run_notes(plan: RunPlan, own: BookRun, books: Sequence[Book]) -> tuple[str, 
     `own` is the hierarchy's book with its records, `books` are all of the report.
     """
     market, settings = plan.market, plan.settings
-    notes = [*market.notes[:1]]  # what span is traded, and why
+    notes = []
     if plan.manifest["learned_until"] >= plan.decide_from:
         until, first = stamp_text(plan.manifest["learned_until"]), stamp_text(plan.decide_from)
         notes.append(
@@ -40,6 +40,7 @@ def run_notes(plan: RunPlan, own: BookRun, books: Sequence[Book]) -> tuple[str, 
             "its results are no evidence"
         )
     notes += overlaps(plan.mind.policies, market, plan.decide_from)
+    notes += market.notes[:1]  # what span is traded, and why
     notes += [_ruined(book) for book in books if (book.equity <= 0).any()]
     notes += delisting_notes(
         own.records.of(OrderRecord), own.records.of(FillRecord), market.instruments

@@ -177,7 +177,7 @@ class Desk(Strategy):
         self._dispatch_at = -1
         self._below = memoryview(gate.state.stop_below[0])
         self._above = memoryview(gate.state.stop_above[0])
-        self._held_at_case: dict[str, FloatArray] = {}
+        self._held_at_case: dict[int, FloatArray] = {}  # by the case's stamp
         self._pending_id = ""  # the decision that what waits was asked by
         self._news: dict[str, list[NewsItem]] = {}
         self._reports: dict[str, list[FundamentalsReport]] = {}
@@ -407,7 +407,7 @@ class Desk(Strategy):
             panel_digest=hashlib.sha256(panel.returns.tobytes()).hexdigest(),
         )
         self._publish(case)
-        self._held_at_case[case.decision_id] = held
+        self._held_at_case[ts] = held
         self.port.send(case, panel)
 
     # --- decisions and orders ----------------------------------------------------------------
@@ -415,7 +415,9 @@ class Desk(Strategy):
     def on_decision(self, decision: Decision) -> None:
         """Record a delivered decision and let its targets, as the gate allows, wait for prices."""
         now = self.time.now_ns()
-        at_case = self._held_at_case.pop(decision.decision_id)
+        at_case = self._held_at_case[decision.ts_event]
+        for ts in [ts for ts in self._held_at_case if ts <= decision.ts_event]:
+            del self._held_at_case[ts]
         if now > decision.expires:
             self.dropped_decisions += 1
             return

@@ -234,11 +234,12 @@ def test_the_settings_gross_bounds_what_a_policy_shares(policies):
 def test_every_trained_policy_is_named_with_its_digest(policies):
     allocator = build_allocator(SETTINGS, policies)
     top, bottom = sorted(allocator.policies, key=lambda c: c.kind, reverse=True)
-    assert allocator.models == {
+    prior = {"allocator-prior-ic": "news 0.02, technical 0.02, fundamental 0.02"}
+    assert allocator.models == prior | {
         "allocator-top": f"ppo-top {top.digest}",
         "allocator-bottom": f"ppo-bottom {bottom.digest}",
     }
-    assert build_baseline(SETTINGS).models == {
+    assert build_baseline(SETTINGS).models == prior | {
         "allocator-top": "hrp-baseline",
         "allocator-bottom": "black-litterman-baseline",
     }

@@ -253,7 +253,7 @@ def test_another_run_under_a_held_id_is_refused_and_the_held_one_stays(where, ot
     run = replace(sample_run(), manifest='{"libraries":{"numpy":"1"},"name":"m"}')
     with open_library(where) as library:
         library.writer(run)
-        library.finish_run("sample", "interrupted", 0.5)
+        library.finish_run("sample", "interrupted", earned(0.5))
         before = library.runs()
         with pytest.raises(DataError, match=r"^expected run sample as the library ") as caught:
             library.writer(replace(run, **other))
@@ -298,7 +298,7 @@ def test_a_completed_run_takes_no_new_row_and_stays_completed(where):
     )
     with open_library(where) as library:
         write(library, records)
-        library.finish_run("sample", "completed", 0.25)
+        library.finish_run("sample", "completed", earned(0.25))
         held = library.counts("sample")
         with pytest.raises(DataError, match="expected no new row of cases in run sample, which "):
             write(library, sample_records(4))
@@ -308,7 +308,8 @@ def test_a_completed_run_takes_no_new_row_and_stays_completed(where):
         assert library.counts("sample") == held | {"judge_scores": 1}
         library.finish_run("sample", "interrupted")
         assert [r.status for r in library.runs()] == ["completed"]
-        assert library.trial_sharpes("", besides="new") == (0.25,)
+        library.writer(sample_run("new"))
+        assert [t.sharpe for t in library.trials("new", 1, 4)] == [0.25]
 
 
 def test_pages_walk_every_experience_once(where):
@@ -419,15 +420,18 @@ def test_only_runs_whose_sessions_overlap_are_trials(where):
             assert len(library.trials("new", first, last)) == count
 
 
-def test_a_run_that_is_taken_up_again_is_no_trial_until_it_completes(where):
+def test_an_interrupted_run_is_no_trial_until_it_completes_and_then_stays_one(where):
     with open_library(where) as library:
+        library.writer(of_source("a", "one"))
+        library.writer(of_source("new", "one"))
+        library.finish_run("a", "interrupted")
+        assert library.trials("new", 1, 4) == ()
         library.writer(of_source("a", "one"))
         library.finish_run("a", "completed", earned(0.1), 252)
         library.writer(of_source("a", "one"))
-        library.writer(of_source("new", "one"))
-        assert library.trials("new", 1, 4) == ()
-        library.finish_run("a", "completed", earned(0.3), 252)
-        assert [t.sharpe for t in library.trials("new", 1, 4)] == [0.3]
+        assert [t.sharpe for t in library.trials("new", 1, 4)] == [0.1]
+        library.finish_run("a", "failed")
+        assert [t.sharpe for t in library.trials("new", 1, 4)] == [0.1]
 
 
 def test_a_library_of_the_first_schema_gets_the_table_of_returns_and_keeps_its_rows(tmp_path):
