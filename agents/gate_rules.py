@@ -103,7 +103,7 @@ def recent_volatility(returns: FloatArray) -> FloatArray:
     mean = filled.sum(axis=0) / np.maximum(count, 1)
     squares = np.where(traded, (filled - mean) ** 2, 0.0).sum(axis=0)
     variance = np.divide(squares, count - 1, out=np.full(len(count), np.nan), where=count > 1)
-    return np.sqrt(variance)
+    return np.asarray(np.sqrt(variance))
 
 
 def stop_width(volatility: FloatArray, limits: LimitSettings) -> FloatArray:
@@ -124,7 +124,7 @@ def mean_volume(volumes: FloatArray) -> FloatArray:
     last = volumes[-VOLUME_SESSIONS:]
     traded = np.isfinite(last)
     total = np.where(traded, last, 0.0).sum(axis=0)
-    return total / np.maximum(traded.sum(axis=0), 1)
+    return np.asarray(total / np.maximum(traded.sum(axis=0), 1))
 
 
 def blocked_codes(

@@ -384,6 +384,9 @@ class Verdict(Message, frozen=True, kw_only=True):
     var_frac: float | None = None
 
 
+type OrderReason = Literal["decision", "stop", "limit", "delisted"]  # why an order was sent
+
+
 class OrderRecord(Message, frozen=True, kw_only=True):
     """One market order. `ts_decided` <= `ts_held` < `ts_price` == `ts_event` in simulation."""
 
@@ -394,7 +397,7 @@ class OrderRecord(Message, frozen=True, kw_only=True):
     ts_held: int
     ts_event: int
     quantity: float
-    reason: str
+    reason: OrderReason
 
 
 class FillRecord(Message, frozen=True, kw_only=True):

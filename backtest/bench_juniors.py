@@ -38,7 +38,7 @@ class _Asked:
     def track(self) -> tuple[TrackRecord, ...]:
         return ()
 
-    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expiry_ns: int) -> Decision:
+    def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         symbols = [state.symbol for state in case.instruments]
         answers = [a for junior in self._juniors.values() for a in junior.opine(case, symbols)]
         held = plain_decision(
@@ -46,7 +46,7 @@ class _Asked:
             dict.fromkeys(symbols, 0.0),
             self.name,
             latency_ns=latency_ns,
-            expiry_ns=expiry_ns,
+            expires=expires,
         )
         return msgspec.structs.replace(
             held,
@@ -74,7 +74,6 @@ def junior_records(
         mind,
         name=mind.name,
         limits=settings.limits,
-        gated=True,
         decide_from=decide_from,
     )
     return mind.kept.records()

@@ -99,17 +99,12 @@ def _ruined(book: Book) -> str:
 
 
 def _limits_note(limits: LimitSettings) -> str:
-    stops = {
-        "fraction": f"stop {limits.stop_loss:.1%} from the average entry",
-        "volatility": f"stop {limits.stop_sigmas:g} weekly standard deviations from the entry",
-        "none": "no stop",
-    }
     target = limits.volatility_target
     return (
         f"limits: position {limits.max_position:.1%}, group {limits.max_group:.0%}, VaR "
         f"{limits.max_var:.1%}, drawdown breaker {limits.max_drawdown:.0%}, "
         + ("no volatility target, " if target is None else f"volatility target {target:.0%}, ")
-        + stops[limits.stop]
+        + limits.stop_text
     )
 
 

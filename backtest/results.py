@@ -13,12 +13,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.messages import Decision, FillRecord, OrderRecord, Outcome, Verdict
+from agents.messages import (
+    Decision,
+    FillRecord,
+    OrderReason,
+    OrderRecord,
+    Outcome,
+    Verdict,
+)
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
 type Gate = Literal["full", "no_stop", "gross_only"]  # which limits a book was run under
-type Exit = Literal["decision", "stop", "limit", "delisted"]  # why a closing order was sent
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class ClosedTrade:
     ts_open: int
     ts_close: int
     profit: float
-    exit: Exit
+    exit: OrderReason
 
 
 @dataclass(frozen=True)

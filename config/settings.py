@@ -115,6 +115,15 @@ class LimitSettings(_Settings, frozen=True, kw_only=True):
     min_history: Count = 60  # sessions of returns before an instrument may be bought
     kill_switch: bool = False
 
+    @property
+    def stop_text(self) -> str:
+        """The stop in words."""
+        if self.stop == "none":
+            return "no stop"
+        if self.stop == "fraction":
+            return f"a stop {self.stop_loss:.1%} from the average entry"
+        return f"a stop {self.stop_sigmas:g} weekly standard deviations from the average entry"
+
 
 UNLIMITED = LimitSettings(
     max_position=1.0,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.gate_rules import QUANTITY_DECIMALS
+from agents.messages import OrderReason
 
 type FloatArray = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ class RoundTrip:
     ts_open: int
     ts_close: int
     profit: float
-    exit: str
+    exit: OrderReason
 
 
 class Ledger:
@@ -53,7 +54,13 @@ class Ledger:
         self._profit = np.zeros(size)
 
     def fill(
-        self, i: int, quantity: float, price: float, commission: float, ts: int, reason: str
+        self,
+        i: int,
+        quantity: float,
+        price: float,
+        commission: float,
+        ts: int,
+        reason: OrderReason,
     ) -> None:
         """Book a signed fill of instrument `i`; a fill across zero closes and reopens."""
         held = self.quantity[i]

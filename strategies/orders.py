@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from agents.gate.state import EXITS, Pending
 from agents.gate_rules import grows
+from agents.messages import OrderReason
 
 type FloatArray = NDArray[np.float64]
 
@@ -23,14 +24,14 @@ def in_order(change: FloatArray, held: FloatArray) -> list[int]:
     return sorted(traded, key=lambda i: (bool(enlarged[i]), i))
 
 
-def reason(pending: Pending, i: int, *, wanted: bool) -> str:
+def reason(pending: Pending, i: int, *, wanted: bool) -> OrderReason:
     """
     Return why an order of instrument `i` is sent, of the first book of `pending`.
 
     `wanted`: its target asked for a trade.
     """
     if pending.exits[0, i]:
-        return EXITS[pending.exits[0, i]]
+        return EXITS[int(pending.exits[0, i])]
     return "decision" if wanted and not pending.reduced[0, i] else "limit"
 
 

@@ -199,10 +199,11 @@ class Gate:
 
     def _blocked(self, price: FloatArray) -> IntArray:
         """Return the code of what forbids an instrument to grow, 0 where nothing does."""
-        return self.state.blocked(
+        codes: IntArray = self.state.blocked(
             slice(None),
             price[None],
             self._last_close[None],
             self._age[None],
             self.model.known[None],
         )[0]
+        return codes

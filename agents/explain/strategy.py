@@ -54,10 +54,10 @@ def limits(run: RunFacts, record: Record) -> list[Sentence]:
         run,
         record,
         lambda s: (
-            f"The gate's limits: {s.limits.max_position:.0%} of equity a position, "
+            f"The gate's limits: {_share(s.limits.max_position)} of equity a position, "
             f"{s.limits.max_group:.0%} a group, {s.limits.max_gross:.0%} gross, "
             f"{s.limits.max_var:.0%} one-day 99% value at risk, {s.limits.max_correlation:g} "
-            f"correlation exposure, a stop loss at {s.limits.stop_loss:.0%} with "
+            f"correlation exposure, {s.limits.stop_text} with "
             f"{s.limits.stop_cooldown_sessions} sessions of cooldown, a breaker at a drawdown of "
             f"{s.limits.max_drawdown:.0%}; decisions are cut to {s.limits.headroom:.0%} of a limit"
         ),
@@ -171,3 +171,8 @@ def _settings(run: RunFacts, record: Record, words: Callable[[Settings], str]) -
 
 def _both(run: RunFacts, record: Record) -> tuple[Cite, ...]:
     return (cited_run(run.run_id), of(record))
+
+
+def _share(fraction: float) -> str:
+    """Return a fraction as a percentage without needless digits, "10%" or "37.5%"."""
+    return f"{fraction * 100:.4g}%"

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.gate_rules import Holding, blocked_codes
+from agents.messages import OrderReason
 from config.settings import LimitSettings
 
 type FloatArray = NDArray[np.float64]
@@ -29,8 +30,8 @@ type BoolArray = NDArray[np.bool_]
 type Rows = IntArray | slice
 
 NEVER = np.iinfo(np.int64).max
-EXITS = ("", "stop", "delisted")  # why a position must be left, by code
-STOP, DELISTED = 1, 2
+STOP, DELISTED = 1, 2  # codes of why a position must be left; 0 for nothing
+EXITS: dict[int, OrderReason] = {STOP: "stop", DELISTED: "delisted"}
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,8 @@ def quantities(weights: FloatArray, holding: Holding) -> FloatArray:
     unit = holding.price * holding.rate
     equity = np.asarray(holding.equity)[..., None]
     asked = weights * equity
-    return np.divide(asked, unit, out=np.zeros_like(asked), where=(weights != 0) & (unit > 0))
+    moved = (weights != 0) & (unit > 0)
+    return np.asarray(np.divide(asked, unit, out=np.zeros_like(asked), where=moved))
 
 
 FIELDS = tuple(name for name in vars(GateState(1, 1, LimitSettings())) if not name.startswith("_"))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from agents.baselines import Baseline, View
 from agents.gate.state import EXITS
+from agents.messages import OrderReason
 from backtest.market import MarketData
 from backtest.references import Reference
 from backtest.results import Book, ClosedTrade
@@ -129,14 +130,14 @@ class _Batch:
             places = np.argwhere(fills.quantity[r])
             for i, part in places[np.argsort(dispatch.rank[r, places[:, 0]], kind="stable")]:
                 at = r, int(i), int(part)
-                reason = "limit" if dispatch.reduced[r, i] else "decision"
+                reason: OrderReason = "limit" if dispatch.reduced[r, i] else "decision"
                 ledger.fill(
                     int(i),
                     float(fills.quantity[at]),
                     float(fills.price[at]),
                     float(fills.fee[at]),
                     int(dispatch.ts[r]),
-                    EXITS[dispatch.exits[r, i]] or reason,
+                    EXITS.get(int(dispatch.exits[r, i]), reason),
                 )
 
     def _book(
@@ -164,7 +165,7 @@ class _Batch:
             var_frac=var,
             exposures={g: exposure[:, k] for k, g in enumerate(groups)},
             trades=tuple(
-                ClosedTrade(market.symbols[t.index], t.ts_open, t.ts_close, t.profit, t.exit)  # type: ignore[arg-type]  # the reasons of orders
+                ClosedTrade(market.symbols[t.index], t.ts_open, t.ts_close, t.profit, t.exit)
                 for t in self._ledgers[b].trips
             ),
         )
