@@ -53,6 +53,7 @@ from agents.messages import (
     Instrument,
     Message,
     NewsItem,
+    OrderReason,
     OrderRecord,
     Portfolio,
     Reward,
@@ -503,7 +504,7 @@ class Desk(Strategy):
         self._pending_id = decision_id
         self._waiting = self.gate.state.waits
 
-    def _send(self, i: int, quantity: float, pending: Pending, reason: str, ts: int) -> None:
+    def _send(self, i: int, quantity: float, pending: Pending, why: OrderReason, ts: int) -> None:
         instrument = self.cache.instrument(self.universe.ids[i])
         order = self.order_factory.market(
             instrument.id,
@@ -520,7 +521,7 @@ class Desk(Strategy):
             ts_held=int(pending.ts_held[0, i]),
             ts_event=ts,
             quantity=quantity * float(self._factor[i]),
-            reason=reason,
+            reason=why,
         )
         self._orders[order_id] = (record, 0)
         self._publish(record)

@@ -205,7 +205,7 @@ def _aftermath(rng: np.random.Generator, d: Decision) -> Iterator[Record]:
             ts_held=d.ts_init,
             ts_event=ts,
             quantity=100.0,
-            reason="target",
+            reason="decision",
         )
         yield FillRecord(
             decision_id=d.decision_id,

@@ -213,7 +213,7 @@ def synthetic_run(seed=7, sessions=700, gated=True, decide_every=5, rationale=""
                     ts_held=int(ts[t]),
                     ts_event=stamp,
                     quantity=quantity,
-                    reason="target",
+                    reason="decision",
                 )
             )
             fills.append(
