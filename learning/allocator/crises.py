@@ -35,7 +35,7 @@ GAPS = 5.0
 REGIME_LENGTHS = (0.4, 1.5, 0.5)  # bull, bear, sideways
 AMPLIFICATIONS = (1.5, 2.0, 2.5)  # of log returns, taken in turn
 PRICES = ("open", "high", "low", "close")
-PER_INSTRUMENT = ("tick", "lot", "fee_frac", "funded", "shortable", "group")  # no market's axis
+PER_INSTRUMENT = ("lot", "fee_frac", "funded", "shortable", "group")  # no market's axis
 
 
 def with_crises(

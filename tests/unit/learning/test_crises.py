@@ -1,14 +1,34 @@
 from collections.abc import Callable
+from dataclasses import fields
 
+import msgspec
 import numpy as np
 import pytest
 
 from backtest.market import MarketData
 from backtest.simulator import simulate
+from config.settings import Settings
 from config.simulator import SimulatorSettings
-from learning.allocator.crises import amplified, crisis_simulator
+from learning.allocator.book import Book, simulated_book
+from learning.allocator.crises import amplified, crisis_simulator, with_crises
+from learning.allocator.markets import SIMULATORS
+from learning.allocator.windows import Split, Window
 
 SMALL = SimulatorSettings(instruments=3, sectors=2, sessions=300, warm_up=20)
+
+
+@pytest.fixture(scope="module")
+def with_crisis() -> tuple[Book, Book]:
+    """Return a book of two markets of nine instruments, and the same with one crisis."""
+    settings = Settings()
+    short = msgspec.structs.replace(SIMULATORS["multi-asset"], warm_up=30)
+    book = simulated_book(
+        "multi-asset", seeds=(0, 1), sessions=20, settings=settings, simulator=short
+    )
+    parts = Split(
+        train=(Window(0, 30, 49),), validation=(), test=(), learned_from=0, learned_until=0
+    )
+    return book, with_crises(book, parts, settings, count=1)[0]
 
 
 def closes(market: MarketData, symbol: str) -> np.ndarray:
@@ -68,3 +88,19 @@ def test_simulated_crises_are_wilder_and_worse() -> None:
     calm, crisis = moves(SMALL), moves(crisis_simulator(SMALL))
     assert crisis.std() > 1.4 * calm.std()
     assert crisis.mean() < calm.mean()
+
+
+@pytest.mark.parametrize("kind", ["book", "tape", "risk"])
+def test_every_array_of_a_books_markets_has_the_crises_behind_it(
+    kind: str, with_crisis: tuple[Book, Book]
+) -> None:
+    parts = [
+        {"book": book, "tape": book.tape, "risk": book.tape.risk}[kind] for book in with_crisis
+    ]
+    markets = [len(book.ts) for book in with_crisis]
+    assert markets == [2, 3]
+    for field in fields(parts[0]):
+        before, after = (getattr(part, field.name) for part in parts)
+        if isinstance(before, np.ndarray) and len(before) == markets[0]:
+            assert after.shape == (markets[1], *before.shape[1:]), field.name
+            np.testing.assert_array_equal(after[: markets[0]], before)
