@@ -69,7 +69,10 @@ def has_evidence(case: Case) -> BoolArray:
     as the rule-backed junior needs. Fundamental: a report that is not stale, and something to
     compare it with. Without it both the rule-backed and the model-backed junior would abstain.
     """
-    heard = {item.symbol for item in case.news if clean(_text(item), HEADLINE_LIMIT)}
+    heard: set[str] = set()
+    for item in case.news:
+        if item.symbol not in heard and _visible(_text(item)):
+            heard.add(item.symbol)
     reports: defaultdict[str, list[FundamentalsReport]] = defaultdict(list)
     for report in case.fundamentals:
         reports[report.symbol].append(report)
@@ -84,6 +87,12 @@ def has_evidence(case: Case) -> BoolArray:
             newest is not None and can_compare(state, norms, mine, newest),
         )
     return found
+
+
+def _visible(text: str) -> bool:
+    """Tell whether cleaning leaves anything of a text; a plain letter or digit always stays."""
+    seen = text[:HEADLINE_LIMIT]
+    return any(c.isascii() and c.isalnum() for c in seen) or bool(clean(text, HEADLINE_LIMIT))
 
 
 def headline_lines(case: Case, symbol: str, shown: int, mask: Mask | None) -> list[Line]:
