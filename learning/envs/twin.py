@@ -327,6 +327,7 @@ class Twin:
         self._deliver(self._left & (self._arrives < ts))
         self._unmoved = False
         self._accrue(self._due <= ts)
+        self._deliver(self._left & (self._arrives == ts))  # before what waits is sent
         waits = self.gate.held_since < ts[:, None]
         if not waits.any():
             return
