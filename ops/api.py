@@ -35,6 +35,7 @@ from agents.messages import (
     VerdictLine,
 )
 from agents.protocols import Lesson, Mind, Panel
+from backtest.books import as_book
 from backtest.catalog import list_catalogs
 from backtest.market import MarketData, window
 from backtest.sessions import DAY_NS
@@ -99,20 +100,21 @@ class Coordinator:
         data hold the symbol.
         """
         source, market = newest_data(symbol, self._settings, self._source)
+        market, settings = as_book(market, self._settings)
         from agents.supervisor.baselines import AlwaysAll
         from ops.minds import build_mind, open_models
 
         with open_models(self._settings, self._completions) as models:
             backend = None if models is None else models.backend
             mind = build_mind(
-                self._settings,
+                settings,
                 self._state,
                 backend=backend,
                 instruments=market.instruments,
                 source=market.name,
             )
             mind.router = AlwaysAll()
-            case, decision, verdict = decide_newest(market, self._settings, mind, lookback_days)
+            case, decision, verdict = decide_newest(market, settings, mind, lookback_days)
             heard = {o.junior for o in decision.opinions if o.symbol == symbol}
             heard |= {a.junior for a in decision.abstentions if a.symbol == symbol}
             # without evidence they were not asked: they say why they have nothing to say
@@ -120,7 +122,7 @@ class Coordinator:
         abstentions = (*decision.abstentions, *(a for a in silent if isinstance(a, Abstention)))
         decision = msgspec.structs.replace(decision, abstentions=abstentions)
         instrument = next(i for i in market.instruments if i.symbol == symbol)
-        return _analysis(instrument, source, self._settings, case, decision, verdict)
+        return _analysis(instrument, source, settings, case, decision, verdict)
 
 
 class NewsJunior:

@@ -22,7 +22,7 @@ def test_analyze_answers_on_the_newest_session_of_the_data(command, workplace):
     assert said["symbol"] == "AAPL"
     asked = {o["junior"] for o in said["opinions"]} | {a["junior"] for a in said["abstentions"]}
     assert asked == {"news", "technical", "fundamental"}
-    assert said["allowed_weight"] <= 0.10
+    assert said["allowed_weight"] <= max(0.10, 1.5 / len(market.instruments))
     assert said["recommendation"] in ("BUY", "HOLD", "SELL")
     assert said["strategist"] in ("BUY", "HOLD", "SELL", "ABSTAIN")
     assert bool(said["overruled"]) == (said["strategist"] != said["recommendation"])
