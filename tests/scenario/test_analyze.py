@@ -14,7 +14,8 @@ from ops.api import Coordinator, NewsJunior
 
 
 def test_analyze_answers_on_the_newest_session_of_the_data(command, workplace):
-    newest = open_source(str(workplace / "source")).session_closes[-1]
+    market = open_source(str(workplace / "source"))
+    newest = market.session_closes[-1]
     ended = command("analyze", "AAPL", "--source", "source", "--json", cwd=workplace)
     assert ended.code == 0, ended.err
     said = json.loads(ended.out)
