@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.allocator.views import BlackLittermanBottom
 from backtest.formats import interval, number, percent, strategy
 
 OFF = {"no_stop": "without the stop", "gross_only": "with gross alone limited"}
@@ -41,7 +42,18 @@ def gate_costs(summary: dict[str, Any]) -> str:
 def minds_add(summary: dict[str, Any]) -> str:
     """Return by how much the hierarchy beats buy-and-hold, without limits and under the gate."""
     said = [f"{FORMS[row['gate']]} {_gap(row)}" for row in summary["minds_add"]]
-    return f"What the minds add to holding: {'; '.join(said)}." if said else ""
+    if not said:
+        return ""
+    line = f"What the minds add to holding: {'; '.join(said)}."
+    if _silent(summary):
+        line += " No view moved a weight: the baseline allocation alone decided."
+    return line
+
+
+def _silent(summary: dict[str, Any]) -> bool:
+    """Tell whether the baseline allocation alone decided."""
+    untrained = summary["bottom_policies"] == [BlackLittermanBottom.name]
+    return untrained and not summary["counts"]["views"]
 
 
 def expired(summary: dict[str, Any]) -> str:

@@ -111,6 +111,8 @@ def _limits_note(limits: LimitSettings) -> str:
 def _views_note(decisions: Sequence[Decision]) -> str:
     spoke = sum(len(d.allocation.views) for d in decisions)
     asked = sum(len(d.proposals) for d in decisions)
+    if not asked:
+        return "views: no proposal was made"
     return (
         f"views: {spoke:,} of {asked:,} proposals moved a weight; the others are worth less than "
         "a round trip, and the baseline allocation stands"

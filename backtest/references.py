@@ -56,6 +56,20 @@ class ReferenceRunner(Protocol):
         ...
 
 
+class StartReferences(Protocol):
+    """Lets references run beside everything else; `learning.twin.aside`."""
+
+    def __call__(
+        self,
+        market: MarketData,
+        settings: Settings,
+        decide_from: int,
+        references: Sequence[Reference],
+    ) -> Callable[[], tuple[Book, ...]]:
+        """Return what waits for the references' books, in their order."""
+        ...
+
+
 def gate_limits(limits: LimitSettings, gate: Gate) -> LimitSettings:
     """Return the limits of a gate: the book's own, those without the stop, or gross alone."""
     if gate == "full":

@@ -25,10 +25,12 @@ from backtest.identity import Completions, RunMode, run_id_of, run_identity
 from backtest.market import MarketData, window
 from backtest.notes import run_notes
 from backtest.policies import check_policies, policy_facts
-from backtest.references import ReferenceRunner, baselines, variants
+from backtest.references import ReferenceRunner, StartReferences, baselines, variants
 from backtest.results import FloatArray, IntArray, RunResult
 from backtest.rules import YEAR_NS, rates_known, riskless_rates
+from backtest.sessions import stamp_text
 from backtest.silence import why_no_orders
+from config.errors import DataError
 from config.settings import LimitSettings, Settings
 
 HIERARCHY = "hierarchy"
@@ -90,6 +92,11 @@ def plan_run(
     Raises ConfigError where the mind's policies were not trained on the market's groups.
     """
     kept, decide_from = window(market, start_ns, warmup_sessions(settings))
+    if decide_from == kept.session_closes[-1]:
+        raise DataError(
+            f"expected a session to trade in after {stamp_text(decide_from)}, the first that "
+            f"decides, was the last of {market.name}"
+        )
     check_policies(mind.policies, kept)
     identity = run_identity(
         mode=mode,
@@ -123,6 +130,7 @@ def run_backtest(
     plan: RunPlan,
     *,
     run_references: ReferenceRunner,
+    start_references: StartReferences | None = None,
     writer: ExperienceWriter | None = None,
     on_session: Callable[[str, int], None] | None = None,
     run_own: RunBook = run_book,
@@ -130,10 +138,14 @@ def run_backtest(
     """
     Run a plan. `on_session` is told the book's name and each session's stamp.
 
-    `run_own` runs the plan's own book, `run_references` the books that stand beside it.
+    `run_own` runs the plan's own book, `run_references` the books that stand beside it, and
+    `start_references`, where it is given, half of them meanwhile.
     Raises RunIncomplete when a book did not get to the end of the data.
     """
     settings, market = plan.settings, plan.market
+    start = start_references or _later(run_references)
+    beside = partial(start, market, settings, plan.decide_from)
+    rules = beside(baselines(settings.limits))
     own = run_own(
         market,
         make_feed(market, settings.market, plan.decide_from),
@@ -148,19 +160,16 @@ def run_backtest(
     decisions, verdicts = own.records.of(Decision), own.records.of(Verdict)
     orders = own.records.of(OrderRecord)
     replays = variants(HIERARCHY, decisions, settings.limits)
-    books = run_references(
-        market,
-        settings,
-        plan.decide_from,
-        [*replays, *baselines(settings.limits)],
-        None if on_session is None else partial(on_session, "references"),
-    )
+    half = beside(replays[: len(replays) // 2])
+    told = None if on_session is None else partial(on_session, "references")
+    other = run_references(market, settings, plan.decide_from, replays[len(replays) // 2 :], told)
+    own_again, passive = (*half(), *other), rules()
     silent = "" if orders else why_no_orders(market, settings, decisions, verdicts)
     return RunResult(
         run_id=plan.run_id,
         book=own.book,
-        variants=books[: len(replays)],
-        baselines=books[len(replays) :],
+        variants=own_again,
+        baselines=passive,
         risk_free=risk_free_returns(market, own.book.ts, settings.market.currency),
         sessions_per_year=market.sessions_per_year,
         max_var=settings.limits.max_var,
@@ -177,13 +186,20 @@ def run_backtest(
             "end_state_digest": plan.mind.digest,
             "cash_flows": own.cash_flows,
         },
-        notes=run_notes(plan, own, (own.book, *books)),
+        notes=run_notes(plan, own, (own.book, *own_again, *passive)),
     )
 
 
 def warmup_sessions(settings: Settings) -> int:
     """Return how many sessions before the first decision the features are given."""
     return settings.desk.panel_sessions + 1
+
+
+def _later(run: ReferenceRunner) -> StartReferences:
+    """Return what runs references in this process, when their books are asked for."""
+    return lambda market, settings, decide_from, references: partial(
+        run, market, settings, decide_from, references
+    )
 
 
 def risk_free_returns(market: MarketData, ts: IntArray, currency: str) -> FloatArray:

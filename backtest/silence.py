@@ -29,7 +29,9 @@ def why_no_orders(
     if not decisions:
         return head + "no decision was made"
     bars = market.bars
-    if not (bars["volume"] > 0).any():
+    stocks = {i.symbol for i in market.instruments if i.asset_class == "equity"}
+    quoted = (bars["volume"] > 0) | ~bars["symbol"].isin(stocks)  # others' volumes count ticks
+    if not quoted.any():
         return head + "no bar has volume, so that none opens with a price to trade at"
     last = decisions[-1].ts_event
     history = bars[bars["ts_close"] <= last].groupby("symbol")["ts_close"].nunique()

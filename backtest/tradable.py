@@ -41,6 +41,8 @@ def _faults(market: MarketData, currency: str) -> Iterator[str]:
             f"expected {market.name} to have no bar that closes as another opens, "
             f"was one at {stamp_text(int(both[0]))}"
         )
+    if len(market.session_closes) < 2:
+        yield f"expected at least 2 sessions, was {len(market.session_closes)}"
     venues = sorted({i.venue for i in market.instruments})
     if len(venues) != 1:
         yield f"expected all instruments on one venue, was {', '.join(venues) or 'none'}"

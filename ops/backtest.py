@@ -25,6 +25,7 @@ from backtest.walk import WalkForwardMind, fit, windows_of
 from config.paths import check_place
 from config.settings import Settings
 from learning.experience.library import open_library
+from learning.twin.aside import Aside
 from learning.twin.books import run_references
 from ops.minds import Models, build_mind, open_models
 from ops.preconditions import RUNS
@@ -87,7 +88,14 @@ def _run(
 def _execute(
     plan: RunPlan, writer: ExperienceWriter, on_session: Callable[[str, int], None]
 ) -> RunResult:
-    return run_backtest(plan, run_references=run_references, writer=writer, on_session=on_session)
+    with Aside() as aside:
+        return run_backtest(
+            plan,
+            run_references=run_references,
+            start_references=aside.start,
+            writer=writer,
+            on_session=on_session,
+        )
 
 
 def _masked(settings: Settings, masking: bool) -> Settings:

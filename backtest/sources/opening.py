@@ -74,7 +74,7 @@ def cut(
             f"was {', '.join(unknown)}"
         )
     if symbols:
-        market = _keep(market, set(symbols))
+        market = _until_its_last_bar(_keep(market, set(symbols)))
     days = session_day(np.asarray(market.session_closes, dtype=np.int64))
     first = parse_day(start, "start") if start else int(days[0])
     last = parse_day(end, "end") if end else int(days[-1])
@@ -96,6 +96,13 @@ def cut(
         macro=tuple(m for m in market.macro if m.ts_init <= cutoff),
     )
     return canonical(_keep(cut_market, left))
+
+
+def _until_its_last_bar(market: MarketData) -> MarketData:
+    """Return a market that ends with the session of its last bar: after it nothing trades."""
+    closes = market.session_closes
+    ended = int(np.searchsorted(closes, market.bars["ts_close"].max()))
+    return replace(market, session_closes=closes[: ended + 1])
 
 
 def _keep(market: MarketData, symbols: set[str]) -> MarketData:

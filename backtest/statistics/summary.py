@@ -72,6 +72,7 @@ def summarise(
         "minds_add": _minds_add(every, result, seed),
         "trials": _trials_row(trials, luck, len(earlier_trials), own, year),
         "counts": tallies.counts(result),
+        "bottom_policies": sorted({d.allocation.bottom_policy for d in result.decisions}),
         "language_models": result.calls,
     }
 

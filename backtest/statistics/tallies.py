@@ -37,6 +37,7 @@ def counts(result: RunResult) -> dict[str, Any]:
         "fills": len(result.fills),
         "outcomes": len(result.outcomes),
         "opinions": sum(len(d.opinions) for d in result.decisions),
+        "views": sum(len(d.allocation.views) for d in result.decisions),
         "abstentions_by_junior": {j: silent[j] for j in JUNIORS},
         "routes_by_arm": {"+".join(names): arms[k] for k, names in enumerate(ROUTES)},
         "cuts_by_limit": {limit: sum(by.values()) for limit, by in cuts_by_limit(result).items()},

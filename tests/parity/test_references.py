@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from agents.baselines import BASELINES, plain_decision
+from agents.messages import Decision
 from backtest.engine import run_book
 from backtest.feed import make_feed
 from backtest.references import Reference, baselines, gate_limits, variants
 from config.settings import DeskSettings, LimitSettings, Settings
+from learning.twin.aside import Aside
 from learning.twin.books import run_references
 
 START = 70
@@ -94,8 +96,6 @@ def test_recorded_decisions_are_the_engines_under_other_gates_and_under_stress(m
     ]
     settings = Settings(limits=LIMITS)
     own = in_engine(market, settings, Recorded(rows, market), LIMITS)
-    from agents.messages import Decision
-
     decisions = own.records.of(Decision)
     again = [
         Reference("hierarchy", "full", decisions, LIMITS),
@@ -114,3 +114,13 @@ def test_recorded_decisions_are_the_engines_under_other_gates_and_under_stress(m
         (books[4], settings, again[4].limits),
     ):
         assert_same(book, in_engine(market, rules, Recorded(rows, market), limits).book)
+
+
+def test_a_process_of_its_own_makes_the_same_books(market):
+    settings, start = Settings(limits=LIMITS), market.session_closes[START]
+    here = run_references(market, settings, start, baselines(LIMITS))
+    with Aside() as aside:
+        there = aside.start(market, settings, start, baselines(LIMITS))()
+    for one, other in zip(here, there, strict=True):
+        assert (one.name, one.gate, one.trades) == (other.name, other.gate, other.trades)
+        np.testing.assert_array_equal(one.equity, other.equity)
