@@ -128,14 +128,14 @@ def within(
     """
     more = 1.0 + slack
     size = np.abs(weights)
-    fits = (total(size) <= caps.gross * more) & (
+    gross = total(size)
+    fits = (gross <= caps.gross * more) & (
         value_at_risk(weights, model, caps.var * more) <= caps.var * more
     )
-    for values, cap in (
-        (size, caps.position),
-        (size @ model.members, caps.group),
-        (correlation_exposure(weights, model), caps.correlation),
-    ):
+    measured = [(size, caps.position), (size @ model.members, caps.group)]
+    if np.any(gross[..., None] > caps.correlation):  # what a row adds to is at most the gross
+        measured.append((correlation_exposure(weights, model), caps.correlation))
+    for values, cap in measured:
         over = values > cap * more
         if over.any():  # seldom: a reduction of each row is dear
             fits = fits & ~over.any(axis=-1)

@@ -78,8 +78,8 @@ def project(
     gross = total(np.abs(w))
     if np.any(gross > limits.max_gross):
         w, cause = _cut(w, w * _fit(limits.max_gross, gross)[..., None], cause, "gross")
-    exposure = correlation_exposure(w, model)
-    if np.any(exposure > limits.max_correlation):
+    if np.any(gross > limits.max_correlation):  # what a row adds to is at most the gross
+        exposure = correlation_exposure(w, model)
         row = _fit(limits.max_correlation, exposure)
         factor = _linked_share(np.sign(w), model.correlation, row)
         w, cause = _cut(w, w * factor, cause, "correlation")
