@@ -15,14 +15,22 @@ from backtest.market import MarketData
 from config.books import BookKind, for_book
 from config.settings import Settings
 
+MULTI_ASSET = "multi-asset"  # the book that `data.source` may name
 FX_MAJORS = frozenset(["EUR", "GBP", "AUD", "NZD", "USD", "CAD", "CHF", "JPY"])
 METALS = frozenset({"XAUUSD", "XAGUSD", "XPTUSD", "XPDUSD"})
 OILS = frozenset({"WTIUSD", "BRENT", "USOIL", "UKOIL", "BCOUSD", "WTICOUSD"})
 FX_COST_BPS, INDEX_COST_BPS, METAL_COST_BPS, OIL_COST_BPS = 0.5, 1.5, 1.5, 3.0
 
 
-def book_kind(market: MarketData) -> BookKind:
-    """Return the kind of book that all of a market's instruments make."""
+def book_kind(market: MarketData, source: str) -> BookKind:
+    """
+    Return the kind of book that all of a market's instruments make.
+
+    A source that is traded as the multi-asset book is one of contracts, whatever stands in for
+    them: its policies are trained under the same rules.
+    """
+    if source.split(":")[0] == MULTI_ASSET:
+        return "contracts"
     equities = [i.asset_class == "equity" for i in market.instruments]
     if not any(equities):
         return "contracts"
@@ -57,7 +65,7 @@ def as_book(market: MarketData, settings: Settings) -> tuple[MarketData, Setting
     american = all(i.currency == "USD" for i in instruments) and market.calendar == "XNYS"
     settings = for_book(
         settings,
-        book_kind(market),
+        book_kind(market, settings.data.source),
         instruments=len(instruments),
         groups=len({i.group for i in instruments}),
         american=american,
