@@ -23,7 +23,7 @@ from nautilus_trader.config import LoggingConfig
 
 from agents.messages import Message
 from backtest.market import MarketData
-from backtest.results import Book, ClosedTrade
+from backtest.results import Book, closed_trades, group_exposures
 from config.errors import RunIncomplete
 from strategies.desk import Desk
 
@@ -143,9 +143,6 @@ def _book(desk: Desk, market: MarketData, name: str) -> Book:
     history = desk.history
     n = len(market.instruments)
     weights = np.array(history.weights).reshape(-1, n)
-    groups = sorted({i.group for i in market.instruments})
-    of_group = np.array([[i.group == g for g in groups] for i in market.instruments], float)
-    exposure = weights @ of_group
     return Book(
         name=name,
         gate="full",
@@ -155,9 +152,6 @@ def _book(desk: Desk, market: MarketData, name: str) -> Book:
         turnover=np.array(history.turnover),
         costs=np.array(history.costs),
         var_frac=np.array(history.var_frac),
-        exposures={g: exposure[:, k] for k, g in enumerate(groups)},
-        trades=tuple(
-            ClosedTrade(market.symbols[t.index], t.ts_open, t.ts_close, t.profit, t.exit)
-            for t in desk.ledger.trips
-        ),
+        exposures=group_exposures(market.instruments, weights),
+        trades=closed_trades(market.instruments, desk.ledger.trips),
     )

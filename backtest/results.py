@@ -7,6 +7,7 @@ at session closes; the first row is the starting cash at the close before the fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from agents.messages import (
     Decision,
     FillRecord,
+    Instrument,
     OrderReason,
     OrderRecord,
     Outcome,
     Verdict,
 )
+from strategies.ledger import RoundTrip
 
 type FloatArray = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
@@ -65,6 +68,26 @@ class Book:
     exposures: dict[str, FloatArray]
     trades: tuple[ClosedTrade, ...]
     stress: str = ""
+
+
+def group_exposures(
+    instruments: Sequence[Instrument], weights: FloatArray
+) -> dict[str, FloatArray]:
+    """Return each group's signed exposure (T,) from weights (T, N), groups sorted by name."""
+    groups = sorted({i.group for i in instruments})
+    of_group = np.array([[i.group == g for g in groups] for i in instruments], float)
+    exposure = weights @ of_group
+    return {g: exposure[:, k] for k, g in enumerate(groups)}
+
+
+def closed_trades(
+    instruments: Sequence[Instrument], trips: Sequence[RoundTrip]
+) -> tuple[ClosedTrade, ...]:
+    """Return a ledger's round trips by symbol, in their order."""
+    return tuple(
+        ClosedTrade(instruments[t.index].symbol, t.ts_open, t.ts_close, t.profit, t.exit)
+        for t in trips
+    )
 
 
 @dataclass(frozen=True)

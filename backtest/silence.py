@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agents.messages import Decision, Verdict
+from agents.messages import Decision, Verdict, VerdictLine
 from backtest.market import MarketData
 from config.settings import Settings
 
@@ -58,9 +58,11 @@ def why_no_orders(
     return head + "no target met a price before it expired"
 
 
-def _dearer_than_lots(market: MarketData, settings: Settings, lines: Sequence[object]) -> bool:
+def _dearer_than_lots(
+    market: MarketData, settings: Settings, lines: Sequence[VerdictLine]
+) -> bool:
     """Tell whether every target is worth less than a lot at the instrument's lowest price."""
     cheapest = market.bars.groupby("symbol")["open"].min()
     cash = settings.market.starting_cash
     lots = {i.symbol: i.lot_size * cheapest.get(i.symbol, np.inf) for i in market.instruments}
-    return all(abs(line.allowed) * cash < lots[line.symbol] for line in lines)  # type: ignore[attr-defined]
+    return all(abs(line.allowed) * cash < lots[line.symbol] for line in lines)

@@ -21,7 +21,7 @@ from agents.gate.state import EXITS
 from agents.messages import OrderReason
 from backtest.market import MarketData
 from backtest.references import Reference
-from backtest.results import Book, ClosedTrade
+from backtest.results import Book, closed_trades, group_exposures
 from config.settings import Settings
 from learning.envs.tape import Tape, make_tape
 from learning.envs.twin import Dispatch, Step, Twin
@@ -149,10 +149,7 @@ class _Batch:
         var: FloatArray,
         weights: FloatArray,
     ) -> Book:
-        market, one = self._market, self._references[b]
-        groups = sorted({i.group for i in market.instruments})
-        of_group = np.array([[i.group == g for g in groups] for i in market.instruments], float)
-        exposure = weights @ of_group
+        instruments, one = self._market.instruments, self._references[b]
         return Book(
             name=one.name,
             gate=one.gate,
@@ -163,11 +160,8 @@ class _Batch:
             turnover=turnover,
             costs=costs,
             var_frac=var,
-            exposures={g: exposure[:, k] for k, g in enumerate(groups)},
-            trades=tuple(
-                ClosedTrade(market.symbols[t.index], t.ts_open, t.ts_close, t.profit, t.exit)
-                for t in self._ledgers[b].trips
-            ),
+            exposures=group_exposures(instruments, weights),
+            trades=closed_trades(instruments, self._ledgers[b].trips),
         )
 
 
