@@ -170,8 +170,8 @@ def test_a_case_shows_the_whole_universe_as_it_is_held_at_the_close(market_of):
 def test_a_case_shows_the_news_since_the_last_case_newest_first(make_market):
     mind = Asks()
     market = make_market(symbols=("AAA", "BBB"), sessions=50, news_every=1)
-    run(market, mind, rules(decide_every_sessions=3, news_per_symbol=2))
-    shown = [(n.symbol, n.item_id) for n in mind.cases[2].news]
+    run(market, mind, rules(decide_every_sessions=2))
+    shown = [(n.symbol, n.item_id) for n in mind.cases[3].news]
     assert shown == [("AAA", "AAA-36"), ("AAA", "AAA-35"), ("BBB", "BBB-36"), ("BBB", "BBB-35")]
 
 
@@ -285,6 +285,8 @@ def test_a_change_within_the_band_is_not_traded_and_an_exit_always_is(market_of)
     ran = run(market_of(), Asks(asks), rules(no_trade_band=0.05))
     assert [o.ts_event for o in ran.of(OrderRecord)] == [session(33)[0], session(39)[0]]
     assert ran.desk.ledger.quantity.tolist() == [0.0, 0.0]
+    judged = [v.ts_event for v in ran.of(Verdict) if v.stage == "dispatch"]
+    assert judged == [o.ts_event for o in ran.of(OrderRecord)]
 
 
 def test_at_one_opening_sells_are_sent_before_buys(market_of):
@@ -304,7 +306,10 @@ def test_under_the_kill_switch_nothing_is_bought_and_the_verdict_says_why(market
 
 
 def test_an_order_is_cut_to_its_share_of_the_volume_and_the_rest_is_sent_later(market_of):
-    ran = run(market_of(), Asks({32: {"AAA": 0.9}}), rules(limits={"max_volume_frac": 3e-4}))
+    settings = rules(
+        limits={"max_volume_frac": 3e-4}, decide_every_sessions=100, expiry_sessions=10
+    )
+    ran = run(market_of(), Asks({FIRST: {"AAA": 0.9}}), settings)
     most = 3e-4 * ran.desk.gate.mean_volume()[0]
     sizes = [o.quantity for o in ran.of(OrderRecord)]
     assert len(sizes) > 2
@@ -365,7 +370,7 @@ def test_an_order_that_is_not_filled_fails_the_run(market_of, how):
 
 def test_costs_and_turnover_are_recorded_in_the_session_of_the_fill(market_of):
     market = msgspec.structs.replace(FREE, cost_frac=0.01)
-    ran = run(market_of(), Asks({32: {"AAA": 0.3}}), rules(market=market))
+    ran = run(market_of(), Asks({32: {"AAA": 0.3}, 33: {}}), rules(market=market))
     history, (fill, *_) = ran.desk.history, ran.of(FillRecord)
     fills = [f for f in ran.of(FillRecord) if f.ts_event == session(33)[0]]
     paid = sum(f.commission for f in fills)
@@ -374,6 +379,7 @@ def test_costs_and_turnover_are_recorded_in_the_session_of_the_fill(market_of):
     assert history.costs[at] == pytest.approx(paid) == pytest.approx(300, rel=0.01)
     assert history.turnover[at] == pytest.approx(0.3, rel=0.01)
     assert history.costs[at - 1] == history.turnover[at - 1] == 0.0
+    assert history.costs[-1] == history.turnover[-1] == 0.0
 
 
 class Routed(Asks):
