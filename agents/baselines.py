@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agents.arrays import BoolArray, FloatArray, Panel
 from agents.messages import Allocation, Case, Decision, InstrumentState, TrackRecord
-from agents.protocols import BoolArray, FloatArray, Lesson, Panel
+from agents.protocols import Lesson
 
 FAST_SESSIONS = 20
 SLOW_SESSIONS = 100

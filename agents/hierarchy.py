@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.allocator.policy_file import PolicyCard
-from agents.features import routing_context
-from agents.juniors.evidence import has_evidence
+from agents.arrays import BoolArray, Panel
+from agents.features.batch import routing_context
+from agents.juniors.evidence_lines import has_evidence
 from agents.juniors.track import Track
 from agents.messages import (
     JUNIORS,
@@ -33,15 +33,7 @@ from agents.messages import (
     Route,
     TrackRecord,
 )
-from agents.protocols import (
-    Allocator,
-    BoolArray,
-    Juniors,
-    Lesson,
-    Panel,
-    Strategist,
-    Supervisor,
-)
+from agents.protocols import Allocator, Juniors, Lesson, Strategist, Supervisor, TrainedPolicy
 from agents.supervisor.neural_ucb import NeuralUCB
 from config.paths import SUPERVISOR_FILE, TRACK_FILE, check_state
 
@@ -179,7 +171,7 @@ class Hierarchy:
         }
 
     @property
-    def policies(self) -> tuple[PolicyCard, ...]:
+    def policies(self) -> tuple[TrainedPolicy, ...]:
         """The cards of the allocator's trained policies."""
         return self.allocator.policies
 

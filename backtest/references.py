@@ -17,7 +17,7 @@ import msgspec
 
 from agents.baselines import BASELINES, Baseline
 from agents.messages import Decision
-from backtest.market import MarketData
+from backtest.market.market_data import MarketData
 from backtest.results import Book, Gate
 from config.settings import UNLIMITED, LimitSettings, Settings
 
@@ -42,7 +42,7 @@ class Reference:
 
 
 class ReferenceRunner(Protocol):
-    """Runs references over a market from a first deciding close on; `learning.twin.books`."""
+    """Runs references over a market from a first deciding close on; see `learning.twin`."""
 
     def __call__(
         self,
@@ -57,7 +57,7 @@ class ReferenceRunner(Protocol):
 
 
 class StartReferences(Protocol):
-    """Lets references run beside everything else; `learning.twin.aside`."""
+    """Lets references run beside everything else; `learning.twin.reference_process`."""
 
     def __call__(
         self,

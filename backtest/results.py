@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from agents.arrays import FloatArray, IntArray
 from agents.messages import (
     Decision,
     FillRecord,
@@ -25,8 +25,6 @@ from agents.messages import (
 )
 from strategies.ledger import RoundTrip
 
-type FloatArray = NDArray[np.float64]
-type IntArray = NDArray[np.int64]
 type Gate = Literal["full", "no_stop", "gross_only"]  # which limits a book was run under
 
 

@@ -40,11 +40,12 @@ from nautilus_trader.model.identifiers import ClientId, InstrumentId
 from nautilus_trader.trading.strategy import Strategy
 from numpy.typing import NDArray
 
-from agents.book_measures import measure
-from agents.features import FeatureEngine
+from agents.arrays import FloatArray, Panel
+from agents.features.batch import FeatureEngine
+from agents.gate.limits import LIMIT_CODES
+from agents.gate.measures import measure
+from agents.gate.rules import QUANTITY_DECIMALS, Holding
 from agents.gate.state import DELISTED, Pending
-from agents.gate_rules import QUANTITY_DECIMALS, Holding
-from agents.limits import LIMIT_CODES
 from agents.messages import (
     Case,
     Decision,
@@ -59,7 +60,7 @@ from agents.messages import (
     Reward,
     SessionReturns,
 )
-from agents.protocols import Lesson, Mind, Panel
+from agents.protocols import Lesson, Mind
 from agents.supervisor.reward import route_reward, route_use
 from config.errors import Halt, OrderFailed
 from config.settings import Settings
@@ -72,7 +73,6 @@ from strategies.recorder import SESSION_TOPIC, TOPIC
 from strategies.risk import Gate, Judgement
 from strategies.timekeeper import EngineTime, Timekeeper
 
-type FloatArray = NDArray[np.float64]
 type MakePort = Callable[[Timekeeper, Callable[[Decision], None]], Port]
 
 CLIENT = ClientId("QUARTERDECK")  # the data client of news, reports, macro values and actions

@@ -3,7 +3,7 @@ The desk's own account of what it holds: quantities, average entries, trades, ma
 
 Nautilus keeps the cash; this keeps what the gate and the outcomes need at hand as arrays over
 the universe. Quantities are engine units: shares as they were counted when the run began, so
-that a split changes no quantity (`backtest.feed` scales the prices instead).
+that a split changes no quantity (`backtest.engine.feed` scales the prices instead).
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from agents.gate_rules import QUANTITY_DECIMALS
+from agents.arrays import FloatArray
+from agents.gate.rules import QUANTITY_DECIMALS
 from agents.messages import OrderReason
-
-type FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

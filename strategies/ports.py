@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Protocol
 
+from agents.arrays import Panel
 from agents.messages import Case, Decision
-from agents.protocols import Lesson, Mind, Panel
+from agents.protocols import Lesson, Mind
 from config.errors import ConfigError, Halt, Retryable
 from strategies.timekeeper import Timekeeper
 

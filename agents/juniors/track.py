@@ -23,8 +23,9 @@ from math import sqrt
 import msgspec
 import numpy as np
 
+from agents.arrays import FloatArray
 from agents.messages import HORIZON_SESSIONS, JUNIORS, Horizon, JuniorName, TrackRecord
-from agents.protocols import FloatArray, Lesson
+from agents.protocols import Lesson
 from config.errors import ConfigError
 
 LENGTH = 1_000  # closed opinions that a junior's hit rate remembers

@@ -17,22 +17,15 @@ from typing import Any
 
 import clarabel
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from agents.arrays import BoolArray, FloatArray
 from backtest.simulator.filter import Belief, Reading, beliefs
-from backtest.simulator.market import SimulatedMarket, simulate
-from backtest.simulator.structure import (
-    MACRO_NAMES,
-    SESSIONS_PER_YEAR,
-    FloatArray,
-    relative,
-)
+from backtest.simulator.simulated_market import SimulatedMarket, simulate
+from backtest.simulator.structure import MACRO_NAMES, SESSIONS_PER_YEAR, relative
 from config.errors import DataError
 from config.settings import LimitSettings
 from config.simulator import SimulatorSettings
-
-type BoolArray = NDArray[np.bool_]
 
 MOVES = (1, 2, 3, 4, 10)  # sessions between a plan's rebalancings
 DEFAULT_COST = 0.003

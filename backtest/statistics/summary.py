@@ -16,7 +16,7 @@ import numpy as np
 
 from backtest.results import Book, RunResult
 from backtest.statistics import tallies
-from backtest.statistics.books import PASSIVE, Series, figures, series_of
+from backtest.statistics.book_figures import PASSIVE, Series, figures, series_of
 from backtest.statistics.differences import at_matched_volatility, paired_difference, split
 from backtest.statistics.measures import Undefined
 from backtest.statistics.sharpe import error_of, sharpe

@@ -13,14 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from agents.arrays import BoolArray, FloatArray, IntArray
 from agents.messages import JUNIORS, ROUTES, Decision, JuniorName, Outcome
 from backtest.results import Book, RunResult
-from backtest.statistics.var import BoolArray, Breaches
-
-type FloatArray = NDArray[np.float64]
-type IntArray = NDArray[np.int64]
+from backtest.statistics.var import Breaches
 
 DEFAULT_COST_FRAC = 0.003
 

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from agents.allocator.observation import Float32Array
 from agents.allocator.policy_file import ANY_GROUP
-from backtest.market import MarketData
+from agents.arrays import Float32Array
+from backtest.market.market_data import MarketData
 from backtest.sources import open_source
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
 from config.sources import SIMULATOR
-from learning.allocator.book import Book, real_book, simulated_book, split
-from learning.allocator.markets import BookName
-from learning.allocator.results import PhaseResult, read_result
-from learning.allocator.windows import Split
+from learning.allocator.training.phase_results import PhaseResult, read_result
+from learning.datasets.dataset import Book, real_book, simulated_book, split
+from learning.datasets.markets import BookName
+from learning.datasets.windows import Split
 
 POLICIES = "policies"
 
@@ -185,7 +185,7 @@ def _policies(results: Iterable[PhaseResult]) -> dict[str, Path]:
 
 
 def _specialists(training: Training) -> None:
-    from learning.allocator.specialists import train_specialists
+    from learning.allocator.training.multi_asset.specialists import train_specialists
 
     s = training.settings
 
@@ -211,7 +211,7 @@ def _specialists(training: Training) -> None:
 
 
 def _meta(training: Training) -> None:
-    from learning.allocator.meta import train_meta
+    from learning.allocator.training.multi_asset.meta import train_meta
 
     s = training.settings
     train_meta(
@@ -230,8 +230,8 @@ def _meta(training: Training) -> None:
 
 def run_macro_pretraining(training: Training) -> PhaseResult:
     """Train the sector graph, where there is to be one, and then the macro policy; return that."""
-    from learning.allocator.graph import train_graph
-    from learning.allocator.macro import pretrain_macro
+    from learning.allocator.training.equity.macro import pretrain_macro
+    from learning.allocator.training.equity.sector_graph import train_graph
 
     s = training.settings
     graph = None
@@ -258,7 +258,7 @@ def run_macro_pretraining(training: Training) -> PhaseResult:
 
 
 def _micro_pretraining(training: Training) -> None:
-    from learning.allocator.micro import pretrain_micro
+    from learning.allocator.training.equity.micro import pretrain_micro
 
     s = training.settings
     pretrain_micro(
@@ -272,7 +272,7 @@ def _micro_pretraining(training: Training) -> None:
 
 
 def _macro_ppo(training: Training) -> None:
-    from learning.allocator.macro_ppo import train_macro_ppo
+    from learning.allocator.training.equity.macro_ppo import train_macro_ppo
 
     s = training.settings
     train_macro_ppo(
@@ -291,7 +291,7 @@ def _macro_ppo(training: Training) -> None:
 
 
 def _micro_her(training: Training) -> None:
-    from learning.allocator.her import train_micro_her
+    from learning.allocator.training.equity.hindsight import train_micro_her
 
     s = training.settings
     train_micro_her(
@@ -321,8 +321,8 @@ def champion(training: Training, found: Mapping[str, Mapping[str, Path]]) -> Map
     A phase may reach what it is trained for and cost the book more than it brings: what comes
     after goes on from the best, not from the newest.
     """
-    from learning.allocator.evaluate import run_policy
-    from learning.allocator.examine import whole_book
+    from learning.allocator.evaluation.examine import whole_book
+    from learning.allocator.evaluation.policy_paths import run_policy
 
     book, s = training.book, training.settings.trading
     gross = s.limits.max_gross * s.limits.headroom
@@ -339,8 +339,8 @@ def champion(training: Training, found: Mapping[str, Mapping[str, Path]]) -> Map
 
 def run_joint(training: Training, policies: Mapping[str, Path]) -> None:
     """Run the joint phase from given policies by slot: the top and all bottoms."""
-    from learning.allocator.crises import with_crises
-    from learning.allocator.joint import train_joint
+    from learning.allocator.training.joint.joint import train_joint
+    from learning.datasets.crises import with_crises
 
     s, top = training.settings, policies["top"]
     book, crises = with_crises(
@@ -371,7 +371,7 @@ def embeddings_of(book: Book, top: Path) -> Float32Array | None:
     """Return the embeddings (M, T, G, 64) that a top policy's folder asks for, None for none."""
     from agents.allocator.graph import load_graph
     from agents.allocator.policy_file import GRAPH_FILE
-    from learning.allocator.graph import embeddings
+    from learning.allocator.training.equity.sector_graph import embeddings
 
     file = top / GRAPH_FILE
     return embeddings(book, load_graph(file)) if file.is_file() else None

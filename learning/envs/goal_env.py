@@ -10,9 +10,9 @@ in its place. The reward of a session is
 
 of which `compute_reward` works out the goal term anew and takes the net return from `info`.
 
-An observation names its market and session instead of carrying their features: a policy looks
-them up (`learning.allocator.td3_policy`). With 126 stocks a transition in a replay buffer then
-takes 1.6 KB and not 25. It knows no learner; how targets become fills is the twin's.
+An observation names its market and session instead of carrying their features: a policy looks them
+up (`learning.allocator.training.equity.td3_policy`). With 126 stocks a transition in a replay
+buffer then takes 1.6 KB and not 25. It knows no learner; how targets become fills is the twin's.
 Source: Andrychowicz et al. 2017, "Hindsight Experience Replay"; the goal interface is
 gymnasium-robotics' and stable-baselines3's.
 """
@@ -28,15 +28,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from agents.protocols import FloatArray
+from agents.arrays import BoolArray, FloatArray
 from config.allocator import EpisodeSettings, HerSettings
 from config.settings import Settings
-from learning.allocator.book import Book
-from learning.allocator.windows import EpisodeSampler, Window
-from learning.envs.twin import Twin
+from learning.datasets.dataset import Book
+from learning.datasets.windows import EpisodeSampler, Window
 from learning.envs.vec_env import BatchVecEnv
+from learning.twin.twin import Twin
 
-type BoolArray = NDArray[np.bool_]
 type Goals = dict[str, NDArray[np.float32]]
 
 # Half of SPEC's position limit. Trading places a group's budget B by `bottom_shares`; wherever

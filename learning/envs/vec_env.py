@@ -17,8 +17,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.allocator.observation import Float32Array
-from learning.envs.forms import Form, Info
+from agents.arrays import Float32Array
+from learning.envs.environments import Form, Info
 
 BOUND = 100.0  # of an observation: features are cut at 5, weights are tens of units at most
 

@@ -15,8 +15,9 @@ import msgspec
 import numpy as np
 from sqlalchemy import select
 
+from agents.arrays import Panel
 from agents.messages import Decision, Opinion, Outcome
-from agents.protocols import Lesson, Panel
+from agents.protocols import Lesson
 from config.errors import DataError
 from learning.experience import models as m
 from learning.experience.library import Library

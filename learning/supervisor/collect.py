@@ -22,9 +22,10 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from agents.features import routing_context
+from agents.arrays import Panel
+from agents.features.batch import routing_context
 from agents.hierarchy import Hierarchy
-from agents.juniors.evidence import has_evidence
+from agents.juniors.evidence_lines import has_evidence
 from agents.messages import (
     HORIZON_SESSIONS,
     JUNIORS,
@@ -36,13 +37,13 @@ from agents.messages import (
     Outcome,
     TrackRecord,
 )
-from agents.protocols import Lesson, Panel
-from agents.supervisor.baselines import AlwaysAll
+from agents.protocols import Lesson
+from agents.supervisor.plain_routers import AlwaysAll
 from agents.supervisor.reward import route_reward, route_use
-from backtest.engine import run_book
-from backtest.feed import make_feed
-from backtest.market import MarketData, window
-from backtest.run import warmup_sessions
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
+from backtest.market.market_data import MarketData, window
+from backtest.plan import warmup_sessions
 from config.errors import DataError
 from config.settings import Settings, SupervisorSettings
 from learning.supervisor.table import RouteRow

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from agents.features import MACRO_FEATURES
+from agents.features.batch import MACRO_FEATURES
 from agents.messages import Instrument
 from config.settings import UNLIMITED, Settings
-from learning.allocator.book import Book
-from learning.allocator.windows import Split, Window
-from learning.envs.tape import make_tape
+from learning.datasets.dataset import Book
+from learning.datasets.windows import Split, Window
+from learning.twin.market_arrays import make_tape
 
 SESSIONS = 170
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")

@@ -17,8 +17,8 @@ from agents.allocator.observation import (
 )
 from config.allocator import DirectSettings, EpisodeSettings, RewardSettings
 from config.errors import DataError
-from learning.allocator.book import training_rows
-from learning.allocator.direct import (
+from learning.allocator.evaluation.policy_paths import run_policy, specialist_act
+from learning.allocator.training.warm_up import (
     Pupil,
     Stretches,
     beyond_band,
@@ -28,9 +28,9 @@ from learning.allocator.direct import (
     rows_of,
     shares_of,
 )
-from learning.allocator.evaluate import run_policy, specialist_act
-from learning.envs.forms import Arena
-from learning.envs.sub_book import only_group
+from learning.datasets.dataset import training_rows
+from learning.datasets.group_dataset import only_group
+from learning.envs.environments import Arena
 from tests.learning.made_book import LOOSE, PARTS, made_book
 
 SHORT = DirectSettings(epochs=4, updates=4, books=32, sessions=12)

@@ -18,14 +18,20 @@ from agents.allocator.observation import (
     observe,
     top_budgets,
 )
-from agents.allocator.policy_file import PolicyCard, TrainingRecord, load_policy, read_card
-from backtest.market import MarketData
+from agents.allocator.policy_file import PolicyCard, load_policy, read_card
+from agents.messages import TrainingRecord
+from backtest.market.market_data import MarketData
 from config.allocator import CurriculumSettings, EpisodeSettings, JointSettings, RewardSettings
 from config.errors import ConfigError, Halt
-from learning.allocator import checkpoints
-from learning.allocator.book import Book
-from learning.allocator.joint import gae, train_joint
-from learning.allocator.results import CHECKPOINTS, PhaseResult, read_curve, read_result
+from learning.allocator.training import checkpoints
+from learning.allocator.training.joint.joint import gae, train_joint
+from learning.allocator.training.phase_results import (
+    CHECKPOINTS,
+    PhaseResult,
+    read_curve,
+    read_result,
+)
+from learning.datasets.dataset import Book
 from tests.learning.cut_short import cut_short
 from tests.learning.made_book import GROUPS, LOOSE, PARTS, SESSIONS, made_book
 

@@ -11,18 +11,18 @@ import torch
 
 from agents.allocator.networks import BottomNet
 from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Normaliser
-from agents.allocator.policy_file import TrainingRecord, load_policy, save_policy
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
-from agents.messages import Instrument
+from agents.allocator.policy_file import load_policy, save_policy
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
+from agents.messages import Instrument, TrainingRecord
 from config.allocator import HerSettings, MicroSettings
 from config.errors import ConfigError
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
-from learning.allocator.book import Book
-from learning.allocator.her import train_micro_her
-from learning.allocator.micro import bottom_card, pretrain_micro
-from learning.allocator.results import read_curve
-from learning.allocator.windows import Split, Window
-from learning.envs.tape import make_tape
+from learning.allocator.training.equity.hindsight import train_micro_her
+from learning.allocator.training.equity.micro import bottom_card, pretrain_micro
+from learning.allocator.training.phase_results import read_curve
+from learning.datasets.dataset import Book
+from learning.datasets.windows import Split, Window
+from learning.twin.market_arrays import make_tape
 from tests.learning.cut_short import cut_short
 
 pytestmark = pytest.mark.usefixtures("one_thread")

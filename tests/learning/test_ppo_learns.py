@@ -17,13 +17,22 @@ from agents.allocator.policy_file import PolicyCard, load_policy, save_policy
 from config.allocator import EpisodeSettings, PpoSettings, RewardSettings
 from config.errors import ConfigError, Halt, RunIncomplete
 from learning.allocator import checkpoints, specialists
-from learning.allocator.book import training_rows
-from learning.allocator.evaluate import run_policy, specialist_act, tiered_act
-from learning.allocator.meta import train_meta
-from learning.allocator.results import CHECKPOINTS, read_curve, read_result, training_record
-from learning.allocator.specialists import Job, train_specialist, train_specialists
-from learning.envs.bottoms import Bottoms
-from learning.envs.sub_book import only_group
+from learning.allocator.evaluation.policy_paths import run_policy, specialist_act, tiered_act
+from learning.allocator.training.multi_asset.meta import train_meta
+from learning.allocator.training.multi_asset.specialists import (
+    Job,
+    train_specialist,
+    train_specialists,
+)
+from learning.allocator.training.phase_results import (
+    CHECKPOINTS,
+    read_curve,
+    read_result,
+    training_record,
+)
+from learning.datasets.dataset import training_rows
+from learning.datasets.group_dataset import only_group
+from learning.envs.bottom_policies import Bottoms
 from tests.learning.cut_short import cut_short
 from tests.learning.made_book import GROUPS, LOOSE, PARTS, made_book
 

@@ -6,13 +6,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.book_measures import allowance, value_at_risk, within
-from agents.gate_rules import Holding, Market, judge
+from agents.gate.measures import allowance, value_at_risk, within
+from agents.gate.rules import Holding, Market, judge
 from agents.messages import Instrument
 from config.settings import LimitSettings, Settings
-from learning.envs.risk_tape import RiskReader
-from learning.envs.tape import make_tape
-from learning.envs.twin import Twin
+from learning.twin.market_arrays import make_tape
+from learning.twin.risk_arrays import RiskReader
+from learning.twin.twin import Twin
 from tests.conftest import _make_market
 
 LIMITS = LimitSettings(min_history=20, max_var=0.012)

@@ -17,7 +17,7 @@ from agents.messages import Case
 from learning.experience.library import open_library
 from learning.experience.reading import decision_keys
 from learning.experience.replaying import read_lessons, read_panel
-from ops.time_machine import compare
+from ops.composition.time_machine import compare
 
 LIBRARY = "kept/library.sqlite"
 

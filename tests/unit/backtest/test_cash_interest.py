@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from agents.messages import MacroValue
-from backtest.engine_book import EngineBook
-from backtest.rules import YEAR_NS
+from backtest.engine.stepped_book import EngineBook
+from backtest.market.rules import YEAR_NS
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
-from learning.envs.tape import make_tape
-from learning.envs.twin import Twin
+from learning.twin.market_arrays import make_tape
+from learning.twin.twin import Twin
 
 SETTINGS = Settings(
     market=MarketSettings(slippage_probability=0.0),

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from backtest.market import window
-from backtest.rules import rates_known, riskless_rates
+from backtest.market.market_data import window
+from backtest.market.rules import rates_known, riskless_rates
 from backtest.sources import open_source
 from backtest.sources.federal_funds import federal_funds
 

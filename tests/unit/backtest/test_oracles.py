@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from backtest.simulator.filter import beliefs
-from backtest.simulator.market import simulate
 from backtest.simulator.oracles import (
     BPS,
     MOVES,
@@ -20,6 +19,7 @@ from backtest.simulator.oracles import (
     sharpe,
     state_outlook,
 )
+from backtest.simulator.simulated_market import simulate
 from config.settings import LimitSettings
 from config.simulator import SimulatorSettings
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from agents.messages import Instrument
-from backtest.engine_book import EngineBook
-from backtest.rules import engine_bars, quote_around, split_factors, ticks
+from backtest.engine.stepped_book import EngineBook
+from backtest.market.rules import engine_bars, quote_around, split_factors, ticks
 from backtest.sources import open_source
 from config.errors import DataError
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
-from learning.allocator.book import Book
-from learning.allocator.windows import Split, Window
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
+from learning.datasets.dataset import Book
+from learning.datasets.windows import Split, Window
 
 GROUPS = ("Energy", "Financials", "Utilities")
 EACH = 2

@@ -6,10 +6,9 @@ import pytest
 from config.allocator import RewardSettings
 from config.errors import DataError
 from config.settings import LimitSettings
-from learning.allocator.evaluate import annual_sharpe, run_policy
-from learning.allocator.rewards import Reward, concentration, reference_volatility
-from learning.allocator.specialists import largest_budget
-from learning.allocator.windows import Window
+from learning.allocator.evaluation.policy_paths import annual_sharpe, largest_budget, run_policy
+from learning.datasets.windows import Window
+from learning.rewards.policy_reward import Reward, concentration, reference_volatility
 from tests.learning.made_book import LOOSE, SESSIONS, made_book
 
 REFERENCE = 0.01

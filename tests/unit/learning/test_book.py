@@ -6,16 +6,16 @@ import msgspec
 import numpy as np
 import pytest
 
-import learning.allocator.book as books
-import learning.allocator.book_arrays as module
-from agents.features import INSTRUMENT_FEATURES
+import learning.datasets.dataset as books
+import learning.datasets.dataset_arrays as module
+from agents.features.batch import INSTRUMENT_FEATURES
+from agents.features.regime import regime_label
 from agents.juniors.lexicon import sentiment
-from agents.regime import regime_label
 from config.allocator import EpisodeSettings, SplitSettings
 from config.errors import ConfigError, DataError
 from config.settings import Settings
 from config.simulator import REGIMES
-from learning.allocator.book import (
+from learning.datasets.dataset import (
     Book,
     held_out,
     real_book,
@@ -23,8 +23,8 @@ from learning.allocator.book import (
     split,
     training_rows,
 )
-from learning.allocator.markets import SIMULATORS, real_market, simulated_market
-from learning.tensors import compute_tensors
+from learning.datasets.markets import SIMULATORS, real_market, simulated_market
+from learning.datasets.tensors import compute_tensors
 from tests.unit.learning import seen_by_desk
 from tests.unit.learning.seen_by_desk import check_desk_sees
 from tests.unit.learning.test_markets import PAIRS, hourly

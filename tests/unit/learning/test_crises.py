@@ -5,14 +5,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from backtest.market import MarketData
+from backtest.market.market_data import MarketData
 from backtest.simulator import simulate
 from config.settings import Settings
 from config.simulator import SimulatorSettings
-from learning.allocator.book import Book, simulated_book
-from learning.allocator.crises import amplified, crisis_simulator, with_crises
-from learning.allocator.markets import SIMULATORS
-from learning.allocator.windows import Split, Window
+from learning.datasets.crises import amplified, crisis_simulator, with_crises
+from learning.datasets.dataset import Book, simulated_book
+from learning.datasets.markets import SIMULATORS
+from learning.datasets.windows import Split, Window
 
 SMALL = SimulatorSettings(instruments=3, sectors=2, sessions=300, warm_up=20)
 

@@ -10,9 +10,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from config.errors import ConfigError
-from learning.allocator.checkpoints import latest
-from learning.allocator.epochs import Trained, batches, shuffled, train_epochs
-from learning.allocator.results import CHECKPOINTS, CURVE_FILE, LOGS, read_curve
+from learning.allocator.training.checkpoints import latest
+from learning.allocator.training.epochs import Trained, batches, shuffled, train_epochs
+from learning.allocator.training.phase_results import CHECKPOINTS, CURVE_FILE, LOGS, read_curve
 
 META = {"phase": "made", "seed": 0}
 

@@ -20,12 +20,18 @@ from agents.allocator.observation import (
 )
 from config.allocator import EpisodeSettings, RewardSettings
 from config.errors import ConfigError, DataError
-from learning.allocator.book import training_rows
-from learning.envs.bottoms import Bottoms
-from learning.envs.forms import Arena, JointForm, PortfolioForm, SpecialistForm, with_budgets
-from learning.envs.sub_book import only_group
-from learning.envs.twin import Twin
+from learning.datasets.dataset import training_rows
+from learning.datasets.group_dataset import only_group
+from learning.envs.bottom_policies import Bottoms
+from learning.envs.environments import (
+    Arena,
+    JointForm,
+    PortfolioForm,
+    SpecialistForm,
+    with_budgets,
+)
 from learning.envs.vec_env import TwinEnv, TwinVecEnv
+from learning.twin.twin import Twin
 from tests.learning.made_book import LOOSE, PARTS, made_book
 
 ROWS, MARKET = len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)

@@ -20,19 +20,19 @@ from agents.allocator.observation import (
     observe,
     top_budgets,
 )
-from agents.allocator.policy_file import PolicyCard, TrainingRecord, save_policy
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
-from agents.messages import Instrument
+from agents.allocator.policy_file import PolicyCard, save_policy
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
+from agents.messages import Instrument, TrainingRecord
 from config.allocator import HerSettings
 from config.errors import ConfigError
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
-from learning.allocator.book import Book
-from learning.allocator.her import goal_table
-from learning.allocator.micro import SectorBottom, bounded
-from learning.allocator.td3_policy import SectorValue, SessionInputs
-from learning.allocator.windows import Window
+from learning.allocator.training.equity.hindsight import goal_table
+from learning.allocator.training.equity.micro import SectorBottom, bounded
+from learning.allocator.training.equity.td3_policy import SectorValue, SessionInputs
+from learning.datasets.dataset import Book
+from learning.datasets.windows import Window
 from learning.envs.goal_env import POSITION_UNIT, GoalEnv, GoalMarket, GoalVecEnv, positions
-from learning.envs.tape import make_tape
+from learning.twin.market_arrays import make_tape
 from tests.learning.made_book import bare_book
 
 GROUP = np.array([0, 0, 1, 1, 1])

@@ -16,9 +16,10 @@ from agents.allocator.observation import (
     Observation,
     group_means,
 )
-from agents.allocator.policy_file import PolicyCard, TrainingRecord, save_policy
+from agents.allocator.policy_file import PolicyCard, save_policy
+from agents.messages import TrainingRecord
 from config.errors import ConfigError
-from learning.allocator.joint_net import (
+from learning.allocator.training.joint.joint_net import (
     BUDGET,
     Former,
     Layout,

@@ -5,9 +5,15 @@ import pytest
 
 from backtest.statistics.intervals import difference_interval
 from backtest.statistics.var import kupiec
-from learning.allocator.evaluate import PolicyPath, run_policy
-from learning.allocator.judge import REBALANCE, baselines, judge, share_of, sharpe_difference
-from learning.allocator.windows import Window
+from learning.allocator.evaluation.evaluate import (
+    REBALANCE,
+    baselines,
+    judge,
+    share_of,
+    sharpe_difference,
+)
+from learning.allocator.evaluation.policy_paths import PolicyPath, run_policy
+from learning.datasets.windows import Window
 from tests.learning.made_book import LOOSE, made_book
 
 WINDOWS = (Window(0, 65, 135),)

@@ -12,11 +12,11 @@ from agents.allocator.observation import Normaliser, group_means, observe, top_b
 from agents.allocator.policy_file import load_policy
 from config.allocator import GraphSettings, MacroSettings, TargetSettings
 from config.errors import ConfigError, DataError
-from learning.allocator.book import training_rows
-from learning.allocator.graph import train_graph
-from learning.allocator.macro import Lesson, budgets_of, pretrain_macro, top_net
-from learning.allocator.results import read_curve, read_result
-from learning.allocator.windows import Split, Window
+from learning.allocator.training.equity.macro import Lesson, budgets_of, pretrain_macro, top_net
+from learning.allocator.training.equity.sector_graph import train_graph
+from learning.allocator.training.phase_results import read_curve, read_result
+from learning.datasets.dataset import training_rows
+from learning.datasets.windows import Split, Window
 from tests.learning.cut_short import cut_short
 from tests.unit.learning.planted import planted_book, planted_split
 

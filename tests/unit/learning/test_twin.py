@@ -6,12 +6,12 @@ import pytest
 
 from agents.baselines import plain_decision
 from agents.messages import Instrument, MacroValue
-from backtest.engine import run_book
-from backtest.feed import make_feed
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
 from config.errors import ConfigError, DataError
 from config.settings import UNLIMITED, DeskSettings, LimitSettings, Settings
-from learning.envs.tape import make_tape
-from learning.envs.twin import Twin
+from learning.twin.market_arrays import make_tape
+from learning.twin.twin import Twin
 from tests.conftest import session
 
 LIMITS = LimitSettings(min_history=20)
@@ -222,8 +222,8 @@ def test_markets_of_other_lengths_or_of_one_session_are_refused(make_market):
 
 
 def test_the_tapes_risk_is_the_gates(make_market):
-    from agents.book_measures import measure
-    from learning.envs.risk_tape import RiskReader
+    from agents.gate.measures import measure
+    from learning.twin.risk_arrays import RiskReader
     from strategies.risk import Gate
 
     market = make_market(sessions=90)

@@ -8,7 +8,7 @@ from nautilus_trader.core.nautilus_pyo3 import PriceType, get_exchange_rate
 from nautilus_trader.model.objects import Currency, Money, Price, Quantity
 
 from agents.messages import Instrument
-from learning.envs.venue import (
+from learning.twin.venue import (
     SlipStream,
     fill_orders,
     fixed,

@@ -11,7 +11,7 @@ import pytest
 
 from agents.baselines import BuyAndHold
 from config.errors import ConfigError, Halt
-from live.bench_port import LIMIT_MS, Misbehaving, bench_port, make_cases
+from ops.bench.port import LIMIT_MS, Misbehaving, bench_port, make_cases
 from strategies.ports import AsyncPort
 
 CASES = make_cases(6, 4, 40)

@@ -8,15 +8,15 @@ import pytest
 
 from agents.baselines import EqualWeight
 from agents.messages import Decision, FillRecord, Instrument, OrderRecord
-from backtest.delistings import delisting_notes
-from backtest.engine import run_book
-from backtest.engine_book import EngineBook
-from backtest.feed import make_feed
-from backtest.market import canonical, window
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
+from backtest.engine.stepped_book import EngineBook
+from backtest.market.market_data import canonical, window
+from backtest.report.delistings import delisting_notes
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
-from learning.envs.parity import compare
-from learning.envs.schedules import Schedule
-from ops.minds import build_mind
+from learning.twin.parity import compare
+from learning.twin.schedules import Schedule
+from ops.composition.model_minds import build_mind
 from tests.conftest import session
 from tests.unit.backtest.test_engine_book import HOUR_NS, hourly_market
 
