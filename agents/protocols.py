@@ -150,7 +150,7 @@ class Allocator(Protocol):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Feedback:
     """One closed outcome beside what led to it: the route, the opinions and the reward."""
 
     route: Route
@@ -173,11 +173,11 @@ class Mind(Protocol):
         """Return the decision on a case; never reads a clock."""
         ...
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
+    def observe(self, feedback: Sequence[Feedback]) -> None:
         """Count closed outcomes into the track records: at once, before the next case."""
         ...
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         """Learn from closed outcomes, in their order; may take long, never runs with `decide`."""
         ...
 

@@ -18,7 +18,7 @@ import msgspec
 from agents.baselines import BASELINES, Baseline
 from agents.messages import Decision
 from backtest.market.market_data import MarketData
-from backtest.results import Book, Gate
+from backtest.results import Gate, PositionHistory
 from config.settings import UNLIMITED, LimitSettings, Settings
 
 STRESS_COST_FRAC = 0.003  # of notional a fill: the user's number
@@ -51,7 +51,7 @@ class ReferenceRunner(Protocol):
         decide_from: int,
         references: Sequence[Reference],
         on_session: Callable[[int], None] | None = None,
-    ) -> tuple[Book, ...]:
+    ) -> tuple[PositionHistory, ...]:
         """Return the references' books, in their order; `on_session` is told each close."""
         ...
 
@@ -65,7 +65,7 @@ class StartReferences(Protocol):
         settings: Settings,
         decide_from: int,
         references: Sequence[Reference],
-    ) -> Callable[[], tuple[Book, ...]]:
+    ) -> Callable[[], tuple[PositionHistory, ...]]:
         """Return what waits for the references' books, in their order."""
         ...
 

@@ -40,7 +40,7 @@ class ClosedTrade:
 
 
 @dataclass(frozen=True)
-class Book:
+class PositionHistory:
     """
     One trader's history, a row a session.
 
@@ -79,12 +79,12 @@ def group_exposures(
 
 
 def closed_trades(
-    instruments: Sequence[Instrument], trips: Sequence[RoundTrip]
+    instruments: Sequence[Instrument], round_trips: Sequence[RoundTrip]
 ) -> tuple[ClosedTrade, ...]:
     """Return a ledger's round trips by symbol, in their order."""
     return tuple(
         ClosedTrade(instruments[t.index].symbol, t.ts_open, t.ts_close, t.profit, t.exit)
-        for t in trips
+        for t in round_trips
     )
 
 
@@ -103,8 +103,8 @@ class RunResult:
     """
 
     run_id: str
-    book: Book
-    baselines: tuple[Book, ...]
+    book: PositionHistory
+    baselines: tuple[PositionHistory, ...]
     risk_free: FloatArray
     decisions: tuple[Decision, ...]
     verdicts: tuple[Verdict, ...]
@@ -114,7 +114,7 @@ class RunResult:
     manifest: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
     calls: dict[str, Any] = field(default_factory=dict)  # of language models, by role
-    variants: tuple[Book, ...] = ()
+    variants: tuple[PositionHistory, ...] = ()
     sessions_per_year: int = 252
     max_var: float = 0.02
     expired_decisions: int = 0
@@ -122,6 +122,6 @@ class RunResult:
     no_orders: str = ""
 
     @property
-    def books(self) -> tuple[Book, ...]:
+    def books(self) -> tuple[PositionHistory, ...]:
         """The hierarchy, its variants and the baselines, in the order of the report."""
         return (self.book, *self.variants, *self.baselines)

@@ -20,7 +20,7 @@ from backtest.engine.desk_result import BookRun
 from backtest.engine.feed import Feed, make_feed
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData
-from backtest.market.rules import YEAR_NS, rates_known, riskless_rates
+from backtest.market.rules import YEAR_NS, rates_known, risk_free_rates
 from backtest.plan import RunPlan
 from backtest.references import ReferenceRunner, StartReferences, baselines, variants
 from backtest.report.notes import run_notes
@@ -125,6 +125,6 @@ def _later(run: ReferenceRunner) -> StartReferences:
 def risk_free_returns(market: MarketData, ts: IntArray, currency: str) -> FloatArray:
     """Return each session's interest (act/365), a fraction, at the rate known at its start."""
     returns = np.zeros(len(ts))
-    rates = rates_known(riskless_rates(market, currency), ts[:-1])
+    rates = rates_known(risk_free_rates(market, currency), ts[:-1])
     returns[1:] = rates / 100 * np.diff(ts) / YEAR_NS
     return returns

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agents.arrays import Panel
 from agents.messages import HORIZON_SESSIONS, Case, Decision, TrackRecord
-from agents.protocols import LearningMind, Lesson, TrainedPolicy
+from agents.protocols import Feedback, LearningMind, TrainedPolicy
 from backtest.engine.feed import make_feed
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, window
@@ -109,10 +109,10 @@ class WalkForwardMind:
                 self.current = mind
         return self.current.decide(case, panel, latency_ns=latency_ns, expires=expires)
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
+    def observe(self, feedback: Sequence[Feedback]) -> None:
         """Let the mind in force count closed outcomes."""
-        self.current.observe(lessons)
+        self.current.observe(feedback)
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         """Let the mind in force learn."""
-        self.current.learn(lessons)
+        self.current.learn(feedback)

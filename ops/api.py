@@ -35,7 +35,7 @@ from agents.messages import (
     Verdict,
     VerdictLine,
 )
-from agents.protocols import Lesson, Mind
+from agents.protocols import Feedback, Mind
 from backtest.market.book_kinds import as_book
 from backtest.market.catalog import list_catalogs
 from backtest.market.market_data import MarketData, window
@@ -165,11 +165,11 @@ class _Newest:
         self.case = msgspec.structs.replace(case, news=recent)
         return self._inner.decide(self.case, panel, latency_ns=latency_ns, expires=expires)
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
-        self._inner.observe(lessons)
+    def observe(self, feedback: Sequence[Feedback]) -> None:
+        self._inner.observe(feedback)
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
-        self._inner.learn(lessons)
+    def learn(self, feedback: Sequence[Feedback]) -> None:
+        self._inner.learn(feedback)
 
 
 def newest_data(symbol: str, settings: Settings, source: str | None) -> tuple[str, MarketData]:

@@ -60,7 +60,7 @@ from agents.messages import (
     Reward,
     SessionReturns,
 )
-from agents.protocols import Lesson, Mind
+from agents.protocols import Feedback, Mind
 from agents.supervisor.reward import route_reward, route_use
 from config.errors import Halt, OrderFailed
 from config.settings import Settings
@@ -315,11 +315,11 @@ class Desk(Strategy):
     def _learn(self, ts: int, opened: FloatArray, close: FloatArray) -> None:
         closed = self.outcomes.close_session(ts, opened, close, self._dividends)
         self._dividends = np.zeros_like(self._dividends)
-        lessons = []
+        feedback = []
         for item in closed:
             tokens, seconds = route_use((*item.opinions, *item.abstentions))
             reward = route_reward(item.outcome, tokens, seconds, self.settings.supervisor)
-            lessons.append(Lesson(item.route, item.opinions, item.outcome, reward))
+            feedback.append(Feedback(item.route, item.opinions, item.outcome, reward))
             self._publish(item.outcome)
             self._publish(
                 Reward(
@@ -331,8 +331,8 @@ class Desk(Strategy):
                     tokens=tokens,
                 )
             )
-        self.mind.observe(lessons)
-        self.port.learn(lessons)
+        self.mind.observe(feedback)
+        self.port.learn(feedback)
 
     def _record_session(self, ts: int, equity: float, held: FloatArray) -> None:
         traded, costs = self.ledger.take_session()

@@ -47,7 +47,7 @@ class Ledger:
         self.rate: FloatArray = np.ones(size)
         self.traded_notional = 0.0
         self.commissions = 0.0
-        self.trips: list[RoundTrip] = []
+        self.round_trips: list[RoundTrip] = []
         self._opened = np.zeros(size, dtype=np.int64)
         self._profit = np.zeros(size)
 
@@ -79,7 +79,7 @@ class Ledger:
         self.quantity[i] = np.round(held + closed, QUANTITY_DECIMALS)
         if self.quantity[i] == 0:
             profit = float(self._profit[i])
-            self.trips.append(RoundTrip(i, int(self._opened[i]), ts, profit, reason))
+            self.round_trips.append(RoundTrip(i, int(self._opened[i]), ts, profit, reason))
             rest = np.round(quantity - closed, QUANTITY_DECIMALS)
             self.average[i] = 0.0
             if rest != 0:

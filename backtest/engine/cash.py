@@ -58,7 +58,7 @@ class CashFlows(SimulationModule):
         self._learn_rate(accrue_from)
         self._due = self._next_due()
         self.credited = {"dividends": 0.0, "interest": 0.0, "financing": 0.0}
-        self.riskless = 0.0  # what cash has earned so far, summed as fractions
+        self.risk_free = 0.0  # what cash has earned so far, summed as fractions
 
     def pre_process(self, data: object) -> None:
         """Credit what is due at this event's stamp, before anything trades on it."""
@@ -96,7 +96,7 @@ class CashFlows(SimulationModule):
             self._next_close += 1
         years = (ts - self._accrued_until) / YEAR_NS
         self._accrued_until = ts
-        self.riskless += self._rate / 100 * years
+        self.risk_free += self._rate / 100 * years
         notional = self._ledger.notional()
         balance = float(self.exchange.get_account().balance_total(self._currency).as_double())
         tied = float(

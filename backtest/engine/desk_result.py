@@ -23,7 +23,7 @@ from nautilus_trader.config import LoggingConfig
 
 from agents.messages import Message
 from backtest.market.market_data import MarketData
-from backtest.results import Book, closed_trades, group_exposures
+from backtest.results import PositionHistory, closed_trades, group_exposures
 from config.errors import RunIncomplete
 from strategies.desk import Desk
 
@@ -49,7 +49,7 @@ class Records:
 class BookRun:
     """One book's history and records, and what the run must say about it."""
 
-    book: Book
+    book: PositionHistory
     records: Records
     cash_flows: dict[str, float]
     expired_decisions: int
@@ -139,11 +139,11 @@ def _capacity(equities: list[float]) -> float | None:
     return float(np.quantile(equities, CUT_SHARE)) if equities else None
 
 
-def _book(desk: Desk, market: MarketData, name: str) -> Book:
+def _book(desk: Desk, market: MarketData, name: str) -> PositionHistory:
     history = desk.history
     n = len(market.instruments)
     weights = np.array(history.weights).reshape(-1, n)
-    return Book(
+    return PositionHistory(
         name=name,
         gate="full",
         ts=np.array(history.ts, dtype=np.int64),
@@ -153,5 +153,5 @@ def _book(desk: Desk, market: MarketData, name: str) -> Book:
         costs=np.array(history.costs),
         var_frac=np.array(history.var_frac),
         exposures=group_exposures(market.instruments, weights),
-        trades=closed_trades(market.instruments, desk.ledger.trips),
+        trades=closed_trades(market.instruments, desk.ledger.round_trips),
     )

@@ -19,7 +19,7 @@ from agents.protocols import ExperienceWriter, Mind
 from backtest.engine.cash import CashFlows
 from backtest.engine.desk_result import Records
 from backtest.market.market_data import MarketData
-from backtest.market.rules import dividends_paid, fee_fracs, funded, rate_source, riskless_rates
+from backtest.market.rules import dividends_paid, fee_fracs, funded, rate_source, risk_free_rates
 from config.settings import LimitSettings, Settings
 from strategies.desk import Desk, MakePort, Universe
 from strategies.instruments import bar_type, to_nautilus
@@ -100,7 +100,7 @@ def _cash_flows(market: MarketData, settings: Settings, desk: Desk, accrue_from:
         desk.ledger,
         settings.market.currency,
         dividends=dividends_paid(market),
-        rates=riskless_rates(market, settings.market.currency),
+        rates=risk_free_rates(market, settings.market.currency),
         funded=funded(market),
         financing_frac=settings.market.financing_bps_per_year / 1e4,
         session_closes=market.session_closes,

@@ -4,10 +4,10 @@ A Gymnasium environment over the real desk in the real engine: the specialist fo
 An episode is a new engine run from a drawn session on; a step is a session. What is observed comes
 from the case as a trained policy reads it, the account from the desk itself, and actions become
 weights by the transform of `agents.allocator.observation`. It has the spaces and the rules of
-`learning.envs.environments.SpecialistForm` at the engine's speed: what the twin trained is checked
-here. An instrument that the case does not hold, since it is not listed, is masked whole, and what
-is asked of it has no effect; a ruined book sees nothing any more. What a step is worth is told by
-a function that the caller gives.
+`learning.envs.environments.SpecialistEnvironment` at the engine's speed: what the twin trained is
+checked here. An instrument that the case does not hold, since it is not listed, is masked whole,
+and what is asked of it has no effect; a ruined book sees nothing any more. What a step is worth is
+told by a function that the caller gives.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SessionReward(Protocol):
     def __call__(
         self,
         growth: FloatArray,
-        riskless: FloatArray,
+        risk_free: FloatArray,
         weights: FloatArray,
         budget: FloatArray,
         drawdown: FloatArray,
@@ -80,7 +80,7 @@ class EngineEnv(gymnasium.Env[Float32Array, NDArray[np.float32]]):
 
     Observation (n * I + C,), action (n,) in [-1, 1]. An episode is truncated after its sessions
     and terminated when half of its starting equity is gone. `info` holds what the session did:
-    growth, riskless, fees, turnover, equity, balance.
+    growth, risk_free, fees, turnover, equity, balance.
 
     Raises DataError where an episode does not fit into the market, RuntimeError where another
     engine is open in this process, RunIncomplete where the engine logged an error.
@@ -126,13 +126,13 @@ class EngineEnv(gymnasium.Env[Float32Array, NDArray[np.float32]]):
         self.close()
         rng = self.np_random
         start = int(rng.choice(np.asarray(self._episodes.starts)))
-        slips = int(rng.integers(2**31))
+        slippage = int(rng.integers(2**31))
         self._budget = float(rng.uniform(*self._episodes.budget))
         self._elsewhere = float(rng.uniform(0.0, 1.0)) * max(self._gross - self._budget, 0.0)
         self._lived = 0
         self._book = EngineBook(
             self._market,
-            msgspec.structs.replace(self._settings, seed=slips),
+            msgspec.structs.replace(self._settings, seed=slippage),
             start=start,
             feed=self._feed,
             features=True,
@@ -155,7 +155,7 @@ class EngineEnv(gymnasium.Env[Float32Array, NDArray[np.float32]]):
         one = np.ones(1)
         reward = self._reward(
             one * growth,
-            one * now.riskless,
+            one * now.risk_free,
             now.weights[None],
             one * self._budget,
             one * now.drawdown,
@@ -167,7 +167,7 @@ class EngineEnv(gymnasium.Env[Float32Array, NDArray[np.float32]]):
             self._book.check()
         info = {
             "growth": growth,
-            "riskless": now.riskless,
+            "risk_free": now.risk_free,
             "fees": now.fees,
             "turnover": now.turnover,
             "equity": now.equity,

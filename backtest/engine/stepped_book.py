@@ -24,7 +24,7 @@ from nautilus_trader.common.component import Clock
 from agents.arrays import FloatArray, Panel
 from agents.baselines import plain_decision
 from agents.messages import Case, Decision, FillRecord, OrderRecord, TrackRecord
-from agents.protocols import Lesson
+from agents.protocols import Feedback
 from backtest.engine.desk_result import EngineLog, check_end
 from backtest.engine.desk_setup import latency_ns, make_desk, observe
 from backtest.engine.feed import Feed, make_feed
@@ -48,7 +48,7 @@ class Close:
     Shapes: quantity, weights (N,). `case` holds the instruments that are listed, and is None where
     the book is ruined. `balance` is the account's cash, `fills` what was filled since
     the close before, `orders` what was sent, `fees` in the account's currency, `turnover` the
-    traded notional over equity, `riskless` what cash earned, a fraction; `last` says that no
+    traded notional over equity, `risk_free` what cash earned, a fraction; `last` says that no
     session follows.
     """
 
@@ -57,7 +57,7 @@ class Close:
     equity: float
     balance: float
     drawdown: float
-    riskless: float
+    risk_free: float
     fees: float
     turnover: float
     quantity: FloatArray
@@ -88,10 +88,10 @@ class _Scripted:
         """Return nothing: no junior was asked."""
         return ()
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
+    def observe(self, feedback: Sequence[Feedback]) -> None:
         """Count nothing."""
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         """Learn nothing: who steps the book may."""
 
 
@@ -180,7 +180,7 @@ class EngineBook:
         self._records = observe(self._engine.kernel.msgbus, None, None)
         self._greenlet = greenlet(self._run)
         self._seen_fills = self._seen_orders = 0
-        self._seen_riskless = 0.0
+        self._seen_risk_free = 0.0
 
     def start(self) -> Close:
         """Run to the close of the starting session and return the book there."""
@@ -257,8 +257,8 @@ class EngineBook:
         orders, fills = self._records.of(OrderRecord), self._records.of(FillRecord)
         at_orders, at_fills = self._seen_orders, self._seen_fills
         self._seen_orders, self._seen_fills = len(orders), len(fills)
-        riskless = self.cash.riskless - self._seen_riskless
-        self._seen_riskless = self.cash.riskless
+        risk_free = self.cash.risk_free - self._seen_risk_free
+        self._seen_risk_free = self.cash.risk_free
         account = desk.portfolio.account(desk.universe.ids[0].venue)
         return Close(
             ts=history.ts[-1],
@@ -266,7 +266,7 @@ class EngineBook:
             equity=history.equity[-1],
             balance=float(account.balance_total().as_double()),
             drawdown=desk.gate.drawdown,
-            riskless=riskless,
+            risk_free=risk_free,
             fees=history.costs[-1],
             turnover=float(history.turnover[-1]),
             quantity=desk.ledger.quantity.copy(),

@@ -37,8 +37,8 @@ class EngineBars:
     """
     One instrument's bars in engine prices, rounded to the engine's precision. Shapes: all (R,).
 
-    `size` is the opening touch's; `tick` is what a market order slips by at the opening, in engine
-    prices; a bar of a stock without volume is not `traded` and has no quotes.
+    `size` is the opening touch's; `tick` is what a market order slips by at the opening, in
+    engine prices; a bar of a stock without volume is not `traded` and has no quotes.
     """
 
     ts_open: IntArray
@@ -181,7 +181,7 @@ def dividends_paid(market: MarketData) -> list[tuple[int, int, float]]:
     return paid
 
 
-def riskless_rates(market: MarketData, currency: str) -> list[tuple[int, float]]:
+def risk_free_rates(market: MarketData, currency: str) -> list[tuple[int, float]]:
     """
     Return (stamp from which it is known, percent a year) of what idle cash earns, in order.
 

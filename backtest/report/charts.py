@@ -16,7 +16,7 @@ from agents.messages import ROUTES
 from backtest.report.formats import strategy
 from backtest.report.printed_table import GATES
 from backtest.report.routes import route_log
-from backtest.results import Book, RunResult
+from backtest.results import PositionHistory, RunResult
 from backtest.statistics import tallies
 from backtest.statistics.measures import drawdowns
 
@@ -79,9 +79,9 @@ def _rounded(values: FloatArray, digits: int) -> list[float | None]:
     return [v if ok else None for v, ok in zip(rounded.tolist(), np.isfinite(values), strict=True)]
 
 
-def _lines(result: RunResult) -> list[tuple[Book, dict[str, Any]]]:
+def _lines(result: RunResult) -> list[tuple[PositionHistory, dict[str, Any]]]:
     """Return every book with the look of its line; variants and gated baselines start hidden."""
-    looks: list[tuple[Book, dict[str, Any]]] = []
+    looks: list[tuple[PositionHistory, dict[str, Any]]] = []
     colours: dict[str, str] = {}
     for book in result.baselines:
         colour = colours.setdefault(book.name, BASELINES[len(colours) % len(BASELINES)])

@@ -14,16 +14,16 @@ import numpy as np
 from agents.messages import JUNIORS, Decision, FillRecord, OrderRecord
 from agents.protocols import LearningMind
 from backtest.engine.desk_result import BookRun
-from backtest.market.rules import riskless_rates
+from backtest.market.rules import risk_free_rates
 from backtest.market.sessions import stamp_text
 from backtest.plan import RunPlan
 from backtest.policies import allocator_notes, overlaps
 from backtest.report.delistings import delisting_notes
-from backtest.results import Book
+from backtest.results import PositionHistory
 from config.settings import LimitSettings
 
 
-def run_notes(plan: RunPlan, own: BookRun, books: Sequence[Book]) -> tuple[str, ...]:
+def run_notes(plan: RunPlan, own: BookRun, books: Sequence[PositionHistory]) -> tuple[str, ...]:
     """
     Return the lines that a report shows first, what is to be doubted before the rest.
 
@@ -46,7 +46,7 @@ def run_notes(plan: RunPlan, own: BookRun, books: Sequence[Book]) -> tuple[str, 
     notes += market.notes[1:]
     notes += allocator_notes(plan.mind.policies, market)
     notes.append(_minds_note(plan.mind))
-    if not riskless_rates(market, settings.market.currency):
+    if not risk_free_rates(market, settings.market.currency):
         notes.append("no risk-free rate in the data: idle cash earns nothing, excess is over zero")
     notes.append(
         f"costs: {settings.market.cost_frac:.4f} of notional per fill unless the instrument has "
@@ -88,7 +88,7 @@ def _own_costs(instruments: Sequence[Any]) -> str:
     return ", ".join(f"{i.symbol} {i.cost_bps:g}" for i in instruments if i.cost_bps is not None)
 
 
-def _ruined(book: Book) -> str:
+def _ruined(book: PositionHistory) -> str:
     first = stamp_text(int(book.ts[int(np.argmax(book.equity <= 0))]))
     name = ", ".join(
         part for part in (book.name, book.stress, book.gate.replace("_", " ")) if part

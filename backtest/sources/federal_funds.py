@@ -3,7 +3,7 @@ What idle cash earns where a source names no risk-free rate: the federal funds r
 
 A month's mean rate is known and counts from the next month on. After the table's end its last
 rate is held for a year, then cash earns nothing. Only accounts in dollars earn it
-(`backtest.market.rules.riskless_rates`); the features do not see it.
+(`backtest.market.rules.risk_free_rates`); the features do not see it.
 """
 
 from __future__ import annotations

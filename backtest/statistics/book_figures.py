@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from agents.arrays import FloatArray
-from backtest.results import Book, RunResult
+from backtest.results import PositionHistory, RunResult
 from backtest.statistics import intervals, measures, sharpe, tallies
 from backtest.statistics.measures import Figure, Undefined
 from backtest.statistics.trials import Luck, deflated_sharpe
@@ -36,7 +36,7 @@ class Series:
     `returns` and `excess` are None for a ruined book; one that never invested has both.
     """
 
-    book: Book
+    book: PositionHistory
     returns: FloatArray | None
     excess: FloatArray | None
     without: Undefined | None
@@ -54,7 +54,7 @@ class Series:
         return self.book.name in PASSIVE
 
 
-def series_of(book: Book, risk_free: FloatArray) -> Series:
+def series_of(book: PositionHistory, risk_free: FloatArray) -> Series:
     """Return the returns of a book; risk_free (T,)."""
     if (book.equity <= 0.0).any():
         return Series(book, None, None, RUINED)
@@ -129,7 +129,7 @@ def _months(series: Series, year: int) -> dict[str, Any]:
     }
 
 
-def _trades(book: Book) -> dict[str, Any]:
+def _trades(book: PositionHistory) -> dict[str, Any]:
     """Return how a book's closed round trips ended."""
     profits = np.array([t.profit for t in book.trades], dtype=np.float64)
     stops = sum(t.exit == "stop" for t in book.trades)

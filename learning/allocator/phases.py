@@ -25,7 +25,7 @@ from config.allocator import TrainingSettings
 from config.errors import ConfigError
 from config.sources import SIMULATOR
 from learning.allocator.training.phase_results import PhaseResult, read_result
-from learning.datasets.dataset import Book, real_book, simulated_book, split
+from learning.datasets.dataset import Dataset, real_book, simulated_book, split
 from learning.datasets.markets import BookName
 from learning.datasets.windows import Split
 
@@ -46,7 +46,7 @@ class Given(TypedDict):
 class Training:
     """A book's training under way; `progress` is told what is done of each part."""
 
-    book: Book
+    book: Dataset
     parts: Split
     settings: TrainingSettings
     folder: Path
@@ -113,7 +113,7 @@ def phases_of(book: BookName) -> tuple[Phase, ...]:
 
 def open_book(
     settings: TrainingSettings, progress: Callable[[int, int], None] | None = None
-) -> tuple[Book, Split, MarketData | None]:
+) -> tuple[Dataset, Split, MarketData | None]:
     """Return the book that settings name, its parts, and the market that a real one is made of."""
     wanted = settings.book
     market = None
@@ -136,7 +136,7 @@ def simulated(
     first_seed: int,
     seeds: int,
     progress: Callable[[int, int], None] | None = None,
-) -> Book:
+) -> Dataset:
     """Return a book of simulated markets like those that settings name, of so many seeds."""
     return simulated_book(
         settings.book.name,
@@ -217,7 +217,7 @@ def _meta(training: Training) -> None:
     train_meta(
         training.book,
         training.parts,
-        _bottoms(training.policies("specialists")),
+        _bottom_policies(training.policies("specialists")),
         s.ppo,
         s.reward,
         s.episode,
@@ -355,7 +355,7 @@ def run_joint(training: Training, policies: Mapping[str, Path]) -> None:
         book,
         training.parts,
         top,
-        _bottoms(policies),
+        _bottom_policies(policies),
         s.trading,
         s.joint,
         s.reward,
@@ -367,7 +367,7 @@ def run_joint(training: Training, policies: Mapping[str, Path]) -> None:
     )
 
 
-def embeddings_of(book: Book, top: Path) -> Float32Array | None:
+def embeddings_of(book: Dataset, top: Path) -> Float32Array | None:
     """Return the embeddings (M, T, G, 64) that a top policy's folder asks for, None for none."""
     from agents.allocator.graph import load_graph
     from agents.allocator.policy_file import GRAPH_FILE
@@ -377,7 +377,7 @@ def embeddings_of(book: Book, top: Path) -> Float32Array | None:
     return embeddings(book, load_graph(file)) if file.is_file() else None
 
 
-def _bottoms(policies: Mapping[str, Path]) -> dict[str, Path]:
+def _bottom_policies(policies: Mapping[str, Path]) -> dict[str, Path]:
     """Return the bottom policies by their groups, the one of all groups by "*"."""
     return {
         slot.removeprefix("bottom").removeprefix("-") or ANY_GROUP: path

@@ -24,10 +24,10 @@ from backtest.market.market_data import MarketData, canonical
 from config.errors import ConfigError, DataError
 from config.settings import Settings
 from config.simulator import SimulatorSettings
-from learning.datasets.dataset import Book, real_book, simulated_book
+from learning.datasets.dataset import Dataset, real_book, simulated_book
 from learning.datasets.windows import Split, Window
-from learning.twin.market_arrays import Tape
-from learning.twin.risk_arrays import RiskTape
+from learning.twin.market_arrays import MarketArrays
+from learning.twin.risk_arrays import RiskArrays
 
 CRISIS_SEEDS = 1_000_000  # added to a book's seeds: no crisis is another part's market
 VOLATILITY = 1.75  # of a crisis, against the book's own
@@ -39,7 +39,7 @@ PER_INSTRUMENT = ("lot", "fee_frac", "funded", "shortable", "group")  # no marke
 
 
 def with_crises(
-    book: Book,
+    book: Dataset,
     parts: Split,
     settings: Settings,
     *,
@@ -47,7 +47,7 @@ def with_crises(
     market: MarketData | None = None,
     own_costs: bool = False,
     cache: Path | None = None,
-) -> tuple[Book, tuple[Window, ...]]:
+) -> tuple[Dataset, tuple[Window, ...]]:
     """
     Return the book with `count` crises behind its own markets, and their windows.
 
@@ -59,7 +59,7 @@ def with_crises(
         return book, ()
     if book.simulator is not None:
         seeds = [CRISIS_SEEDS + seed for seed in range(count)]
-        crises: Sequence[Book] = [
+        crises: Sequence[Dataset] = [
             simulated_book(
                 book.name,
                 seeds=seeds,
@@ -144,7 +144,7 @@ def amplified(market: MarketData, factor: float) -> MarketData:
     )
 
 
-def _stacked(books: Sequence[Book]) -> Book:
+def _stacked(books: Sequence[Dataset]) -> Dataset:
     """Return one book of all markets. Raises DataError where shapes or instruments differ."""
     first = books[0]
     for other in books[1:]:
@@ -160,14 +160,14 @@ def _stacked(books: Sequence[Book]) -> Book:
     digest = hashlib.sha256("".join(b.digest for b in books).encode()).hexdigest()
     return replace(
         first,
-        **_joined(list(books), Book),
-        tape=replace(
-            first.tape,
-            **_joined([b.tape for b in books], Tape),
+        **_joined(list(books), Dataset),
+        market_arrays=replace(
+            first.market_arrays,
+            **_joined([b.market_arrays for b in books], MarketArrays),
             risk=replace(
-                first.tape.risk,
-                **_joined([b.tape.risk for b in books], RiskTape),
-                window=max(b.tape.risk.window for b in books),
+                first.market_arrays.risk,
+                **_joined([b.market_arrays.risk for b in books], RiskArrays),
+                window=max(b.market_arrays.risk.window for b in books),
             ),
         ),
         seeds=tuple(seed for b in books for seed in b.seeds),
@@ -176,8 +176,8 @@ def _stacked(books: Sequence[Book]) -> Book:
 
 
 def _joined(
-    parts: Sequence[Book] | Sequence[Tape] | Sequence[RiskTape],
-    kind: type[Book] | type[Tape] | type[RiskTape],
+    parts: Sequence[Dataset] | Sequence[MarketArrays] | Sequence[RiskArrays],
+    kind: type[Dataset] | type[MarketArrays] | type[RiskArrays],
 ) -> dict[str, Any]:
     """Return the arrays that have an axis of markets, one behind the other."""
     return {

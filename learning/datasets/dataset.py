@@ -34,11 +34,11 @@ from learning.datasets.markets import (
     simulator_settings,
 )
 from learning.datasets.windows import EpisodeSampler, Split, Window, split_by_market, split_by_time
-from learning.twin.market_arrays import Tape
+from learning.twin.market_arrays import MarketArrays
 
 
 @dataclass(frozen=True)
-class Book:
+class Dataset:
     """
     M markets of T sessions and N instruments, all of equal shape; arrays are read-only.
 
@@ -61,7 +61,7 @@ class Book:
     groups: tuple[str, ...]
     group: IntArray
     shortable: BoolArray
-    tape: Tape
+    market_arrays: MarketArrays
     ts: IntArray
     features: Float32Array
     macro: Float32Array
@@ -91,7 +91,7 @@ def simulated_book(
     simulator: SimulatorSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
-) -> Book:
+) -> Dataset:
     """
     Return M simulated markets, one a seed, stacked.
 
@@ -121,7 +121,7 @@ def real_book(
     symbols: Sequence[str] = (),
     own_costs: bool = False,
     cache: Path | None = None,
-) -> Book:
+) -> Dataset:
     """
     Return one real market as a book, M = 1.
 
@@ -151,7 +151,7 @@ def real_book(
 
 
 def split(
-    book: Book,
+    book: Dataset,
     settings: SplitSettings | None = None,
     episode: EpisodeSettings | None = None,
 ) -> Split:
@@ -170,7 +170,7 @@ def split(
 
 
 def held_out(
-    book: Book, episode: EpisodeSettings | None = None, *, after: str = ""
+    book: Dataset, episode: EpisodeSettings | None = None, *, after: str = ""
 ) -> tuple[Window, ...]:
     """
     Return a window a market over all of a book that nothing trains on, from the day after `after`.
@@ -187,7 +187,7 @@ def held_out(
     return tuple(windows)
 
 
-def training_rows(book: Book, parts: Split) -> tuple[Float32Array, Float32Array]:
+def training_rows(book: Dataset, parts: Split) -> tuple[Float32Array, Float32Array]:
     """
     Return features (R, 22) and macro features (S, 18) of the training windows, NaN where masked.
 
@@ -219,26 +219,31 @@ def training_rows(book: Book, parts: Split) -> tuple[Float32Array, Float32Array]
 
 
 def _book(
-    name: BookName, digest: str, arrays: Mapping[str, NDArray[Any]], tape: Tape, *, source: str
-) -> Book:
-    groups = tuple(sorted({i.group for i in tape.instruments}))
-    return Book(
+    name: BookName,
+    digest: str,
+    arrays: Mapping[str, NDArray[Any]],
+    market_arrays: MarketArrays,
+    *,
+    source: str,
+) -> Dataset:
+    groups = tuple(sorted({i.group for i in market_arrays.instruments}))
+    return Dataset(
         name=name,
-        symbols=tuple(i.symbol for i in tape.instruments),
+        symbols=tuple(i.symbol for i in market_arrays.instruments),
         groups=groups,
-        group=tape.group,
-        shortable=tape.shortable,
-        tape=tape,
+        group=market_arrays.group,
+        shortable=market_arrays.shortable,
+        market_arrays=market_arrays,
         ts=arrays["ts"],
         features=arrays["features"],
         macro=arrays["macro"],
         label=arrays["label"],
         estimate=arrays["estimate"],
         hidden=arrays["hidden"],
-        returns=tape.returns,
+        returns=market_arrays.returns,
         source=source,
         digest=digest,
-        sessions_per_year=tape.sessions_per_year,
+        sessions_per_year=market_arrays.sessions_per_year,
     )
 
 

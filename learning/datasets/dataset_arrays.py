@@ -34,8 +34,8 @@ from config.paths import data_home
 from config.settings import Settings
 from config.simulator import REGIMES
 from learning.datasets.tensors import compute_tensors, feature_code, open_arrays, write_arrays
-from learning.twin.market_arrays import Tape, make_tape
-from learning.twin.risk_arrays import RiskTape
+from learning.twin.market_arrays import MarketArrays, make_market_arrays
+from learning.twin.risk_arrays import RiskArrays
 
 type MakeMarket = Callable[[int], tuple[MarketData, IntArray]]
 type Progress = Callable[[int, int], None]
@@ -69,7 +69,7 @@ def book_arrays(
     settings: Settings,
     progress: Progress | None,
     cache: Path | None,
-) -> tuple[str, dict[str, NDArray[Any]], Tape]:
+) -> tuple[str, dict[str, NDArray[Any]], MarketArrays]:
     """
     Return a book's digest, its arrays by the names in `OWN`, and its tape.
 
@@ -78,24 +78,24 @@ def book_arrays(
     """
     digest = _digest(identity, settings)
     folder = (cache or data_home() / "books") / digest[:24]
-    of_tape = [f"tape_{name}" for name in _array_names(Tape)]
-    of_risk = [f"risk_{name}" for name in _array_names(RiskTape)]
+    of_market_arrays = [f"tape_{name}" for name in _array_names(MarketArrays)]
+    of_risk = [f"risk_{name}" for name in _array_names(RiskArrays)]
     if not folder.is_dir():
         write_arrays(folder, _make(count, make, settings, progress))
-    opened = open_arrays(folder, (*OWN, *of_tape, *of_risk, "facts"))
+    opened = open_arrays(folder, (*OWN, *of_market_arrays, *of_risk, "facts"))
     # plain arrays over the maps: indexing a memmap pays for its subclass every time
     arrays = {name: np.asarray(values) for name, values in opened.items()}
     facts = msgspec.json.decode(arrays["facts"].tobytes(), type=_Facts)
-    tape = Tape(
-        **{name.removeprefix("tape_"): arrays[name] for name in of_tape},
+    market_arrays = MarketArrays(
+        **{name.removeprefix("tape_"): arrays[name] for name in of_market_arrays},
         instruments=facts.instruments,
         rate_sources=facts.rate_sources,
         sessions_per_year=facts.sessions_per_year,
-        risk=RiskTape(
+        risk=RiskArrays(
             **{name.removeprefix("risk_"): arrays[name] for name in of_risk}, window=facts.window
         ),
     )
-    return digest, {name: arrays[name] for name in OWN}, tape
+    return digest, {name: arrays[name] for name in OWN}, market_arrays
 
 
 def _make(
@@ -123,12 +123,17 @@ def _make(
         markets.append(replace(market, news=(), fundamentals=()))  # the tape has neither
         if progress:
             progress(k + 1, count)
-    tape = make_tape(markets, settings)
-    facts = _Facts(tape.instruments, tape.rate_sources, tape.risk.window, tape.sessions_per_year)
+    market_arrays = make_market_arrays(markets, settings)
+    facts = _Facts(
+        market_arrays.instruments,
+        market_arrays.rate_sources,
+        market_arrays.risk.window,
+        market_arrays.sessions_per_year,
+    )
     return {
         **{name: np.stack(values) for name, values in rows.items()},
-        **{f"tape_{name}": getattr(tape, name) for name in _array_names(Tape)},
-        **{f"risk_{name}": getattr(tape.risk, name) for name in _array_names(RiskTape)},
+        **{f"tape_{name}": getattr(market_arrays, name) for name in _array_names(MarketArrays)},
+        **{f"risk_{name}": getattr(market_arrays.risk, name) for name in _array_names(RiskArrays)},
         "facts": np.frombuffer(msgspec.json.encode(facts), dtype=np.uint8),
     }
 

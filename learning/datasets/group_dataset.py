@@ -14,8 +14,8 @@ import numpy as np
 
 from agents.arrays import IntArray
 from config.errors import DataError
-from learning.datasets.dataset import Book
-from learning.twin.market_arrays import Tape
+from learning.datasets.dataset import Dataset
+from learning.twin.market_arrays import MarketArrays
 
 PER_INSTRUMENT = (  # fields of a tape whose last axis is the instruments
     *("bid", "ask", "size", "close", "close_bid", "close_ask", "session_close", "last_close"),
@@ -24,7 +24,7 @@ PER_INSTRUMENT = (  # fields of a tape whose last axis is the instruments
 )
 
 
-def only_group(book: Book, group: str) -> Book:
+def only_group(book: Dataset, group: str) -> Dataset:
     """
     Return the book of one group's instruments; its markets, sessions and digest stay.
 
@@ -40,26 +40,26 @@ def only_group(book: Book, group: str) -> Book:
         groups=(group,),
         group=np.zeros(len(members), dtype=np.int64),
         shortable=book.shortable[members],
-        tape=_part(book.tape, members),
+        market_arrays=_part(book.market_arrays, members),
         features=book.features[:, :, members],
         returns=book.returns[..., members],
     )
 
 
-def _part(tape: Tape, members: IntArray) -> Tape:
+def _part(market_arrays: MarketArrays, members: IntArray) -> MarketArrays:
     place = {int(i): k for k, i in enumerate(members)}
     sources: list[tuple[int, bool] | None] = []
     for i in members:
-        source = tape.rate_sources[i]
+        source = market_arrays.rate_sources[i]
         if source is not None and source[0] not in place:
-            own, pair = (tape.instruments[k].symbol for k in (i, source[0]))
+            own, pair = (market_arrays.instruments[k].symbol for k in (i, source[0]))
             raise DataError(f"{own}: expected {pair}, its currency's pair, in its group, was not")
         sources.append(None if source is None else (place[source[0]], source[1]))
-    risk = tape.risk
+    risk = market_arrays.risk
     return replace(
-        tape,
-        **{name: getattr(tape, name)[..., members] for name in PER_INSTRUMENT},
-        instruments=tuple(tape.instruments[i] for i in members),
+        market_arrays,
+        **{name: getattr(market_arrays, name)[..., members] for name in PER_INSTRUMENT},
+        instruments=tuple(market_arrays.instruments[i] for i in members),
         group=np.zeros(len(members), dtype=np.int64),
         rate_sources=tuple(sources),
         risk=replace(

@@ -19,7 +19,7 @@ import numpy as np
 
 from agents.arrays import FloatArray, IntArray
 from config.allocator import TargetSettings
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Window
 
 SESSIONS_PER_YEAR = 252.0
@@ -30,7 +30,7 @@ MAX_SCORE = 2.0
 NORMAL = np.sqrt(np.pi / 2.0)  # a normal's deviation in units of its mean absolute value
 
 
-def sector_targets(book: Book, settings: TargetSettings) -> FloatArray:
+def sector_targets(book: Dataset, settings: TargetSettings) -> FloatArray:
     """
     Return each group's share of equity with hindsight: at least 0, summing to at most 1.
 
@@ -52,7 +52,7 @@ def sector_targets(book: Book, settings: TargetSettings) -> FloatArray:
     return _until_end(weights, returns.shape)
 
 
-def stock_targets(book: Book, settings: TargetSettings) -> FloatArray:
+def stock_targets(book: Dataset, settings: TargetSettings) -> FloatArray:
     """
     Return each instrument's share of its own group's budget with hindsight.
 

@@ -14,17 +14,17 @@ import torch
 from agents.allocator.networks import BottomNet
 from agents.allocator.observation import assemble, bottom_shares
 from agents.arrays import BoolArray, Float32Array, FloatArray
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 
 
-class Bottoms:
+class BottomPolicies:
     """
     Bottom policies of all groups, frozen: what a book's instruments are given of their budgets.
 
     Raises ValueError where a group has no policy.
     """
 
-    def __init__(self, book: Book, nets: Mapping[str, BottomNet]) -> None:
+    def __init__(self, book: Dataset, nets: Mapping[str, BottomNet]) -> None:
         missing = [group for group in book.groups if group not in nets]
         if missing:
             raise ValueError(f"expected a policy for each group, was none for {missing[0]!r}")

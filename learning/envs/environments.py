@@ -51,15 +51,15 @@ from agents.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from config.allocator import EpisodeSettings, RewardSettings
 from config.errors import ConfigError
 from config.settings import Settings
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.windows import EpisodeSampler, Window
-from learning.envs.bottom_policies import Bottoms
+from learning.envs.bottom_policies import BottomPolicies
 from learning.rewards.policy_reward import Reward, reference_volatility
 from learning.twin.twin import Twin
 
 type Actions = NDArray[np.floating[Any]]
 type Info = dict[str, NDArray[Any]]
-type FormStep = tuple[Float32Array, FloatArray, BoolArray, BoolArray, Info]
+type EnvironmentStep = tuple[Float32Array, FloatArray, BoolArray, BoolArray, Info]
 
 RUIN = 0.5  # of the starting equity: an episode that has less is over
 BUDGET_INPUT = INSTRUMENT_INPUTS.index("budget")
@@ -75,7 +75,7 @@ class Arena:
     `reference` are those windows: the reward's volatility is measured there.
     """
 
-    book: Book
+    book: Dataset
     windows: tuple[Window, ...]
     reference: tuple[Window, ...]
     norm: Normaliser
@@ -84,12 +84,12 @@ class Arena:
     episode: EpisodeSettings
 
 
-class Form(ABC):
+class Environment(ABC):
     """
     B episodes in lockstep over a twin; what the three forms share.
 
     Shapes: observations (B, observation_size) float32, actions (B, action_size) in [-1, 1].
-    `info` holds arrays (B, ...): reward (as earned, peers aside), growth, riskless, fees,
+    `info` holds arrays (B, ...): reward (as earned, peers aside), growth, risk_free, fees,
     turnover, limited, loss_beyond_limit, episode_return and episode_sessions (so far, the ended
     ones' in full), and terminal_observation (B, D), the last one of each row that ended,
     0 elsewhere.
@@ -108,7 +108,7 @@ class Form(ABC):
             )
         self.rng = np.random.default_rng(seed)
         self.gross = limits.max_gross * limits.headroom
-        self.twin = Twin(book.tape, arena.settings, batch)
+        self.twin = Twin(book.market_arrays, arena.settings, batch)
         self._features = arena.norm.features(book.features)
         self._macro = arena.norm.macro(book.macro)
         self._sampler = EpisodeSampler(arena.windows, arena.episode)
@@ -130,14 +130,14 @@ class Form(ABC):
         self._start(np.ones(self.batch, dtype=bool) if where is None else where)
         return self._observe()
 
-    def step(self, actions: Actions) -> FormStep:
+    def step(self, actions: Actions) -> EnvironmentStep:
         """Live one session; return observations, rewards, terminated, truncated, info."""
         twin = self.twin
         before = twin.drawdown.copy()
         lived = twin.step(self._targets(np.asarray(actions, dtype=np.float64)))
         reward = self._reward(
             lived.growth,
-            lived.riskless,
+            lived.risk_free,
             twin.weights,
             self._budget,
             twin.drawdown,
@@ -153,7 +153,7 @@ class Form(ABC):
         info: Info = {
             "reward": reward,
             "growth": lived.growth,
-            "riskless": lived.riskless,
+            "risk_free": lived.risk_free,
             "fees": lived.fees,
             "turnover": lived.turnover,
             "limited": lived.limited,
@@ -193,7 +193,7 @@ class Form(ABC):
         drawn = self._sampler.draw(int(where.sum()) // self.cohort, self.rng)
         market[where], session[where] = (np.repeat(d, self.cohort) for d in drawn)
         seed = int(self.rng.integers(2**31))
-        # slips restart from the seed only where all books do
+        # slippage restart from the seed only where all books do
         self.twin.reset(market, session, seed, where=None if where.all() else where)
         self._stop[where] = session[where] + self._sampler.sessions
         self._return[where], self._sessions[where] = 0.0, 0
@@ -236,7 +236,7 @@ class Form(ABC):
         """Return the weights (B, N) that actions (B, action_size) ask for."""
 
 
-class SpecialistForm(Form):
+class SpecialistEnvironment(Environment):
     """
     One group's instruments: observation n * I + C, action n.
 
@@ -284,7 +284,7 @@ class SpecialistForm(Form):
         return self._budget[:, None] * shares
 
 
-class PortfolioForm(Form):
+class PortfolioEnvironment(Environment):
     """
     The top's form: observation G * D + C of group means, action G.
 
@@ -297,12 +297,12 @@ class PortfolioForm(Form):
         batch: int,
         seed: int,
         *,
-        bottoms: Bottoms,
+        bottom_policies: BottomPolicies,
         embeddings: Float32Array | None = None,
     ) -> None:
         super().__init__(arena, batch, seed)
         self.action_size = len(arena.book.groups)
-        self._bottoms, self._embeddings = bottoms, embeddings
+        self._bottom_policies, self._embeddings = bottom_policies, embeddings
 
     @property
     def observation_size(self) -> int:
@@ -324,10 +324,12 @@ class PortfolioForm(Form):
         budgets = top_budgets(actions, self.gross)
         features, macro = self._now()
         twin, weights = self.twin, self._weights()
-        return self._bottoms.place(features, macro, weights, twin.drawdown, budgets, twin.listed)
+        return self._bottom_policies.place(
+            features, macro, weights, twin.drawdown, budgets, twin.listed
+        )
 
 
-class JointForm(Form):
+class JointEnvironment(Environment):
     """
     Both tiers' form: observation N * I + C with budgets 0, action N + G (bottoms, then the top).
 

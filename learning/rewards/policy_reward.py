@@ -1,7 +1,7 @@
 """
 The reward of all allocator training by reinforcement: SPEC F4's terms, in units of one risk.
 
-With x the session's log growth over riskless, costs inside, divided by a reference volatility
+With x the session's log growth over risk-free, costs inside, divided by a reference volatility
 (that of the same budget held evenly, in the training windows), S the Sharpe target a session and
 c in 0..1 how concentrated the book is:
 
@@ -56,7 +56,7 @@ class Reward:
     def __call__(
         self,
         growth: FloatArray,
-        riskless: FloatArray,
+        risk_free: FloatArray,
         weights: FloatArray,
         budget: FloatArray,
         drawdown: FloatArray,
@@ -66,12 +66,12 @@ class Reward:
         """
         Return the rewards (B,).
 
-        Shapes: growth and riskless (B,), fractions of the session, riskless NaN where no rate is
+        Shapes: growth and risk-free (B,), fractions of the session, risk-free NaN where no rate is
         known; weights (B, N) after it; budget (B,) the equity that could be placed; drawdown
         and `before` (B,), after and before it; even (B,) the instruments' mean return.
         """
-        riskless = np.where(np.isnan(riskless), self._risk_free, riskless)
-        excess = np.log1p(np.maximum(growth, LOWEST_GROWTH)) - np.log1p(riskless)
+        risk_free = np.where(np.isnan(risk_free), self._risk_free, risk_free)
+        excess = np.log1p(np.maximum(growth, LOWEST_GROWTH)) - np.log1p(risk_free)
         scale = self.reference * budget
         deepest = np.maximum(before, self.settings.drawdown_target)
         deeper = np.maximum(drawdown - deepest, 0.0) / scale

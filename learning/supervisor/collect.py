@@ -37,7 +37,7 @@ from agents.messages import (
     Outcome,
     TrackRecord,
 )
-from agents.protocols import Lesson
+from agents.protocols import Feedback
 from agents.supervisor.plain_routers import AlwaysAll
 from agents.supervisor.reward import route_reward, route_use
 from backtest.engine.feed import make_feed
@@ -109,14 +109,14 @@ class RouteCollector:
             )
         return decision
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
+    def observe(self, feedback: Sequence[Feedback]) -> None:
         """Count closed outcomes into the juniors' records."""
-        self._hierarchy.observe(lessons)
+        self._hierarchy.observe(feedback)
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         """Keep the seven routes of every closed outcome."""
-        for lesson in lessons:
-            outcome = lesson.outcome
+        for item in feedback:
+            outcome = item.outcome
             asked = self._asked.pop((outcome.decision_id, outcome.symbol))
             self.rows += [self._row(outcome, asked, arm) for arm in range(len(ROUTES))]
 

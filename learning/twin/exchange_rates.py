@@ -11,26 +11,29 @@ from __future__ import annotations
 import numpy as np
 
 from agents.arrays import BoolArray, FloatArray, IntArray
-from learning.twin.market_arrays import Tape
+from learning.twin.market_arrays import MarketArrays
 
 
 class ExchangeRates:
     """The exchange rates of a tape's instruments."""
 
-    def __init__(self, tape: Tape) -> None:
-        sources = tape.rate_sources
+    def __init__(self, market_arrays: MarketArrays) -> None:
+        sources = market_arrays.rate_sources
         self._foreign = np.array([i for i, s in enumerate(sources) if s is not None], np.int64)
         self._pair = np.array([s[0] for s in sources if s is not None], np.int64)
         self._inverse = np.array([s[1] for s in sources if s is not None], bool)
         self._size = len(sources)
-        markets, sessions, slots, _ = tape.bid.shape
+        markets, sessions, slots, _ = market_arrays.bid.shape
         self._newest: tuple[FloatArray, ...] = ()
         if len(self._foreign):
             self._newest = tuple(
                 _carried(opened[..., self._pair], closed[..., self._pair]).reshape(
                     markets * sessions, slots, -1
                 )
-                for opened, closed in ((tape.bid, tape.close_bid), (tape.ask, tape.close_ask))
+                for opened, closed in (
+                    (market_arrays.bid, market_arrays.close_bid),
+                    (market_arrays.ask, market_arrays.close_ask),
+                )
             )
 
     def rates(self, before: FloatArray, mark: FloatArray) -> FloatArray:

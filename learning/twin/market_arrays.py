@@ -31,13 +31,13 @@ from backtest.market.rules import (
     quote_around,
     rate_source,
     rates_known,
-    riskless_rates,
+    risk_free_rates,
     split_factors,
 )
 from backtest.market.sessions import stamp_text
 from config.errors import DataError
 from config.settings import Settings
-from learning.twin.risk_arrays import RiskTape, make_risk_tape
+from learning.twin.risk_arrays import RiskArrays, make_risk_arrays
 from learning.twin.venue import fixed
 
 NEVER = np.iinfo(np.int64).max
@@ -46,12 +46,12 @@ PRICES = ("bid", "ask", "size", "tick", "close", "close_bid", "close_ask")
 
 
 @dataclass(frozen=True)
-class Tape:
+class MarketArrays:
     """
     M markets of T sessions of at most K bar slots, N instruments sorted by symbol.
 
     Shapes: ts_close, ts_accrue (M, T): the closing stamp and the session's first price event
-    (NEVER where it has none); riskless, riskless_close (M, T) the riskless rate known at that
+    (NEVER where it has none); risk_free, risk_free_close (M, T) the risk-free rate known at that
     event and at the close, percent a year: what cash earns until the next such event; ts_bar,
     ts_end (M, T, K): when a slot opens and closes, NEVER padded; bid, ask, size, tick, close
     (M, T, K, N): the opening's quote and the bar's close, NaN where there is none; close_bid,
@@ -81,8 +81,8 @@ class Tape:
     last_close: FloatArray
     age: IntArray
     dividends: FloatArray
-    riskless: FloatArray
-    riskless_close: FloatArray
+    risk_free: FloatArray
+    risk_free_close: FloatArray
     returns: FloatArray
     volatility: FloatArray
     volume: FloatArray
@@ -94,7 +94,7 @@ class Tape:
     group: IntArray
     rate_sources: tuple[tuple[int, bool] | None, ...]
     sessions_per_year: int
-    risk: RiskTape
+    risk: RiskArrays
 
     @property
     def markets(self) -> int:
@@ -109,7 +109,7 @@ class Tape:
 
 @dataclass
 class _Reel:
-    """One market's part of a tape; arrays as in `Tape`, without the axis of markets."""
+    """One market's part of a tape; arrays as in `MarketArrays`, without the axis of markets."""
 
     ts_close: IntArray
     ts_accrue: IntArray
@@ -123,8 +123,8 @@ class _Reel:
     close_bid: FloatArray
     close_ask: FloatArray
     dividends: FloatArray
-    riskless: FloatArray
-    riskless_close: FloatArray
+    risk_free: FloatArray
+    risk_free_close: FloatArray
     returns: FloatArray
     volatility: FloatArray
     volume: FloatArray
@@ -141,7 +141,7 @@ class _Reel:
             setattr(self, name, np.pad(getattr(self, name), wide, constant_values=np.nan))
 
 
-def make_tape(markets: Sequence[MarketData], settings: Settings) -> Tape:
+def make_market_arrays(markets: Sequence[MarketData], settings: Settings) -> MarketArrays:
     """
     Return the tape of markets that share instruments and the number of sessions.
 
@@ -164,7 +164,7 @@ def make_tape(markets: Sequence[MarketData], settings: Settings) -> Tape:
     shortable = np.array([i.shortable for i in first.instruments], dtype=bool)
     group = np.array([groups.index(i.group) for i in first.instruments], dtype=np.int64)
     currency = settings.market.currency
-    return Tape(
+    return MarketArrays(
         instruments=first.instruments,
         **stacked,
         session_close=session_close,
@@ -177,7 +177,7 @@ def make_tape(markets: Sequence[MarketData], settings: Settings) -> Tape:
         group=group,
         rate_sources=tuple(rate_source(first, i.currency, currency) for i in first.instruments),
         sessions_per_year=first.sessions_per_year,
-        risk=make_risk_tape(
+        risk=make_risk_arrays(
             stacked["returns"], settings.desk.panel_sessions, settings.limits.min_history
         ),
     )
@@ -219,8 +219,8 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
         ts_end=np.full((t, k), -1),
         **{name: np.full((t, k, n), np.nan) for name in PRICES},
         dividends=np.zeros((t, n)),
-        riskless=np.zeros(t),
-        riskless_close=np.zeros(t),
+        risk_free=np.zeros(t),
+        risk_free_close=np.zeros(t),
         returns=returns,
         volatility=_volatility(returns, settings.desk.panel_sessions),
         volume=_mean_volumes(market, bars_of),
@@ -286,15 +286,15 @@ def _check_order(market: MarketData, reel: _Reel) -> None:
 
 
 def _write_cash(market: MarketData, reel: _Reel, currency: str) -> None:
-    """Write the dividends that each session's first event meets, and the riskless rates."""
+    """Write the dividends that each session's first event meets, and the risk-free rates."""
     active = np.flatnonzero(reel.ts_accrue != NEVER)
     for ts, i, cash in dividends_paid(market):
         due = np.searchsorted(reel.ts_close, ts)  # its session, or the next one with an event
         session = active[active >= due][:1]
         reel.dividends[session, i] += cash
-    rates = riskless_rates(market, currency)
-    reel.riskless[:] = rates_known(rates, np.minimum(reel.ts_accrue, reel.ts_close))
-    reel.riskless_close[:] = rates_known(rates, reel.ts_close)
+    rates = risk_free_rates(market, currency)
+    reel.risk_free[:] = rates_known(rates, np.minimum(reel.ts_accrue, reel.ts_close))
+    reel.risk_free_close[:] = rates_known(rates, reel.ts_close)
 
 
 def _returns(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from backtest.engine.stepped_book import Close, EngineBook
 from backtest.market.rules import split_factors
 from backtest.market.sessions import stamp_text
-from learning.twin.market_arrays import make_tape
+from learning.twin.market_arrays import make_market_arrays
 from learning.twin.schedules import Schedule
 from learning.twin.twin import Step, Twin
 
@@ -108,8 +108,8 @@ def by_kind(results: Iterable[Parity]) -> list[KindRow]:
 def compare(schedule: Schedule) -> Parity:
     """Run one schedule in both worlds until its end or the first difference."""
     market, settings, start = schedule.market, schedule.settings, schedule.start
-    tape = make_tape([market], settings)
-    twin = Twin(tape, settings, BOOKS, record=True)
+    market_arrays = make_market_arrays([market], settings)
+    twin = Twin(market_arrays, settings, BOOKS, record=True)
     twin.reset(np.zeros(BOOKS, np.int64), np.full(BOOKS, start), settings.seed)
     account = _Account(schedule)
     book = EngineBook(market, settings, start=start)
@@ -188,7 +188,7 @@ class _Account:
         for name, known, seen in (
             ("weights of", close.weights, twin.weights[BOOK]),
             ("a drawdown of", close.drawdown, twin.drawdown[BOOK]),
-            ("a riskless return of", close.riskless, step.riskless[BOOK]),
+            ("a risk-free return of", close.risk_free, step.risk_free[BOOK]),
         ):
             if not np.allclose(known, seen, rtol=0.0, atol=FRACTION):
                 return off, f"{when}: expected {name} {known}, was {seen}"

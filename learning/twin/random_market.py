@@ -3,7 +3,7 @@ Random markets for `schedules`: instruments of every kind that the desk trades, 
 
 Equities, FX pairs both ways round, gold in hundredths of an ounce, indices in yen and pounds; bars
 of a session or within one, on an exchange's hours or around the clock; missing bars and sessions,
-late listings and delistings, bars without volume, gaps, splits, dividends, riskless rates. Prices
+late listings and delistings, bars without volume, gaps, splits, dividends, risk-free rates. Prices
 are made up and mean nothing.
 """
 

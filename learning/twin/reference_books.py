@@ -1,9 +1,9 @@
 """
 Reference books, lived in the twin: many at once, with the engine's fills to the cent.
 
-Each reads the stream of slips from its start, as an engine does, so that a book here is the book
-that the desk in the engine would have had (`tests/parity`). Books that share limits and fees live
-in one batch. It knows no reports.
+Each reads the stream of slippage from its start, as an engine does, so that a book here is the
+book that the desk in the engine would have had (`tests/parity`). Books that share limits and fees
+live in one batch. It knows no reports.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from agents.gate.state import EXITS
 from agents.messages import OrderReason
 from backtest.market.market_data import MarketData
 from backtest.references import Reference
-from backtest.results import Book, closed_trades, group_exposures
+from backtest.results import PositionHistory, closed_trades, group_exposures
 from config.settings import Settings
-from learning.twin.market_arrays import Tape, make_tape
+from learning.twin.market_arrays import MarketArrays, make_market_arrays
 from learning.twin.twin import Dispatch, Step, Twin
 from strategies.ledger import Ledger
 
@@ -34,25 +34,25 @@ def run_references(
     decide_from: int,
     references: Sequence[Reference],
     on_session: Callable[[int], None] | None = None,
-) -> tuple[Book, ...]:
+) -> tuple[PositionHistory, ...]:
     """
     Return the references' books from the close `decide_from` on, in their order.
 
     `on_session` is told each close of each batch. Raises DataError for a market whose bars do not
     lie in sessions one after the other.
     """
-    tape = make_tape([market], settings)
+    market_arrays = make_market_arrays([market], settings)
     start = market.session_closes.index(decide_from)
 
     def alike(k: int) -> tuple[bytes, str]:
         one = references[k]
         return msgspec.json.encode(one.limits, order="deterministic"), repr(one.fee_frac)
 
-    books: dict[int, Book] = {}
+    books: dict[int, PositionHistory] = {}
     for _, group in groupby(sorted(range(len(references)), key=alike), key=alike):
         places = list(group)
         batch = [references[k] for k in places]
-        run = _Batch(market, tape, settings, batch, start)
+        run = _Batch(market, market_arrays, settings, batch, start)
         books |= dict(zip(places, run.live(on_session), strict=True))
     return tuple(books[k] for k in range(len(references)))
 
@@ -63,26 +63,28 @@ class _Batch:
     def __init__(
         self,
         market: MarketData,
-        tape: Tape,
+        market_arrays: MarketArrays,
         settings: Settings,
         references: Sequence[Reference],
         start: int,
     ) -> None:
         first = references[0]
         if first.fee_frac is not None:
-            tape = replace(tape, fee_frac=np.full_like(tape.fee_frac, first.fee_frac))
+            market_arrays = replace(
+                market_arrays, fee_frac=np.full_like(market_arrays.fee_frac, first.fee_frac)
+            )
         settings = msgspec.structs.replace(settings, limits=first.limits)
         size = len(references)
-        self._market, self._tape, self._settings = market, tape, settings
+        self._market, self._market_arrays, self._settings = market, market_arrays, settings
         self._references, self._start = references, start
-        self._twin = Twin(tape, settings, size, record=True)
+        self._twin = Twin(market_arrays, settings, size, record=True)
         self._twin.reset(np.zeros(size, np.int64), np.full(size, start), settings.seed)
         self._ledgers = [Ledger(len(market.instruments)) for _ in references]
         self._asked = [_asker(one, market, settings, start) for one in references]
 
-    def live(self, on_session: Callable[[int], None] | None) -> list[Book]:
-        twin, tape = self._twin, self._tape
-        sessions = tape.sessions - self._start
+    def live(self, on_session: Callable[[int], None] | None) -> list[PositionHistory]:
+        twin, market_arrays = self._twin, self._market_arrays
+        sessions = market_arrays.sessions - self._start
         size, n = twin.quantity.shape
         equity, turnover, costs, var = np.zeros((4, sessions, size))
         weights = np.zeros((sessions, size, n))
@@ -94,7 +96,7 @@ class _Batch:
             equity[k], turnover[k], costs[k] = twin.equity, step.turnover, step.fees
             var[k], weights[k] = twin.var_frac, twin.weights
             if on_session is not None:
-                on_session(int(tape.ts_close[0, self._start + k]))
+                on_session(int(market_arrays.ts_close[0, self._start + k]))
         return [
             self._book(b, equity[:, b], turnover[:, b], costs[:, b], var[:, b], weights[:, b])
             for b in range(size)
@@ -108,11 +110,11 @@ class _Batch:
         first = max(1, t + 1 - self._settings.desk.panel_sessions)
         for b, ask in enumerate(self._asked):
             view = View(
-                ts=int(self._tape.ts_close[0, t]),
-                priced=np.isfinite(self._tape.last_close[0, t]),
-                shortable=self._tape.shortable,
+                ts=int(self._market_arrays.ts_close[0, t]),
+                priced=np.isfinite(self._market_arrays.last_close[0, t]),
+                shortable=self._market_arrays.shortable,
                 weights=twin.weights[b],
-                returns=self._tape.returns[0, first : t + 1],
+                returns=self._market_arrays.returns[0, first : t + 1],
             )
             answer = ask(view, t)
             if answer is not None:
@@ -146,20 +148,20 @@ class _Batch:
         costs: FloatArray,
         var: FloatArray,
         weights: FloatArray,
-    ) -> Book:
+    ) -> PositionHistory:
         instruments, one = self._market.instruments, self._references[b]
-        return Book(
+        return PositionHistory(
             name=one.name,
             gate=one.gate,
             stress=one.stress,
-            ts=self._tape.ts_close[0, self._start :].copy(),
+            ts=self._market_arrays.ts_close[0, self._start :].copy(),
             equity=equity,
             gross=np.abs(weights).sum(axis=1),
             turnover=turnover,
             costs=costs,
             var_frac=var,
             exposures=group_exposures(instruments, weights),
-            trades=closed_trades(instruments, self._ledgers[b].trips),
+            trades=closed_trades(instruments, self._ledgers[b].round_trips),
         )
 
 

@@ -18,7 +18,7 @@ from typing import Self
 
 from backtest.market.market_data import MarketData
 from backtest.references import Reference
-from backtest.results import Book
+from backtest.results import PositionHistory
 from config.errors import RunIncomplete
 from config.settings import Settings
 from learning.twin.reference_books import run_references
@@ -52,14 +52,14 @@ class Aside:
         settings: Settings,
         decide_from: int,
         references: Sequence[Reference],
-    ) -> Callable[[], tuple[Book, ...]]:
+    ) -> Callable[[], tuple[PositionHistory, ...]]:
         """Let references run, and return what waits for their books, in their order."""
         slim = replace(market, news=(), fundamentals=())
         future = self._pool.submit(run_references, slim, settings, decide_from, references)
         return lambda: _books(future)
 
 
-def _books(future: Future[tuple[Book, ...]]) -> tuple[Book, ...]:
+def _books(future: Future[tuple[PositionHistory, ...]]) -> tuple[PositionHistory, ...]:
     try:
         return future.result()
     except BrokenProcessPool as e:

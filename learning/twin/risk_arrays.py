@@ -27,7 +27,7 @@ NO_LOSS = 1e300  # what a scenario that a short history lacks makes: finite, to 
 
 
 @dataclass(frozen=True)
-class RiskTape:
+class RiskArrays:
     """
     The gate's risk model of each session's close.
 
@@ -45,7 +45,7 @@ class RiskTape:
     window: int
 
 
-def make_risk_tape(returns: FloatArray, window: int, min_history: int) -> RiskTape:
+def make_risk_arrays(returns: FloatArray, window: int, min_history: int) -> RiskArrays:
     """
     Return the risk of every session from returns (M, T, N).
 
@@ -68,32 +68,35 @@ def make_risk_tape(returns: FloatArray, window: int, min_history: int) -> RiskTa
             if t:
                 ceiling = scenario_ceiling(residual[m, past] * volatility[m, t])
                 var[m, t], mean[m, t], crowd[m, t] = ceiling.var, ceiling.mean, ceiling.crowd
-    return RiskTape(residual, volatility, known, correlation, var, mean, crowd, window)
+    return RiskArrays(residual, volatility, known, correlation, var, mean, crowd, window)
 
 
 class RiskReader:
     """Gathers risk models of a tape for a batch of books."""
 
-    def __init__(self, tape: RiskTape, groups: IntArray, shortable: BoolArray) -> None:
-        markets, sessions, n = tape.volatility.shape
-        self._groups, self._shortable, self._window = groups, shortable, tape.window
+    def __init__(self, market_arrays: RiskArrays, groups: IntArray, shortable: BoolArray) -> None:
+        markets, sessions, n = market_arrays.volatility.shape
+        self._groups, self._shortable, self._window = groups, shortable, market_arrays.window
         self._sessions = sessions
         rows = markets * sessions
-        self._known = tape.known.reshape(rows, n)
-        self._correlation = tape.correlation.reshape(rows, n, n)
-        self._volatility = tape.volatility.reshape(rows, n)
-        self._var, self._mean = tape.var.reshape(rows, 2, n), tape.mean.reshape(rows, 2, n)
-        self._crowd = tape.crowd.reshape(rows)
+        self._known = market_arrays.known.reshape(rows, n)
+        self._correlation = market_arrays.correlation.reshape(rows, n, n)
+        self._volatility = market_arrays.volatility.reshape(rows, n)
+        self._var, self._mean = (
+            market_arrays.var.reshape(rows, 2, n),
+            market_arrays.mean.reshape(rows, 2, n),
+        )
+        self._crowd = market_arrays.crowd.reshape(rows)
         # a window's worth of nothing before each market, so that every session ends a window
-        padded = np.pad(tape.residual, ((0, 0), (tape.window - 1, 0), (0, 0)))
+        padded = np.pad(market_arrays.residual, ((0, 0), (market_arrays.window - 1, 0), (0, 0)))
         self._windows = sliding_window_view(
-            np.ascontiguousarray(padded.transpose(0, 2, 1)), tape.window, axis=2
+            np.ascontiguousarray(padded.transpose(0, 2, 1)), market_arrays.window, axis=2
         )  # (M, N, T, window)
 
     def at(self, market: IntArray, session: IntArray) -> RiskModel:
         """Return the models at the close of `session`; shapes (B,)."""
         row = market * self._sessions + session
-        scenarios = TapeWindows(
+        scenarios = ArrayWindows(
             self._windows,
             market,
             session,
@@ -111,7 +114,7 @@ class RiskReader:
 
 
 @dataclass(frozen=True)
-class TapeWindows:
+class ArrayWindows:
     """
     The scenarios of a batch of books, read from the tape when they are asked for.
 
@@ -125,9 +128,9 @@ class TapeWindows:
     volatility: FloatArray
     count: IntArray
 
-    def take(self, rows: IntArray) -> TapeWindows:
+    def take(self, rows: IntArray) -> ArrayWindows:
         """Return those of some of the books."""
-        return TapeWindows(
+        return ArrayWindows(
             self.windows,
             self.market[rows],
             self.session[rows],

@@ -40,11 +40,11 @@ from backtest.market.rules import YEAR_NS, interest
 from config.errors import ConfigError
 from config.settings import Settings
 from learning.twin.exchange_rates import ExchangeRates
-from learning.twin.market_arrays import NEVER, Tape
+from learning.twin.market_arrays import NEVER, MarketArrays
 from learning.twin.risk_arrays import RiskReader
 from learning.twin.venue import (
     Fills,
-    SlipStream,
+    SlippageStream,
     fill_orders,
     fixed,
     make_terms,
@@ -52,7 +52,7 @@ from learning.twin.venue import (
     send_ranks,
 )
 
-SLIP_SHIFTS = 1 << 16  # where in the stream a book's slips begin
+SLIPPAGE_SHIFTS = 1 << 16  # where in the stream a book's slippage begins
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Step:
     """
     What a session did to each book.
 
-    `growth` is the equity's ratio less one, `riskless` what cash would have earned, `fees` in the
+    `growth` is the equity's ratio less one, `risk_free` what cash would have earned, `fees` in the
     account's currency, `turnover` the traded notional over equity, `limited` where a limit cut
     anything and `cause` which one, the decision's first; `loss_beyond_limit` where the loss was
     larger than the limit of the VaR. `dispatches` is kept where the twin records.
@@ -88,7 +88,7 @@ class Step:
     """
 
     growth: FloatArray
-    riskless: FloatArray
+    risk_free: FloatArray
     fees: FloatArray
     turnover: FloatArray
     limited: BoolArray
@@ -102,37 +102,45 @@ class Twin:
     B books over a tape. Shapes: market, t, equity, drawdown (B,); weights, quantity (B, N).
 
     `weights` are those at the last marks. With `record` every dispatch is kept and each book
-    reads the stream of slips from its start, as an engine does.
+    reads the stream of slippage from its start, as an engine does.
 
     Raises ConfigError for a desk whose decisions take longer than a session.
     """
 
     def __init__(
-        self, tape: Tape, settings: Settings, batch: int, *, record: bool = False
+        self, market_arrays: MarketArrays, settings: Settings, batch: int, *, record: bool = False
     ) -> None:
         latency = settings.desk.latency_ns
-        if latency >= np.diff(tape.ts_close, axis=1).min():
+        if latency >= np.diff(market_arrays.ts_close, axis=1).min():
             raise ConfigError(
                 "desk.latency_ms: expected less than a session where policies are trained, "
                 f"was {settings.desk.latency_ms:g}"
             )
-        n = len(tape.instruments)
-        self.tape, self.settings, self.batch, self.record = tape, settings, batch, record
+        n = len(market_arrays.instruments)
+        self.market_arrays, self.settings, self.batch, self.record = (
+            market_arrays,
+            settings,
+            batch,
+            record,
+        )
         self._limits, self._tight = settings.limits, tightened(settings.limits)
-        self._band = settings.band(len(tape.instruments))
+        self._band = settings.band(len(market_arrays.instruments))
         self._latency = latency
         self._financing = settings.market.financing_bps_per_year / 1e4
         self._terms = make_terms(
-            tape.instruments, tape.fee_frac, tape.rate_sources, settings.market.currency
+            market_arrays.instruments,
+            market_arrays.fee_frac,
+            market_arrays.rate_sources,
+            settings.market.currency,
         )
-        self._risk = RiskReader(tape.risk, tape.group, tape.shortable)
-        self._exchange = ExchangeRates(tape)
-        self._flat = {name: _by_session(getattr(tape, name)) for name in _PER_SESSION}
+        self._risk = RiskReader(market_arrays.risk, market_arrays.group, market_arrays.shortable)
+        self._exchange = ExchangeRates(market_arrays)
+        self._flat = {name: _by_session(getattr(market_arrays, name)) for name in _PER_SESSION}
         newest = self._flat["last_close"]
         self._listed = np.isfinite(newest) & self._exchange.known(newest)
         self._listed &= self._flat["age"] < settings.market.delisting_sessions
         self._pays = self._flat["dividends"].any(axis=1)
-        self._funded = tape.funded.astype(np.float64)
+        self._funded = market_arrays.funded.astype(np.float64)
         self.market: IntArray = np.zeros(batch, np.int64)
         self.t: IntArray = np.zeros(batch, np.int64)
         self.quantity: FloatArray = np.zeros((batch, n))
@@ -146,7 +154,7 @@ class Twin:
         self._earning: FloatArray = np.zeros(batch)  # the rate since then, percent a year
         self.gate = GateState(batch, n, settings.limits)
         self._seed = 0
-        self._slips = self._slip_stream()
+        self._slippage = self._slippage_stream()
         self._model: RiskModel | None = None
 
     # --- episodes ----------------------------------------------------------------------------
@@ -162,23 +170,23 @@ class Twin:
         """
         Start books at the close of `session`, each with a fresh account.
 
-        `seed` is that of the slips; where only some books start, they go on in their streams.
+        `seed` is that of the slippage; where only some books start, they go on in their streams.
         Shapes: all (B,). Raises ValueError for a market or session that the tape lacks, or a
         session that none follows.
         """
         which = np.ones(self.batch, bool) if where is None else where
         if where is None:
             self._seed = seed
-            self._slips = self._slip_stream()
+            self._slippage = self._slippage_stream()
         self.market = np.where(which, market, self.market)
         self.t = np.where(which, session, self.t)
-        last = self.tape.sessions - 2
-        beyond = (self.market < 0) | (self.market >= self.tape.markets) | (self.t < 0)
+        last = self.market_arrays.sessions - 2
+        beyond = (self.market < 0) | (self.market >= self.market_arrays.markets) | (self.t < 0)
         beyond |= which & (self.t > last)
         if beyond.any():
             raise ValueError(
-                f"expected markets in 0..{self.tape.markets - 1} and sessions in 0..{last}, "
-                f"was market {self.market[beyond][0]} and session {self.t[beyond][0]}"
+                f"expected markets in 0..{self.market_arrays.markets - 1} and sessions in "
+                f"0..{last}, was market {self.market[beyond][0]} and session {self.t[beyond][0]}"
             )
         cash = self.settings.market.starting_cash
         row = self._row(0)
@@ -190,7 +198,7 @@ class Twin:
         self._balance[which] = money(np.array(cash), self._terms.account_scale)
         self.equity[which] = cash
         self._accrued_until[which] = self._flat["ts_close"][row[which]]
-        self._earning[which] = self._flat["riskless_close"][row[which]]
+        self._earning[which] = self._flat["risk_free_close"][row[which]]
         self.gate.reset(which, cash)
         self._model = None
 
@@ -198,8 +206,8 @@ class Twin:
         """Return everything that a bit-equal continuation needs."""
         own = {name: getattr(self, name).copy() for name in _STATE}
         gate = {f"gate_{name}": values for name, values in self.gate.arrays().items()}
-        slips = {"slips": self._slips.count.copy(), "seed": np.array(self._seed)}
-        return own | gate | slips
+        slippage = {"slippage": self._slippage.count.copy(), "seed": np.array(self._seed)}
+        return own | gate | slippage
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from a state. Raises ValueError for that of a twin of another size."""
@@ -214,8 +222,8 @@ class Twin:
             {k.removeprefix("gate_"): v for k, v in state.items() if k.startswith("gate_")}
         )
         self._seed = int(state["seed"])
-        self._slips = self._slip_stream()
-        self._slips.count = state["slips"].copy()
+        self._slippage = self._slippage_stream()
+        self._slippage.count = state["slippage"].copy()
         self._model = None
 
     @property
@@ -278,8 +286,10 @@ class Twin:
                 f"expected finite weights of shape {self.quantity.shape}, "
                 f"was {asked.shape} with {int((~np.isfinite(asked)).sum())} not finite"
             )
-        if np.any(self.t + 1 >= self.tape.sessions):
-            raise ValueError(f"expected a session after {self.tape.sessions - 1}, was none")
+        if np.any(self.t + 1 >= self.market_arrays.sessions):
+            raise ValueError(
+                f"expected a session after {self.market_arrays.sessions - 1}, was none"
+            )
         before = self.equity.copy()
         solvent = before > 0
         now, self._next = self._row(0), self._row(1)
@@ -297,9 +307,9 @@ class Twin:
         self._due = self._flat["ts_accrue"][self._next]
         self._cause = np.zeros(asked.shape, np.int64)
         self._traded, self._fees = np.zeros(self.batch), np.zeros(self.batch)
-        self._riskless = np.zeros(self.batch)
+        self._risk_free = np.zeros(self.batch)
         self._dispatches: list[Dispatch] = []
-        for k in range(self.tape.ts_bar.shape[2]):
+        for k in range(self.market_arrays.ts_bar.shape[2]):
             self._open_slot(k)
             self._close_slot(k)
         self._deliver(self._left)
@@ -307,7 +317,7 @@ class Twin:
         growth = np.divide(self.equity, before, out=np.ones(self.batch), where=solvent) - 1.0
         return Step(
             growth=growth,
-            riskless=self._riskless,
+            risk_free=self._risk_free,
             fees=self._fees,
             turnover=np.divide(
                 self._traded, self.equity, out=np.zeros(self.batch), where=self.equity > 0
@@ -405,7 +415,7 @@ class Twin:
         rate_bid, rate_ask = self._exchange.quotes(at, k)
         done = fill_orders(
             self._terms,
-            self._slips,
+            self._slippage,
             order,
             rank,
             held,
@@ -443,8 +453,8 @@ class Twin:
         years = np.where(which, ts - self._accrued_until, 0) / YEAR_NS
         self._accrued_until = np.where(which, ts, self._accrued_until)
         rate = self._earning
-        self._earning = np.where(which, self._flat["riskless"][self._next], rate)
-        self._riskless = np.where(which, rate / 100 * years, self._riskless)
+        self._earning = np.where(which, self._flat["risk_free"][self._next], rate)
+        self._risk_free = np.where(which, rate / 100 * years, self._risk_free)
         tied = (self.quantity * self._average * self._rate) @ self._funded
         earned = interest(fixed(self._balance, scale), tied, rate, years)
         self._balance = self._balance + money(earned, scale)
@@ -489,7 +499,7 @@ class Twin:
 
     def _row(self, ahead: int) -> IntArray:
         """Return where the present session, or one ahead, lies in the flat tape."""
-        return self.market * self.tape.sessions + self.t + ahead
+        return self.market * self.market_arrays.sessions + self.t + ahead
 
     def _rows(self, which: BoolArray) -> Rows:
         """Return an index of some books: all of them without a copy."""
@@ -513,14 +523,14 @@ class Twin:
         held = quantity != 0
         gain = np.where(held, quantity * (mark - self._average[rows]) * rate, 0.0).sum(axis=1)
         equity = fixed(self._balance[rows], self._terms.account_scale) + gain
-        return Holding(quantity, mark, rate, self.tape.lot, equity)
+        return Holding(quantity, mark, rate, self.market_arrays.lot, equity)
 
-    def _slip_stream(self) -> SlipStream:
+    def _slippage_stream(self) -> SlippageStream:
         shift = np.zeros(self.batch, np.int64)
         if not self.record:
-            shift = np.random.default_rng(self._seed).integers(0, SLIP_SHIFTS, self.batch)
+            shift = np.random.default_rng(self._seed).integers(0, SLIPPAGE_SHIFTS, self.batch)
         probability = self.settings.market.slippage_probability
-        return SlipStream(probability, self._seed, self.batch, shift=shift)
+        return SlippageStream(probability, self._seed, self.batch, shift=shift)
 
 
 def _by_session(values: NDArray[Any]) -> NDArray[Any]:
@@ -530,7 +540,7 @@ def _by_session(values: NDArray[Any]) -> NDArray[Any]:
 
 _PER_SESSION = (
     *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "tick", "close"),
-    *("last_close", "age", "dividends", "riskless", "riskless_close"),
+    *("last_close", "age", "dividends", "risk_free", "risk_free_close"),
     *("ts_expires", "volatility", "volume"),
 )
 _STATE = (

@@ -34,7 +34,7 @@ from agents.messages import Instrument
 
 FIXED_DIGITS = 16  # of Nautilus's fixed-point numbers
 WHOLE_CURRENCIES = frozenset({"JPY", "KRW"})  # no cents; Nautilus knows no other such one
-SLIP_BLOCK = 4096
+SLIPPAGE_BLOCK = 4096
 EVERY_BOOK = slice(None)
 ALMOST_HALF = np.nextafter(0.5, 0.0)  # the half itself would round 0.5 - 2^-54 up
 
@@ -124,9 +124,10 @@ class Executed:
     fills: Fills
 
 
-class SlipStream:
+class SlippageStream:
     """
-    The slips of a batch of books, each read from the stream of `SeededFills(probability, seed)`.
+    The slippage of a batch of books, each read from the stream of `SeededFills(probability,
+    seed)`.
 
     `count` (B,) is how many each book has drawn; with a shift (B,) a book reads the stream from
     there on, so that the books of a batch do not slip alike. All books share one table.
@@ -144,7 +145,7 @@ class SlipStream:
         }
         self._uniforms = np.random.Generator(twister)
         self._probability = probability
-        self._slips: BoolArray = np.zeros(0, dtype=bool)
+        self._slippage: BoolArray = np.zeros(0, dtype=bool)
         self._shift = np.zeros(batch, np.int64) if shift is None else shift.astype(np.int64)
         self.count: IntArray = np.zeros(batch, dtype=np.int64)
 
@@ -158,16 +159,18 @@ class SlipStream:
         """
         at = (self._shift[rows] + self.count[rows])[:, None] + rank
         last = int(at.max(initial=0, where=sent))
-        while last >= len(self._slips):
-            more = self._uniforms.random(max(SLIP_BLOCK, len(self._slips))) < self._probability
-            self._slips = np.concatenate([self._slips, more])
+        while last >= len(self._slippage):
+            more = (
+                self._uniforms.random(max(SLIPPAGE_BLOCK, len(self._slippage))) < self._probability
+            )
+            self._slippage = np.concatenate([self._slippage, more])
         self.count[rows] += sent.sum(axis=1)
-        return np.asarray(self._slips[np.where(sent, at, 0)] & sent)
+        return np.asarray(self._slippage[np.where(sent, at, 0)] & sent)
 
 
 def fill_orders(
     terms: Terms,
-    slips: SlipStream,
+    slippage: SlippageStream,
     order: FloatArray,
     rank: IntArray,
     quantity: FloatArray,
@@ -185,14 +188,14 @@ def fill_orders(
     """
     Fill market orders at their quotes and return the book after them.
 
-    Shapes: all (R, N), of the books `rows` of the slips. `order` is a signed quantity, 0 for none;
-    `rank` as `send_ranks` returns it; `bid`, `ask`, the touch's `size` and the `tick` are the
-    instrument's at the quote, of any value where no order is; `rate` is the desk's exchange rate
-    of the quote currency; `rate_bid` and `rate_ask` are the newest quote of the pair that turns
-    the quote currency into the account's (unused where not foreign).
+    Shapes: all (R, N), of the books `rows` of the slippage. `order` is a signed quantity, 0 for
+    none; `rank` as `send_ranks` returns it; `bid`, `ask`, the touch's `size` and the `tick` are
+    the instrument's at the quote, of any value where no order is; `rate` is the desk's exchange
+    rate of the quote currency; `rate_bid` and `rate_ask` are the newest quote of the pair that
+    turns the quote currency into the account's (unused where not foreign).
     """
     sent = order != 0
-    slipped = slips.draw(sent, rank, rows)
+    slipped = slippage.draw(sent, rank, rows)
     buys = order > 0
     side = np.where(buys, 1.0, -1.0)
     quote = np.where(sent, np.where(buys, ask, bid), 1.0)

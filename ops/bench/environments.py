@@ -29,7 +29,7 @@ from backtest.engine.feed import make_feed
 from backtest.engine.stepped_book import EngineBook
 from backtest.market.market_data import MarketData, canonical
 from config.settings import Settings
-from learning.twin.market_arrays import make_tape
+from learning.twin.market_arrays import make_market_arrays
 from learning.twin.parity import by_kind, run_schedules
 from learning.twin.schedules import schedules
 from learning.twin.twin import Twin
@@ -264,7 +264,7 @@ def _twin_rates(
     count: int, batch: int, seed: int, ready: Callable[[], Any] | None
 ) -> tuple[float, float]:
     settings = bench_settings(seed)
-    twin = Twin(make_tape([bench_market(count, seed)], settings), settings, batch)
+    twin = Twin(make_market_arrays([bench_market(count, seed)], settings), settings, batch)
     rates = []
     for path in (_holding_path, _ordering_path):
         targets = path(8, batch, count)

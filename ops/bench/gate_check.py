@@ -17,7 +17,7 @@ from agents.gate.measures import measure
 from agents.gate.risk_model import RiskModel, estimate_risk
 from agents.messages import OrderRecord, Verdict
 from backtest.market.market_data import MarketData
-from backtest.results import Book
+from backtest.results import PositionHistory
 from config.settings import LimitSettings, Settings
 
 ROUNDING = 1e-6  # relative; the measures' own
@@ -27,7 +27,7 @@ PRICE_SLACK = 0.05  # equity moves between the last close and the opening
 def beyond_the_gate(
     market: MarketData,
     settings: Settings,
-    book: Book,
+    book: PositionHistory,
     verdicts: Sequence[Verdict],
     orders: Sequence[OrderRecord],
 ) -> list[str]:

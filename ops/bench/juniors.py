@@ -18,7 +18,7 @@ from agents.features.batch import routing_context
 from agents.juniors.evidence_lines import has_evidence
 from agents.juniors.track import Track
 from agents.messages import Case, Decision, JuniorName, Opinion, TrackRecord
-from agents.protocols import Junior, Lesson
+from agents.protocols import Feedback, Junior
 from agents.supervisor.plain_routers import AlwaysAll
 from backtest.engine.feed import make_feed
 from backtest.engine.run_book import run_book
@@ -55,10 +55,10 @@ class _Asked:
             opinions=tuple(a for a in answers if isinstance(a, Opinion)),
         )
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
-        self.kept.observe(lessons)
+    def observe(self, feedback: Sequence[Feedback]) -> None:
+        self.kept.observe(feedback)
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         return
 
 

@@ -23,7 +23,7 @@ from agents.arrays import Panel
 from agents.llm.chat import ChatBackend, ChatRequest, Completion
 from agents.llm.schema import violation
 from agents.messages import Case, Decision, TrackRecord
-from agents.protocols import Lesson, Mind
+from agents.protocols import Feedback, Mind
 from agents.supervisor.plain_routers import AlwaysAll
 from backtest.engine.feed import make_feed
 from backtest.engine.run_book import run_book
@@ -59,11 +59,11 @@ class _Timed:
         self.seconds += time.perf_counter() - began
         return decision
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
-        self._inner.observe(lessons)
+    def observe(self, feedback: Sequence[Feedback]) -> None:
+        self._inner.observe(feedback)
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
-        self._inner.learn(lessons)
+    def learn(self, feedback: Sequence[Feedback]) -> None:
+        self._inner.learn(feedback)
 
 
 def bench_minds(settings: Settings, *, prompts: int, decisions: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from agents.arrays import Panel
 from agents.baselines import BuyAndHold
 from agents.features.feature_engine import FeatureEngine
 from agents.messages import Case, Decision, Instrument, NewsItem, Portfolio
-from agents.protocols import Lesson, Mind
+from agents.protocols import Feedback, Mind
 from strategies.ports import AsyncPort
 
 DAY_NS = 86_400_000_000_000
@@ -81,10 +81,10 @@ class Misbehaving:
         """Return nothing."""
         return ()
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
+    def observe(self, feedback: Sequence[Feedback]) -> None:
         """Do nothing."""
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         """Do nothing."""
 
     def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:

@@ -37,8 +37,8 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Make a recorded decision again, compare it to the byte, or ask what if."""
-    from ops.composition.replayed import Asked, run_replay
     from ops.composition.what_if import read_change
+    from ops.display.replayed import Asked, run_replay
 
     asked = Asked(
         decision_id=decision_id,

@@ -66,7 +66,7 @@ def data_check(source: Source, seed: Seed = 0, as_json: Json = False) -> None:
     else:
         from rich.console import Console
 
-        from ops.composition.findings import print_check
+        from ops.display.findings import print_check
 
         print_check(report, Console())
     if report.problems:

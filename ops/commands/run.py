@@ -209,6 +209,6 @@ def analyze(
         return
     from rich.console import Console
 
-    from ops.composition.analysis import print_analysis
+    from ops.display.analysis import print_analysis
 
     print_analysis(analysis, Console())

@@ -35,7 +35,7 @@ from config.sources import check_source
 if TYPE_CHECKING:
     from backtest.market.market_data import MarketData
     from learning.allocator.training.phase_results import PhaseResult
-    from learning.datasets.dataset import Book
+    from learning.datasets.dataset import Dataset
     from learning.datasets.windows import Split
 
 TRAINING_FILE, SUMMARY_FILE = "training.json", "summary.json"
@@ -114,7 +114,7 @@ def train(request: Request, *, as_json: bool) -> None:
 
 
 def _run_phases(
-    request: Request, book: Book, parts: Split, market: MarketData | None, console: Console
+    request: Request, book: Dataset, parts: Split, market: MarketData | None, console: Console
 ) -> dict[str, tuple[PhaseResult, ...]]:
     """Run what is asked for and not finished, and return what all finished phases left."""
     from learning.allocator.phases import Training, phases_of, publish

@@ -1,7 +1,7 @@
 """
 The time machine: a recorded decision made again, and compared to the byte.
 
-Case, panel, lessons, settings and the models' answers come out of the library and the file of
+Case, panel, feedback, settings and the models' answers come out of the library and the file of
 completions; the mind is built as for a run, learns what it had learned by then, and decides. Where
 the bytes differ, every input, version and hash that could be why is shown beside what it was. It
 asks no model; `ops.composition.what_if` does, for decisions that were never made.
@@ -26,7 +26,7 @@ from config.paths import data_home
 from config.settings import Settings
 from learning.experience.library import Library, RunRow
 from learning.experience.reading import find_decision, find_run
-from learning.experience.replaying import read_lessons, read_panel
+from learning.experience.replaying import read_feedback, read_panel
 
 if TYPE_CHECKING:
     from agents.hierarchy import Hierarchy
@@ -163,9 +163,9 @@ def panel_of(library: Library, original: Original) -> Panel:
 
 def teach(library: Library, original: Original, mind: Hierarchy) -> None:
     """Let a mind learn all that the run's own had learned by the decision's case."""
-    lessons = read_lessons(library, original.run.run_id, original.case.ts_init)
-    mind.observe(lessons)
-    mind.learn(lessons)
+    feedback = read_feedback(library, original.run.run_id, original.case.ts_init)
+    mind.observe(feedback)
+    mind.learn(feedback)
 
 
 def decide(original: Original, mind: Hierarchy, panel: Panel) -> Decision:

@@ -1,7 +1,7 @@
 """
 What if: a recorded case, decided otherwise, beside what was decided.
 
-Other routes, a silent junior or other minds, on the same case, panel and lessons. Questions that
+Other routes, a silent junior or other minds, on the same case, panel and feedback. Questions that
 were never asked are asked now, and kept; the answer is never said to be what would have happened,
 only what this mind decides.
 """
@@ -114,7 +114,7 @@ def decide_otherwise(
     state: Path | None,
     completions: Path | None,
 ) -> Decision:
-    """Return the decision on a recorded case under a change, after the recorded lessons."""
+    """Return the decision on a recorded case under a change, after the recorded feedback."""
     with open_mind(original, _settings(original.settings, change), state, completions) as mind:
         teach(library, original, mind)
         mind.router = Rerouted(mind.supervisor, change)

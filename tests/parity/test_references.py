@@ -76,10 +76,10 @@ class Recorded:
     def track(self):
         return ()
 
-    def observe(self, lessons) -> None:
+    def observe(self, feedback) -> None:
         pass
 
-    def learn(self, lessons) -> None:
+    def learn(self, feedback) -> None:
         pass
 
     def decide(self, case, panel, *, latency_ns, expires):

@@ -27,7 +27,7 @@ from backtest.statistics.bootstrap import RESAMPLES, block_length, percentile_in
 from backtest.statistics.var import Breaches
 from config.simulator import REGIMES
 from learning.allocator.evaluation.policy_paths import Act, PolicyPath
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Window
 from learning.twin.twin import Twin
 
@@ -41,7 +41,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """
     One policy's figures, means over its seeds; None where a figure is undefined.
 
-    `sharpe` is annual, over riskless, with its 95% interval; `seeds` are the seeds' own,
+    `sharpe` is annual, over risk-free, with its 95% interval; `seeds` are the seeds' own,
     `sharpes` the windows'; `win_rate` is of sessions; `turnover` is a year's, in units of equity;
     `limited` the share of sessions that a limit cut; `use` each group's mean share of equity;
     `by_regime` the Sharpe ratio in each causally estimated regime.
@@ -83,7 +83,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    name: str, book: Book, windows: Sequence[Window], paths: Sequence[PolicyPath], seed: int
+    name: str, book: Dataset, windows: Sequence[Window], paths: Sequence[PolicyPath], seed: int
 ) -> Verdict:
     """Return a policy's figures, a path a seed; `windows` are those that all went through."""
     every = [_figures(book, windows, path) for path in paths]
@@ -104,10 +104,10 @@ def judge(
     )
 
 
-def _figures(book: Book, windows: Sequence[Window], path: PolicyPath) -> dict[str, Any]:
+def _figures(book: Dataset, windows: Sequence[Window], path: PolicyPath) -> dict[str, Any]:
     """Return one path's figures, by the names that `Verdict` gives them."""
     known = np.isfinite(path.growth)
-    growth, excess = path.growth[known], (path.growth - path.riskless)[known]
+    growth, excess = path.growth[known], (path.growth - path.risk_free)[known]
     equity = np.concatenate([[1.0], np.cumprod(1.0 + growth)])
     deepest = max(
         float(measures.drawdowns(np.concatenate([[1.0], np.cumprod(1.0 + row[mask])])).max())
@@ -170,7 +170,7 @@ def _mean(values: list[Any]) -> Any:
 def _excess(paths: Sequence[PolicyPath]) -> FloatArray:
     """Return each seed's excess returns over all windows in a row: (K, T)."""
     known = np.isfinite(paths[0].growth)
-    return np.stack([(path.growth - path.riskless)[known] for path in paths])
+    return np.stack([(path.growth - path.risk_free)[known] for path in paths])
 
 
 def _sharpe_interval(excess: FloatArray, year: int, seed: int) -> tuple[float, float] | None:
@@ -268,7 +268,7 @@ class Rebalanced:
     """
 
     def __init__(
-        self, book: Book, shares: Callable[[FloatArray], FloatArray], gross: float
+        self, book: Dataset, shares: Callable[[FloatArray], FloatArray], gross: float
     ) -> None:
         self._book, self._shares, self._gross = book, shares, gross
         self._twin: Twin | None = None
@@ -289,12 +289,12 @@ class Rebalanced:
         return targets
 
 
-def baselines(book: Book, gross: float) -> dict[str, Act]:
+def baselines(book: Dataset, gross: float) -> dict[str, Act]:
     """
     Return those who learned nothing: each long, `gross` invested but for the 60/40 book.
 
     60/40 needs bonds or cash beside stocks: 60% in evenly held stocks and 40% in cash at the
-    riskless rate, of the equity book alone.
+    risk-free rate, of the equity book alone.
     """
     even = np.ones(len(book.symbols))
 

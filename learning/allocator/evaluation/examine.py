@@ -42,11 +42,11 @@ from learning.allocator.evaluation.policy_paths import (
     specialist_act,
     tiered_act,
 )
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.group_dataset import only_group
 from learning.datasets.markets import BookName, simulated_market
 from learning.datasets.windows import Window
-from learning.envs.bottom_policies import Bottoms
+from learning.envs.bottom_policies import BottomPolicies
 from learning.twin.twin import Twin
 
 EQUAL_BUDGETS = "specialists, equal budgets"
@@ -86,7 +86,7 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def examine(
-    book: Book,
+    book: Dataset,
     windows: Sequence[Window],
     settings: Settings,
     trainings: Sequence[Phases],
@@ -139,13 +139,13 @@ def examine(
 
 
 def _run(
-    book: Book,
+    book: Dataset,
     windows: Sequence[Window],
     settings: Settings,
     trainings: Sequence[Phases],
     embed: Embed,
     progress: Progress,
-) -> tuple[dict[str, Book], dict[str, Paths]]:
+) -> tuple[dict[str, Dataset], dict[str, Paths]]:
     """Return the books by scope, and the paths of all that run on them."""
     scopes, paths = {"book": book}, dict[str, Paths](book={})
 
@@ -182,7 +182,7 @@ def _shares(verdict: Verdict, oracles: Oracles, seed: int) -> dict[str, Share]:
 
 
 def whole_book(
-    book: Book,
+    book: Dataset,
     phase: str,
     slots: Mapping[str, Path],
     gross: float,
@@ -201,23 +201,28 @@ def whole_book(
             nets |= dict.fromkeys(places, net)
     if set(nets) != set(book.groups):
         return {}
-    bottoms = Bottoms(book, nets)
+    bottom_policies = BottomPolicies(book, nets)
     norm = next(card.normaliser for _, card in loaded.values())
     if "top" not in loaded:
         even = np.full(len(book.groups), gross / len(book.groups))
         share: Any = lambda twin: np.tile(even, (twin.batch, 1))  # noqa: E731
-        return {EQUAL_BUDGETS: tiered_act(book, norm, share, bottoms, gross)}
+        return {EQUAL_BUDGETS: tiered_act(book, norm, share, bottom_policies, gross)}
     top, card = loaded["top"]
     return {
         phase: tiered_act(
-            book, card.normaliser, cast(TopNet, top), bottoms, card.gross, embed(slots["top"])
+            book,
+            card.normaliser,
+            cast(TopNet, top),
+            bottom_policies,
+            card.gross,
+            embed(slots["top"]),
         )
     }
 
 
 def _oracles(
-    book: Book,
-    scopes: Mapping[str, Book],
+    book: Dataset,
+    scopes: Mapping[str, Dataset],
     windows: Sequence[Window],
     settings: Settings,
     processes: int,

@@ -19,9 +19,9 @@ from agents.arrays import BoolArray, Float32Array, FloatArray
 from backtest.statistics.measures import FLAT
 from config.errors import DataError
 from config.settings import LimitSettings, Settings
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Window
-from learning.envs.bottom_policies import Bottoms
+from learning.envs.bottom_policies import BottomPolicies
 from learning.rewards.policy_reward import SESSIONS_PER_YEAR
 from learning.twin.twin import Twin
 
@@ -33,14 +33,14 @@ class PolicyPath:
     """
     What W windows came to, session by session; shorter windows end in NaN (False).
 
-    Shapes: growth, riskless, turnover (W, T), limited (W, T), weights (W, T, N) held at each
+    Shapes: growth, risk_free, turnover (W, T), limited (W, T), weights (W, T, N) held at each
     session's close. `var_frac` (W, T) is the VaR of the book held at the close before, NaN where
     it is unknown or nothing was held; `loss_beyond_limit` (W, T) where the session lost more
     than the limit `max_var` of the VaR.
     """
 
     growth: FloatArray
-    riskless: FloatArray
+    risk_free: FloatArray
     turnover: FloatArray
     limited: BoolArray
     var_frac: FloatArray
@@ -50,13 +50,13 @@ class PolicyPath:
 
     @property
     def sharpe(self) -> float:
-        """The annualised Sharpe ratio over riskless of all sessions together."""
-        return annual_sharpe(self.growth - self.riskless)
+        """The annualised Sharpe ratio over risk-free of all sessions together."""
+        return annual_sharpe(self.growth - self.risk_free)
 
     @property
     def sharpes(self) -> FloatArray:
         """Each window's own. Shape: (W,)."""
-        return np.array([annual_sharpe(row) for row in self.growth - self.riskless])
+        return np.array([annual_sharpe(row) for row in self.growth - self.risk_free])
 
 
 def largest_budget(instruments: int, limits: LimitSettings) -> float:
@@ -73,7 +73,9 @@ def annual_sharpe(excess: FloatArray) -> float:
     return float(known.mean() / deviation * np.sqrt(SESSIONS_PER_YEAR))
 
 
-def run_policy(book: Book, windows: Sequence[Window], settings: Settings, act: Act) -> PolicyPath:
+def run_policy(
+    book: Dataset, windows: Sequence[Window], settings: Settings, act: Act
+) -> PolicyPath:
     """
     Return what an act earns on each window from a fresh account.
 
@@ -83,12 +85,12 @@ def run_policy(book: Book, windows: Sequence[Window], settings: Settings, act: A
         raise DataError("expected a window to evaluate on, was none")
     longest = max(w.sessions for w in windows)
     shape = (len(windows), longest)
-    growth, riskless, turnover, var_frac = (np.full(shape, np.nan) for _ in range(4))
+    growth, risk_free, turnover, var_frac = (np.full(shape, np.nan) for _ in range(4))
     limited, beyond = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     weights = np.full((*shape, len(book.symbols)), np.nan)
     for sessions in sorted({w.sessions for w in windows}):
         rows = [i for i, w in enumerate(windows) if w.sessions == sessions]
-        twin = Twin(book.tape, settings, len(rows))
+        twin = Twin(book.market_arrays, settings, len(rows))
         twin.reset(
             np.array([windows[i].market for i in rows]),
             np.array([windows[i].start for i in rows]),
@@ -97,34 +99,36 @@ def run_policy(book: Book, windows: Sequence[Window], settings: Settings, act: A
         for t in range(sessions):
             var = np.where(twin.weights.any(axis=1), twin.var_frac, np.nan)
             lived = twin.step(act(twin))
-            growth[rows, t], riskless[rows, t] = lived.growth, lived.riskless
+            growth[rows, t], risk_free[rows, t] = lived.growth, lived.risk_free
             turnover[rows, t] = lived.turnover
             limited[rows, t], beyond[rows, t] = lived.limited, lived.loss_beyond_limit
             var_frac[rows, t] = var
             weights[rows, t] = twin.weights
     return PolicyPath(
-        growth, riskless, turnover, limited, var_frac, beyond, weights, settings.limits.max_var
+        growth, risk_free, turnover, limited, var_frac, beyond, weights, settings.limits.max_var
     )
 
 
-def specialist_act(book: Book, norm: Normaliser, net: BottomNet, budget: float) -> Act:
+def specialist_act(book: Dataset, norm: Normaliser, net: BottomNet, budget: float) -> Act:
     """Return the act of one group's policy, on the group's own book, with a constant budget."""
-    bottoms = Bottoms(book, {book.groups[0]: net})
+    bottom_policies = BottomPolicies(book, {book.groups[0]: net})
     features, macro = norm.features(book.features), norm.macro(book.macro)
 
     def act(twin: Twin) -> FloatArray:
         now, listed = (twin.market, twin.t), twin.listed
         weights, budgets = np.where(listed, twin.weights, 0.0), np.full((twin.batch, 1), budget)
-        return bottoms.place(features[now], macro[now], weights, twin.drawdown, budgets, listed)
+        return bottom_policies.place(
+            features[now], macro[now], weights, twin.drawdown, budgets, listed
+        )
 
     return act
 
 
 def tiered_act(
-    book: Book,
+    book: Dataset,
     norm: Normaliser,
     share: TopNet | Callable[[Twin], FloatArray],
-    bottoms: Bottoms,
+    bottom_policies: BottomPolicies,
     gross: float,
     embeddings: Float32Array | None = None,
 ) -> Act:
@@ -152,6 +156,8 @@ def tiered_act(
             budgets = top_budgets(means.numpy(), gross)
         else:
             budgets = share(twin)
-        return bottoms.place(features[now], macro[now], weights, twin.drawdown, budgets, listed)
+        return bottom_policies.place(
+            features[now], macro[now], weights, twin.drawdown, budgets, listed
+        )
 
     return act

@@ -4,7 +4,7 @@ Supervised training by epochs: the one loop of the phases that learn from target
 After each epoch the network is scored on held-out rows, the curve and TensorBoard are written and
 everything is checkpointed. Training ends at the last epoch, or where several in a row were not
 better than the best, which is what the network is left at. A run that was stopped goes on after
-its last whole epoch and ends with the same bits. It knows no lesson and no loss.
+its last whole epoch and ends with the same bits. It knows no examples and no loss.
 """
 
 from __future__ import annotations

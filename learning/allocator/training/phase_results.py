@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from agents.messages import TrainingRecord
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Split
 
 RESULT_FILE = "result.json"
@@ -68,13 +68,13 @@ def finished(folder: Path, timesteps: int) -> PhaseResult | None:
     return result if result is not None and result.steps >= timesteps else None
 
 
-def identity(phase: str, book: Book, parts: Split, seed: int) -> dict[str, Any]:
+def identity(phase: str, book: Dataset, parts: Split, seed: int) -> dict[str, Any]:
     """Return what tells one run's checkpoints from another's, as plain JSON."""
     windows = [[w.market, w.start, w.stop] for w in (*parts.train, *parts.validation)]
     return {"phase": phase, "digest": book.digest, "seed": seed, "windows": windows}
 
 
-def training_record(book: Book, parts: Split, steps: int, seed: int) -> TrainingRecord:
+def training_record(book: Dataset, parts: Split, steps: int, seed: int) -> TrainingRecord:
     """Return what a policy's card says of its training."""
     markets = sorted({w.market for w in (*parts.train, *parts.validation)})
     return TrainingRecord(

@@ -36,7 +36,7 @@ from config.allocator import PpoSettings
 from config.errors import Halt
 from learning.allocator.training import checkpoints
 from learning.allocator.training.phase_results import CHECKPOINTS, CURVE_FILE, LOGS, write_curve
-from learning.envs.environments import Form
+from learning.envs.environments import Environment
 from learning.envs.vec_env import TwinVecEnv
 
 ADAM_EPS = 1e-5  # stable-baselines3's own for PPO
@@ -134,7 +134,7 @@ class SetPolicy(ActorCriticPolicy):
 
 
 def train_ppo(
-    form: Form,
+    environment: Environment,
     actor: BottomNet | TopNet,
     settings: PpoSettings,
     validate: Callable[[BottomNet | TopNet], float],
@@ -156,7 +156,7 @@ def train_ppo(
     """
     learner = _Learner(
         SetPolicy,
-        TwinVecEnv(form),
+        TwinVecEnv(environment),
         learning_rate=settings.learning_rate,
         n_steps=settings.n_steps,
         batch_size=settings.batch_size,
@@ -171,7 +171,7 @@ def train_ppo(
         seed=seed,
         device="cpu",
     )
-    watch = _Watch(form, actor, settings, validate, folder, meta, progress)
+    watch = _Watch(environment, actor, settings, validate, folder, meta, progress)
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / CHECKPOINTS
     found = checkpoints.latest(store) if resume else None
@@ -228,7 +228,7 @@ class _Watch(BaseCallback):
 
     def __init__(
         self,
-        form: Form,
+        environment: Environment,
         actor: BottomNet | TopNet,
         settings: PpoSettings,
         validate: Callable[[BottomNet | TopNet], float],
@@ -237,7 +237,7 @@ class _Watch(BaseCallback):
         progress: Progress | None,
     ) -> None:
         super().__init__()
-        self._form, self._actor, self._settings = form, actor, settings
+        self._environment, self._actor, self._settings = environment, actor, settings
         self._validate, self._folder, self._progress = validate, folder, progress
         self._meta = meta
         self.curve: list[Row] = []
@@ -334,7 +334,7 @@ class _Watch(BaseCallback):
         return {
             "policy": model.policy.state_dict(),
             "optimizer": model.policy.optimizer.state_dict(),
-            "form": self._form.state(),
+            "form": self._environment.state(),
             "generators": checkpoints.generator_states(),
             "shuffle": np.random.get_state(),  # noqa: NPY002 - stable-baselines3's own
             "timesteps": model.num_timesteps,
@@ -351,7 +351,7 @@ class _Watch(BaseCallback):
         """Put a fresh learner where a checkpoint's was."""
         model.policy.load_state_dict(state["policy"])
         model.policy.optimizer.load_state_dict(state["optimizer"])
-        self._form.restore(state["form"])
+        self._environment.restore(state["form"])
         checkpoints.restore_generators(state["generators"])
         np.random.set_state(state["shuffle"])  # noqa: NPY002
         model.num_timesteps, model._n_updates = state["timesteps"], state["updates"]

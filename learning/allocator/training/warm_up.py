@@ -38,7 +38,7 @@ from learning.allocator.training.epochs import Progress, train_epochs
 from learning.allocator.training.phase_results import FIRST_LESSON
 from learning.envs.environments import Arena
 from learning.rewards.policy_reward import SESSIONS_PER_YEAR, reference_volatility
-from learning.twin.market_arrays import Tape
+from learning.twin.market_arrays import MarketArrays
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Stretches:
             )
         self._features = torch.from_numpy(arena.norm.features(book.features))
         self._macro = torch.from_numpy(arena.norm.macro(book.macro))
-        earned, cost = openings(book.tape, arena.reward.risk_free)
+        earned, cost = openings(book.market_arrays, arena.reward.risk_free)
         self._earned = torch.from_numpy(earned.astype(np.float32))
         self._cost = torch.from_numpy(cost.astype(np.float32))
         self._most = limits.max_position * limits.headroom
@@ -180,21 +180,24 @@ def first_lesson(
     )
 
 
-def openings(tape: Tape, risk_free: float) -> tuple[FloatArray, FloatArray]:
+def openings(market_arrays: MarketArrays, risk_free: float) -> tuple[FloatArray, FloatArray]:
     """
     Return what a decision at each close earns beyond cash, and what its trades cost.
 
     Both (M, T, N), fractions: earned from the next opening to the one after it, dividends in and
-    the riskless rate (`risk_free` a year where none is known) off; fee and half the spread at the
+    the risk-free rate (`risk_free` a year where none is known) off; fee and half the spread at the
     next opening. 0 where an instrument does not open, and for the last two sessions.
     """
-    bid, ask = (_first(prices) for prices in (tape.bid, tape.ask))
+    bid, ask = (_first(prices) for prices in (market_arrays.bid, market_arrays.ask))
     middle = (bid + ask) / 2
-    rate = np.where(np.isnan(tape.riskless), risk_free, tape.riskless / 100) / SESSIONS_PER_YEAR
+    rate = (
+        np.where(np.isnan(market_arrays.risk_free), risk_free, market_arrays.risk_free / 100)
+        / SESSIONS_PER_YEAR
+    )
     earned, cost = np.zeros_like(middle), np.zeros_like(middle)
-    after = middle[:, 2:] + np.nan_to_num(tape.dividends[:, 2:])
+    after = middle[:, 2:] + np.nan_to_num(market_arrays.dividends[:, 2:])
     earned[:, :-2] = after / middle[:, 1:-1] - 1.0 - rate[:, 1:-1, None]
-    cost[:, :-1] = tape.fee_frac + (ask - bid)[:, 1:] / (ask + bid)[:, 1:]
+    cost[:, :-1] = market_arrays.fee_frac + (ask - bid)[:, 1:] / (ask + bid)[:, 1:]
     return np.nan_to_num(earned), np.nan_to_num(cost)
 
 

@@ -30,7 +30,7 @@ def made_path(excess, *, beyond=None, var_frac=0.03, weights=None):
     none = np.zeros(excess.shape, dtype=bool)
     return PolicyPath(
         growth=excess,
-        riskless=np.zeros_like(excess),
+        risk_free=np.zeros_like(excess),
         turnover=np.full(excess.shape, 0.01),
         limited=none,
         var_frac=np.broadcast_to(var_frac, excess.shape).astype(np.float64),

@@ -64,7 +64,7 @@ from learning.allocator.training.phase_results import (
     write_curve,
     write_result,
 )
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Split, Window
 from learning.envs.goal_env import GoalMarket, GoalVecEnv
 
@@ -131,7 +131,7 @@ class MicroTD3(TD3):
 
 
 def train_micro_her(
-    book: Book,
+    book: Dataset,
     split: Split,
     micro_folder: Path,
     macro_folder: Path | None,
@@ -268,7 +268,7 @@ class Judge:
 
     def __init__(
         self,
-        book: Book,
+        book: Dataset,
         windows: Sequence[Window],
         settings: HerSettings,
         trading: Settings,
@@ -465,7 +465,7 @@ def restore_buffer(buffer: HerReplayBuffer, state: Mapping[str, Any]) -> None:
         buffer.infos[row] = [{"net_return": value} for value in values]
 
 
-def goal_table(book: Book, macro_folder: Path, trading: Settings) -> FloatArray:
+def goal_table(book: Dataset, macro_folder: Path, trading: Settings) -> FloatArray:
     """
     Return the budgets that a macro policy asks for at each session, from an empty book.
 

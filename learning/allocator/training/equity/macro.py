@@ -53,7 +53,7 @@ from learning.allocator.training.phase_results import (
     training_record,
     write_result,
 )
-from learning.datasets.dataset import Book, training_rows
+from learning.datasets.dataset import Dataset, training_rows
 from learning.datasets.markets import simulated_market
 from learning.datasets.targets import LABEL_SESSIONS, sector_targets, target_sessions
 from learning.datasets.windows import Split, Window
@@ -66,7 +66,7 @@ SHORTABLE_INPUT = INSTRUMENT_INPUTS.index("shortable")
 
 
 def pretrain_macro(
-    book: Book,
+    book: Dataset,
     split: Split,
     settings: MacroSettings,
     folder: Path,
@@ -94,24 +94,24 @@ def pretrain_macro(
     epochs = epochs or settings.epochs
     norm = Normaliser.fit(*training_rows(book, split))
     graph = None if graph_folder is None else graph_folder / GRAPH_FILE
-    lesson = Lesson(book, split, targets, norm, graph, gross)
+    examples = Examples(book, split, targets, norm, graph, gross)
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     net = top_net(len(book.groups), graph is not None)
     optimiser = torch.optim.AdamW(
         net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
-    rows, held_out = lesson.rows(split.train), lesson.rows(split.validation)
+    rows, held_out = examples.rows(split.train), examples.rows(split.validation)
 
     def train(epoch: int) -> float:
         total = 0.0
         for some in shuffled(rng, len(rows), settings.batch_sessions):
             weights = random_book(rng, len(some), len(book.symbols))
             drawdown = rng.uniform(0.0, MAX_DRAWDOWN, len(some))
-            groups, market = lesson.seen(rows[some], weights, drawdown)
+            groups, market = examples.seen(rows[some], weights, drawdown)
             groups = groups + settings.input_noise * torch.randn_like(groups)
             market = market + settings.input_noise * torch.randn_like(market)
-            loss = _loss(net(groups, market), lesson, rows[some], settings.regime_weight)
+            loss = _loss(net(groups, market), examples, rows[some], settings.regime_weight)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
@@ -121,9 +121,9 @@ def pretrain_macro(
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
-        answer = lesson.answers(net, held_out)
-        loss = float(_loss(answer, lesson, held_out, settings.regime_weight))
-        return {"validation_loss": loss, **lesson.measures(answer, held_out)}
+        answer = examples.answers(net, held_out)
+        loss = float(_loss(answer, examples, held_out, settings.regime_weight))
+        return {"validation_loss": loss, **examples.measures(answer, held_out)}
 
     trained = train_epochs(
         net,
@@ -152,12 +152,12 @@ def pretrain_macro(
     save_policy(folder / card.slot, net, card, graph)
     clock = time.perf_counter()
     measures = {"best_epoch": float(trained.best_epoch)}
-    for name, part in (("validation", held_out), ("test", lesson.rows(split.test))):
+    for name, part in (("validation", held_out), ("test", examples.rows(split.test))):
         with torch.no_grad():
-            found = lesson.measures(lesson.answers(net, part), part)
-        found |= lesson.references(part, rows)
+            found = examples.measures(examples.answers(net, part), part)
+        found |= examples.references(part, rows)
         measures |= {f"{name}_{key}": value for key, value in found.items()}
-    for truth, accuracy in filter_accuracy(book, lesson, lesson.rows(split.test)).items():
+    for truth, accuracy in filter_accuracy(book, examples, examples.rows(split.test)).items():
         measures[f"test_{truth}_filter_accuracy"] = accuracy
     seconds = trained.seconds
     seconds["references"] = time.perf_counter() - clock
@@ -187,7 +187,7 @@ def top_net(groups: int, with_embeddings: bool) -> TopNet:
 
 
 def top_card(
-    book: Book, norm: Normaliser, record: TrainingRecord, with_graph: bool, gross: float
+    book: Dataset, norm: Normaliser, record: TrainingRecord, with_graph: bool, gross: float
 ) -> PolicyCard:
     """Return the card of a macro policy whose regime's logits were trained."""
     return PolicyCard(
@@ -216,7 +216,7 @@ def budgets_of(means: Tensor, gross: float) -> Tensor:
     return gross * asked / asked.sum(dim=-1, keepdim=True).clamp(min=1.0)
 
 
-class Lesson:
+class Examples:
     """
     What the macro policy sees, what it is to say, and what others would say.
 
@@ -225,7 +225,7 @@ class Lesson:
 
     def __init__(
         self,
-        book: Book,
+        book: Dataset,
         split: Split,
         targets: TargetSettings,
         norm: Normaliser,
@@ -358,7 +358,7 @@ class Lesson:
         return out
 
 
-def filter_accuracy(book: Book, lesson: Lesson, rows: IntArray) -> dict[str, float]:
+def filter_accuracy(book: Dataset, examples: Examples, rows: IntArray) -> dict[str, float]:
     """
     Return how often the Bayes filter's likeliest regime is true; nothing for a real book.
 
@@ -373,17 +373,17 @@ def filter_accuracy(book: Book, lesson: Lesson, rows: IntArray) -> dict[str, flo
         named[market] = belief.argmax(axis=1)
     at = rows[:, 0], rows[:, 1]
     return {
-        truth: float(np.mean(named[at] == values[at])) for truth, values in lesson.truths.items()
+        truth: float(np.mean(named[at] == values[at])) for truth, values in examples.truths.items()
     }
 
 
 def _loss(
-    answer: tuple[Tensor, Tensor], lesson: Lesson, rows: IntArray, regime_weight: float
+    answer: tuple[Tensor, Tensor], examples: Examples, rows: IntArray, regime_weight: float
 ) -> Tensor:
     """Return the squared error in units of the equal weight squared, and the cross-entropy."""
-    wanted = lesson.wanted(rows)
-    error = (budgets_of(answer[0], lesson.gross) - wanted).square().mean() * wanted.shape[1] ** 2
-    regime = torch.from_numpy(lesson.regime[rows[:, 0], rows[:, 1]])
+    wanted = examples.wanted(rows)
+    error = (budgets_of(answer[0], examples.gross) - wanted).square().mean() * wanted.shape[1] ** 2
+    regime = torch.from_numpy(examples.regime[rows[:, 0], rows[:, 1]])
     return error + regime_weight * cross_entropy(answer[1], regime)
 
 

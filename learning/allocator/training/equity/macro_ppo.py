@@ -23,7 +23,7 @@ from agents.allocator.policy_file import ANY_GROUP, GRAPH_FILE, save_policy
 from config.allocator import EpisodeSettings, PpoSettings, RewardSettings, TargetSettings
 from config.settings import Settings
 from learning.allocator.evaluation.policy_paths import run_policy, tiered_act
-from learning.allocator.training.equity.macro import Lesson
+from learning.allocator.training.equity.macro import Examples
 from learning.allocator.training.joint.joint_net import Former
 from learning.allocator.training.phase_results import (
     PhaseResult,
@@ -33,9 +33,9 @@ from learning.allocator.training.phase_results import (
     write_result,
 )
 from learning.allocator.training.ppo import Row, train_ppo
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Split
-from learning.envs.environments import Arena, PortfolioForm
+from learning.envs.environments import Arena, PortfolioEnvironment
 
 PHASE = "macro-ppo"
 WARM_STD = 0.1  # a budget of 8% is an action of -0.84: PPO's usual noise would drown it
@@ -44,7 +44,7 @@ HEAD_LEARNING_RATE = 1e-2
 
 
 def train_macro_ppo(
-    book: Book,
+    book: Dataset,
     split: Split,
     macro: Path,
     micro: Path,
@@ -72,20 +72,24 @@ def train_macro_ppo(
     net, card = former.top_net.requires_grad_(True), former.top_card
     graph = macro / GRAPH_FILE if card.embeddings else None
     gross = settings.limits.max_gross * settings.limits.headroom
-    lesson = Lesson(book, split, TargetSettings(), card.normaliser, graph, gross)
-    bottoms = former.placing(book)
+    examples = Examples(book, split, TargetSettings(), card.normaliser, graph, gross)
+    bottom_policies = former.placing(book)
     arena = Arena(book, split.train, split.train, card.normaliser, settings, reward, episode)
     ppo = msgspec.structs.replace(ppo, exploration_std=min(ppo.exploration_std, WARM_STD))
-    form = PortfolioForm(arena, ppo.envs, seed, bottoms=bottoms, embeddings=lesson.embeddings)
+    environment = PortfolioEnvironment(
+        arena, ppo.envs, seed, bottom_policies=bottom_policies, embeddings=examples.embeddings
+    )
 
     def validate(actor: BottomNet | TopNet) -> float:
         top = cast(TopNet, actor)
-        act = tiered_act(book, card.normaliser, top, bottoms, form.gross, lesson.embeddings)
+        act = tiered_act(
+            book, card.normaliser, top, bottom_policies, environment.gross, examples.embeddings
+        )
         return run_policy(book, split.validation, settings, act).sharpe
 
     start_sharpe = validate(net)
     learned = train_ppo(
-        form,
+        environment,
         net,
         ppo,
         validate,
@@ -100,15 +104,15 @@ def train_macro_ppo(
         resume=resume,
         progress=progress,
     )
-    fit_regimes(net, lesson, split, seed)
+    fit_regimes(net, examples, split, seed)
     record = training_record(book, split, card.trained.steps + learned.steps, seed)
     card = msgspec.structs.replace(
-        card, name="ppo-macro", gross=form.gross, trained=record, files={}
+        card, name="ppo-macro", gross=environment.gross, trained=record, files={}
     )
     save_policy(folder / card.slot, net, card, graph)
-    test = lesson.rows(split.test)
+    test = examples.rows(split.test)
     with torch.no_grad():
-        after = lesson.measures(lesson.answers(net, test), test)
+        after = examples.measures(examples.answers(net, test), test)
     result = PhaseResult(
         phase=PHASE,
         folder=str(folder),
@@ -129,13 +133,13 @@ def train_macro_ppo(
     return result
 
 
-def fit_regimes(net: TopNet, lesson: Lesson, split: Split, seed: int) -> None:
+def fit_regimes(net: TopNet, examples: Examples, split: Split, seed: int) -> None:
     """Fit the regime's head to the training windows, the encoder as it is."""
     torch.manual_seed(seed)
-    rows = lesson.rows(split.train)
+    rows = examples.rows(split.train)
     with torch.no_grad():
-        codes = lesson.codes(net, rows)
-    true = torch.from_numpy(lesson.regime[rows[:, 0], rows[:, 1]])
+        codes = examples.codes(net, rows)
+    true = torch.from_numpy(examples.regime[rows[:, 0], rows[:, 1]])
     optimiser = torch.optim.Adam(net.regime_head.parameters(), HEAD_LEARNING_RATE)
     for _ in range(HEAD_STEPS):
         optimiser.zero_grad()

@@ -49,7 +49,7 @@ from learning.allocator.training.phase_results import (
     training_record,
     write_result,
 )
-from learning.datasets.dataset import Book, training_rows
+from learning.datasets.dataset import Dataset, training_rows
 from learning.datasets.markets import simulated_market
 from learning.datasets.targets import (
     MAX_SCORE,
@@ -131,7 +131,7 @@ class SectorBottom(nn.Module):
 
 
 def pretrain_micro(
-    book: Book,
+    book: Dataset,
     split: Split,
     settings: MicroSettings,
     folder: Path,
@@ -153,7 +153,7 @@ def pretrain_micro(
     started = time.perf_counter()
     targets = targets or TargetSettings()
     epochs = epochs or settings.epochs
-    lesson = _Lesson(book, split, targets)
+    examples = _Examples(book, split, targets)
     norm = Normaliser.fit(*training_rows(book, split))
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -161,8 +161,8 @@ def pretrain_micro(
     optimiser = torch.optim.AdamW(
         bottom.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
-    rows, held_out = lesson.rows(split.train), lesson.rows(split.validation)
-    reference = lesson.losses_of(held_out)
+    rows, held_out = examples.rows(split.train), examples.rows(split.validation)
+    reference = examples.losses_of(held_out)
 
     def train(epoch: int) -> float:
         for group in optimiser.param_groups:
@@ -172,8 +172,8 @@ def pretrain_micro(
             budgets = random_budgets(rng, len(some), len(book.groups))
             weights = random_book(rng, len(some), len(book.symbols))
             drawdown = rng.uniform(0.0, MAX_DRAWDOWN, len(some))
-            placed = _placed(bottom, lesson, rows[some], budgets, weights, drawdown, norm)
-            wanted = torch.from_numpy(lesson.weights(rows[some], budgets))
+            placed = _placed(bottom, examples, rows[some], budgets, weights, drawdown, norm)
+            wanted = torch.from_numpy(examples.weights(rows[some], budgets))
             loss = (placed - wanted).square().mean()
             optimiser.zero_grad()
             # in units of the equal weight squared: of weights alone it would be near Adam's ε
@@ -183,7 +183,7 @@ def pretrain_micro(
         return total
 
     def validate() -> dict[str, float]:
-        loss = _loss(bottom, lesson, held_out, norm)
+        loss = _loss(bottom, examples, held_out, norm)
         equal_weight_frac = loss / reference["equal_weight_loss"]
         return {"validation_loss": loss, "equal_weight_frac": equal_weight_frac}
 
@@ -215,9 +215,9 @@ def pretrain_micro(
         **reference,
     }
     measures["equal_weight_frac"] = trained.best_loss / reference["equal_weight_loss"]
-    test = lesson.rows(split.test)
-    measures["test_loss"] = _loss(bottom, lesson, test, norm)
-    for name, value in lesson.losses_of(test).items():
+    test = examples.rows(split.test)
+    measures["test_loss"] = _loss(bottom, examples, test, norm)
+    for name, value in examples.losses_of(test).items():
         measures[f"test_{name}"] = value
     measures["test_equal_weight_frac"] = measures["test_loss"] / measures["test_equal_weight_loss"]
     seconds = trained.seconds
@@ -234,7 +234,7 @@ def pretrain_micro(
     return result
 
 
-def bottom_card(book: Book, norm: Normaliser, record: TrainingRecord, name: str) -> PolicyCard:
+def bottom_card(book: Dataset, norm: Normaliser, record: TrainingRecord, name: str) -> PolicyCard:
     """Return the card of a micro policy: one network for any of the book's sectors."""
     return PolicyCard(
         kind="bottom",
@@ -260,7 +260,7 @@ def random_book(rng: np.random.Generator, count: int, stocks: int) -> FloatArray
     return np.asarray(weights * (rng.random((count, 1)) < 0.5))
 
 
-def planted_shares(book: Book, targets: TargetSettings) -> FloatArray:
+def planted_shares(book: Dataset, targets: TargetSettings) -> FloatArray:
     """
     Return the rule of `stock_targets` at what the simulator planted, not at what came of it.
 
@@ -286,10 +286,10 @@ def planted_shares(book: Book, targets: TargetSettings) -> FloatArray:
     return out
 
 
-class _Lesson:
+class _Examples:
     """The targets of a book, and which sessions of a window have one."""
 
-    def __init__(self, book: Book, split: Split, targets: TargetSettings) -> None:
+    def __init__(self, book: Dataset, split: Split, targets: TargetSettings) -> None:
         self.book = book
         self.horizon = targets.horizon_sessions
         planted = book.simulator is not None
@@ -333,7 +333,7 @@ class _Lesson:
 
 def _placed(
     bottom: SectorBottom,
-    lesson: _Lesson,
+    examples: _Examples,
     rows: NDArray[np.int64],
     budgets: FloatArray,
     weights: FloatArray,
@@ -341,7 +341,7 @@ def _placed(
     norm: Normaliser,
 ) -> Tensor:
     """Return the weights that the network places at some sessions: (R, N)."""
-    book = lesson.book
+    book = examples.book
     spread = budgets[:, book.group]
     seen = observe(
         book.features[rows[:, 0], rows[:, 1]],
@@ -357,27 +357,27 @@ def _placed(
 
 
 def _loss(
-    bottom: SectorBottom, lesson: _Lesson, rows: NDArray[np.int64], norm: Normaliser
+    bottom: SectorBottom, examples: _Examples, rows: NDArray[np.int64], norm: Normaliser
 ) -> float:
     """Return the mean squared error of weights at the sectors' targets, from an empty book."""
     total = 0.0
     with torch.no_grad():
         for start in range(0, len(rows), 256):
             some = rows[start : start + 256]
-            budgets = lesson.budgets[some[:, 0], some[:, 1]]
-            empty = np.zeros((len(some), len(lesson.book.symbols)))
-            placed = _placed(bottom, lesson, some, budgets, empty, np.zeros(len(some)), norm)
-            wanted = torch.from_numpy(lesson.weights(some, budgets))
+            budgets = examples.budgets[some[:, 0], some[:, 1]]
+            empty = np.zeros((len(some), len(examples.book.symbols)))
+            placed = _placed(bottom, examples, some, budgets, empty, np.zeros(len(some)), norm)
+            wanted = torch.from_numpy(examples.weights(some, budgets))
             total += float((placed - wanted).square().mean()) * len(some)
     return total / len(rows)
 
 
-def _equal_shares(book: Book) -> FloatArray:
+def _equal_shares(book: Dataset) -> FloatArray:
     """Return each stock's equal share of its sector. Shape: (N,)."""
     return np.asarray(1.0 / np.bincount(book.group)[book.group])
 
 
-def _past_shares(book: Book) -> FloatArray:
+def _past_shares(book: Dataset) -> FloatArray:
     """Return each stock's inverse-volatility share of its sector over the past: (M, T, N)."""
     squared = np.cumsum(np.square(np.nan_to_num(book.returns)), axis=1)
     before = np.zeros_like(squared)

@@ -41,7 +41,7 @@ from config.allocator import GraphSettings
 from config.errors import DataError
 from learning.allocator.training.epochs import Progress, batches, shuffled, train_epochs
 from learning.allocator.training.phase_results import PhaseResult, identity, write_result
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.targets import group_returns, target_sessions
 from learning.datasets.windows import Split, Window
 
@@ -120,7 +120,7 @@ def covariance_loss(covariance: Tensor, future: Tensor) -> Tensor:
 
 
 def train_graph(
-    book: Book,
+    book: Dataset,
     split: Split,
     settings: GraphSettings,
     folder: Path,
@@ -218,7 +218,7 @@ def train_graph(
     return result
 
 
-def embeddings(book: Book, net: SectorGraph) -> Float32Array:
+def embeddings(book: Dataset, net: SectorGraph) -> Float32Array:
     """
     Return every session's embeddings, each from its own and earlier sessions only.
 
@@ -236,7 +236,7 @@ def embeddings(book: Book, net: SectorGraph) -> Float32Array:
     return out
 
 
-def _samples(book: Book, windows: Sequence[Window], settings: GraphSettings) -> IntArray:
+def _samples(book: Dataset, windows: Sequence[Window], settings: GraphSettings) -> IntArray:
     """Return (market, session) pairs with a whole past and future: (R, 2)."""
     pairs = []
     for window in windows:
@@ -246,7 +246,7 @@ def _samples(book: Book, windows: Sequence[Window], settings: GraphSettings) -> 
     return np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=np.int64)
 
 
-def _inputs(book: Book, rows: IntArray) -> tuple[Tensor, Tensor]:
+def _inputs(book: Dataset, rows: IntArray) -> tuple[Tensor, Tensor]:
     """Return the graphs of (market, session) pairs; what is before the first session is NaN."""
     nodes, edges = [], []
     for some in batches(rows, CHUNK):

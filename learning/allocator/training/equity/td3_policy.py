@@ -34,7 +34,7 @@ from agents.allocator.observation import (
     Normaliser,
 )
 from learning.allocator.training.equity.micro import SectorBottom, bounded
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.envs.goal_env import KEYS, POSITION_UNIT
 
 ROWS, COLUMNS = len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)
@@ -47,7 +47,7 @@ class SessionInputs:
     The goal comes in as the budgets of each stock's sector: a relabelled goal is seen as such.
     """
 
-    def __init__(self, book: Book, norm: Normaliser) -> None:
+    def __init__(self, book: Dataset, norm: Normaliser) -> None:
         self.features = torch.from_numpy(norm.features(book.features))  # (M, T, N, 22)
         self.macro = torch.from_numpy(norm.macro(book.macro))  # (M, T, 18)
         self.shortable = torch.from_numpy(book.shortable.astype(np.float32))

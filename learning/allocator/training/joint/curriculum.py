@@ -19,7 +19,7 @@ import numpy as np
 
 from agents.arrays import FloatArray, IntArray
 from config.allocator import CurriculumSettings, EpisodeSettings
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.windows import EpisodeSampler, Window
 
 
@@ -35,7 +35,7 @@ class Curriculum(EpisodeSampler):
 
     def __init__(
         self,
-        book: Book,
+        book: Dataset,
         windows: Sequence[Window],
         settings: CurriculumSettings,
         episode: EpisodeSettings,

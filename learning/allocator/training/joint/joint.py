@@ -69,7 +69,7 @@ from learning.allocator.training.joint.joint_net import (
     Former,
     SharedNet,
     View,
-    bottoms_by_group,
+    bottom_policies_by_group,
     trained_card,
     view,
 )
@@ -87,9 +87,9 @@ from learning.allocator.training.phase_results import (
     write_curve,
     write_result,
 )
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Split, Window
-from learning.envs.environments import Arena, JointForm
+from learning.envs.environments import Arena, JointEnvironment
 
 RATE_STEP = 1.5
 LOG_TWO_PI = math.log(2.0 * math.pi)
@@ -99,7 +99,7 @@ type Progress = Callable[[Row], None]
 
 
 def train_joint(
-    book: Book,
+    book: Dataset,
     split: Split,
     top_folder: Path,
     bottom_folders: Mapping[str, Path],
@@ -200,7 +200,7 @@ class Critic(nn.Module):
         return value.squeeze(-1)
 
 
-class CurriculumForm(JointForm):
+class CurriculumEnvironment(JointEnvironment):
     """The joint form with its episodes drawn by a curriculum."""
 
     def __init__(self, arena: Arena, batch: int, seed: int, curriculum: Curriculum) -> None:
@@ -228,7 +228,9 @@ class _Trainer:
         self.curriculum = Curriculum(
             arena.book, arena.windows, joint.curriculum, arena.episode, crises
         )
-        self.form: JointForm = CurriculumForm(arena, joint.envs, seed, self.curriculum)
+        self.environment: JointEnvironment = CurriculumEnvironment(
+            arena, joint.envs, seed, self.curriculum
+        )
         self.rng = np.random.default_rng([seed, 1])  # exploration, minibatches, projection
         torch.manual_seed(seed)
         self.net = SharedNet(former, joint.first_std, joint.move_std)
@@ -278,7 +280,7 @@ class _Trainer:
             for old in store.glob(checkpoints.PATTERN):
                 old.unlink()
             self.former_sharpe = self._sharpe(self.former.top_net, self.former.nets)
-            self.observation = self.form.reset()
+            self.observation = self.environment.reset()
             self._save(store, meta, self.former_sharpe)
         total = math.ceil(timesteps / (self.joint.envs * self.joint.rollout_steps))
         logs = SummaryWriter(str(folder / LOGS), purge_step=self.steps)
@@ -327,20 +329,20 @@ class _Trainer:
     # --- rollout -------------------------------------------------------------------------------
 
     def _act(
-        self, form: JointForm, observation: Float32Array
+        self, environment: JointEnvironment, observation: Float32Array
     ) -> tuple[View, list[Tensor], list[Tensor], Tensor]:
         """
         Let the top act, then the bottoms on what it gave them, all with exploration noise.
 
         Return the view with the budgets, actions and means by head (the top first), and labels.
         """
-        book, twin = self.arena.book, form.twin
+        book, twin = self.arena.book, environment.twin
         extra = None if self.embeddings is None else self.embeddings[twin.market, twin.t]
         seen = view(unflatten(observation, self.n), extra, self.layout)
         with torch.no_grad():
             means = [self.net.top(seen)[0]]
             actions = [self._explore(0, means[0])]
-            budgets = top_budgets(actions[0].numpy(), form.gross)
+            budgets = top_budgets(actions[0].numpy(), environment.gross)
             seen = seen.with_budgets(torch.from_numpy(budgets).float(), self.layout.group)
             for h in range(len(self.layout.heads)):
                 means.append(self.net.bottom(seen, h))
@@ -358,16 +360,16 @@ class _Trainer:
 
     def _play(self) -> tuple[Rollout, Row]:
         """Play `rollout_steps` sessions of every environment with the present policies."""
-        j, form = self.joint, self.form
+        j, environment = self.joint, self.environment
         shape = (j.rollout_steps, j.envs)
         rewards, values, done = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
         sums = {"reward": 0.0, "limits_hit": 0.0, "turnover": 0.0, "loss_beyond_limit": 0.0}
         seen_all, actions_all, means_all, labels_all = [], [], [], []
         for t in range(j.rollout_steps):
-            seen, actions, means, labels = self._act(form, self.observation)
-            market, session = form.twin.market.copy(), form.twin.t.copy()
+            seen, actions, means, labels = self._act(environment, self.observation)
+            market, session = environment.twin.market.copy(), environment.twin.t.copy()
             began = time.perf_counter()
-            self.observation, reward, terminated, truncated, info = form.step(
+            self.observation, reward, terminated, truncated, info = environment.step(
                 _joined(actions, self)
             )
             self.seconds["environment"] += time.perf_counter() - began
@@ -387,7 +389,7 @@ class _Trainer:
             actions_all.append(actions)
             means_all.append(means)
             labels_all.append(labels)
-        following = self._value(self.observation, form.twin.market, form.twin.t)
+        following = self._value(self.observation, environment.twin.market, environment.twin.t)
         advantages = gae(rewards, values, done, following, j.gamma, j.gae_lambda)
         actions = [torch.cat(head) for head in zip(*actions_all, strict=True)]
         means = [torch.cat(head) for head in zip(*means_all, strict=True)]
@@ -459,10 +461,12 @@ class _Trainer:
             moved[ENCODER] = max(moved.values())
         self._adapt(moved)
         row = {f"loss_{part}": losses.get(part, 0.0) / count for part in (TOP, "value")}
-        bottoms = [p for p in parts if p not in (TOP, REGIME, ENCODER)]
-        row["loss_bottoms"] = float(np.mean([losses[p] for p in bottoms])) / count if full else 0.0
+        bottom_policies = [p for p in parts if p not in (TOP, REGIME, ENCODER)]
+        row["loss_bottoms"] = (
+            float(np.mean([losses[p] for p in bottom_policies])) / count if full else 0.0
+        )
         row["kl_top"] = moved.get(TOP, 0.0)
-        row["kl_bottoms"] = max((moved[p] for p in bottoms), default=0.0)
+        row["kl_bottoms"] = max((moved[p] for p in bottom_policies), default=0.0)
         row["conflict_share"] = conflicts / count if full else math.nan
         spreads = torch.stack([self.net.top_spread, *self.net.spreads]).detach()
         row["entropy"] = float(spreads.mean()) + 0.5 * (1.0 + LOG_TWO_PI)  # nats an action
@@ -577,9 +581,14 @@ class _Trainer:
     def _sharpe(self, top: TopNet, nets: Sequence[BottomNet]) -> float:
         """Return the portfolio's Sharpe ratio on the validation windows, without exploration."""
         book = self.arena.book
-        bottoms = bottoms_by_group(book, self.layout, nets)
+        bottom_policies = bottom_policies_by_group(book, self.layout, nets)
         act = tiered_act(
-            book, self.arena.norm, top, bottoms, self.form.gross, embeddings=self.embeddings
+            book,
+            self.arena.norm,
+            top,
+            bottom_policies,
+            self.environment.gross,
+            embeddings=self.embeddings,
         )
         return run_policy(book, self.validation, self.arena.settings, act).sharpe
 
@@ -607,7 +616,7 @@ class _Trainer:
             "critic": self.critic.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rates": self.rates,
-            "form": self.form.state(),
+            "form": self.environment.state(),
             "observation": self.observation,
             "noise": self.noise,
             "curriculum": self.curriculum.state(),
@@ -625,7 +634,7 @@ class _Trainer:
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rates = state["rates"]
-        self.form.restore(state["form"])
+        self.environment.restore(state["form"])
         self.observation, self.noise = state["observation"], state["noise"]
         self.curriculum.restore(state["curriculum"])
         checkpoints.restore_generators(state["generators"], learner=self.rng)
@@ -641,7 +650,7 @@ class _Trainer:
         cards = [self.former.top_card, *self.former.cards]
         if chosen is not None and chosen.score is not None and chosen.score > self.former_sharpe:
             self.net.load_state_dict(chosen.state["net"])
-            top, bottoms = self.net.export()
+            top, bottom_policies = self.net.export()
             hidden = self.net.encoder.hidden
             cards = [
                 trained_card(card, hidden=hidden, steps=chosen.step, seed=self.seed)
@@ -649,12 +658,12 @@ class _Trainer:
             ]
             best, step = chosen.score, chosen.step
         else:
-            top, bottoms = self.former.top_net, self.former.nets
+            top, bottom_policies = self.former.top_net, self.former.nets
             best, step = self.former_sharpe, 0
             notes += ("no joint policy was better on validation: the earlier phase's stand",)
         graph = self.former.top_folder / GRAPH_FILE if cards[0].embeddings else None
         policies = {}
-        nets: list[TopNet | BottomNet] = [top, *bottoms]
+        nets: list[TopNet | BottomNet] = [top, *bottom_policies]
         for net, card in zip(nets, cards, strict=True):
             save_policy(folder / card.slot, net, card, graph if card.kind == "top" else None)
             policies[card.slot] = card.slot
@@ -708,9 +717,9 @@ def gae(
 
 def _joined(actions: Sequence[Tensor], trainer: _Trainer) -> Float32Array:
     """Return the form's action, (B, N + G): every instrument's, then the groups'."""
-    top, *bottoms = actions
+    top, *bottom_policies = actions
     joined = np.empty((len(top), trainer.n + top.shape[1]), dtype=np.float32)
-    for members, action in zip(trainer.net.members, bottoms, strict=True):
+    for members, action in zip(trainer.net.members, bottom_policies, strict=True):
         joined[:, members.numpy()] = action.numpy()
     joined[:, trainer.n :] = top.numpy()
     return joined

@@ -33,8 +33,8 @@ from agents.allocator.observation import BUDGET_UNIT, INSTRUMENT_INPUTS, MARKET_
 from agents.allocator.policy_file import ANY_GROUP, PolicyCard, load_policy
 from agents.arrays import Float32Array
 from config.errors import ConfigError
-from learning.datasets.dataset import Book
-from learning.envs.bottom_policies import Bottoms
+from learning.datasets.dataset import Dataset
+from learning.envs.bottom_policies import BottomPolicies
 
 BUDGET = INSTRUMENT_INPUTS.index("budget")
 ENCODER, TOP, REGIME = "encoder", "top", "regime"  # parts, beside "bottom-<name>"
@@ -126,13 +126,14 @@ class SharedNet(nn.Module):
         earlier: list[TopNet | BottomNet] = [former.top_net, *former.nets]
         self.wide = former.top_net.encoder.rows
         self.encoder = side_by_side([net.encoder for net in earlier], self.wide)
-        top, *bottoms = torch.split(
+        top, *bottom_policies = torch.split(
             torch.eye(self.encoder.width), [net.encoder.width for net in earlier]
         )  # (own width, H): where each policy's codes stand among all
         self.top_head = _reading(former.top_net.head, top)
         self.regime_head = _reading(former.top_net.regime_head, top)
         self.heads = nn.ModuleList(
-            _reading(net.head, place) for net, place in zip(former.nets, bottoms, strict=True)
+            _reading(net.head, place)
+            for net, place in zip(former.nets, bottom_policies, strict=True)
         )
         stds = [move_std if holds else std for holds in self.layout.holds]
         self.spreads = nn.ParameterList(
@@ -207,13 +208,13 @@ class SharedNet(nn.Module):
             [self.wide, self.wide, len(MARKET_INPUTS)], dim=1
         )
         state["layers.0.weight"] = torch.cat([own[:, :inputs], mean[:, :inputs], market], dim=1)
-        bottoms = []
+        bottom_policies = []
         for head, holds in zip(self.heads, self.layout.holds, strict=True):
             bottom = BottomNet(inputs, len(MARKET_INPUTS), hidden, holds=holds)
             bottom.encoder.load_state_dict(state)
             bottom.head.load_state_dict(head.state_dict())
-            bottoms.append(bottom)
-        return top, bottoms
+            bottom_policies.append(bottom)
+        return top, bottom_policies
 
 
 class Former:
@@ -223,10 +224,12 @@ class Former:
     Raises ConfigError where they do not fit each other or the book.
     """
 
-    def __init__(self, book: Book, top: Path, bottoms: Mapping[str, Path]) -> None:
+    def __init__(self, book: Dataset, top: Path, bottom_policies: Mapping[str, Path]) -> None:
         self.top_folder = top
         self.top_net, self.top_card = _load(top, TopNet)
-        loaded = {name: _load(folder, BottomNet) for name, folder in sorted(bottoms.items())}
+        loaded = {
+            name: _load(folder, BottomNet) for name, folder in sorted(bottom_policies.items())
+        }
         self.nets = [net for net, _ in loaded.values()]
         self.cards = [card for _, card in loaded.values()]
         for card in (self.top_card, *self.cards):
@@ -258,9 +261,9 @@ class Former:
             holds=tuple(card.holds for card in self.cards),
         )
 
-    def placing(self, book: Book) -> Bottoms:
+    def placing(self, book: Dataset) -> BottomPolicies:
         """Return the bottoms for an evaluation."""
-        return bottoms_by_group(book, self.layout, self.nets)
+        return bottom_policies_by_group(book, self.layout, self.nets)
 
     @property
     def digests(self) -> list[str]:
@@ -311,9 +314,11 @@ def _reading(head: nn.Linear, place: Tensor) -> nn.Linear:
     return layer
 
 
-def bottoms_by_group(book: Book, layout: Layout, nets: Sequence[BottomNet]) -> Bottoms:
+def bottom_policies_by_group(
+    book: Dataset, layout: Layout, nets: Sequence[BottomNet]
+) -> BottomPolicies:
     """Return bottom policies by the groups that they place."""
-    return Bottoms(
+    return BottomPolicies(
         book,
         {
             book.groups[group]: net

@@ -32,14 +32,14 @@ from learning.allocator.training.phase_results import (
     write_result,
 )
 from learning.allocator.training.ppo import Row, train_ppo
-from learning.datasets.dataset import Book
+from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Split
-from learning.envs.bottom_policies import Bottoms
-from learning.envs.environments import Arena, PortfolioForm
+from learning.envs.bottom_policies import BottomPolicies
+from learning.envs.environments import Arena, PortfolioEnvironment
 
 
 def train_meta(
-    book: Book,
+    book: Dataset,
     parts: Split,
     specialists: Mapping[str, Path],
     ppo: PpoSettings,
@@ -70,18 +70,18 @@ def train_meta(
     other = [group for group, card in cards.items() if card.normaliser != norm]
     if other:
         raise ConfigError(f"expected specialists of one training, was another's for {other[0]}")
-    bottoms = Bottoms(book, {group: net for group, (net, _) in loaded.items()})
+    bottom_policies = BottomPolicies(book, {group: net for group, (net, _) in loaded.items()})
     arena = Arena(book, parts.train, parts.train, norm, settings, reward, episode)
-    form = PortfolioForm(arena, ppo.envs, seed, bottoms=bottoms)
+    environment = PortfolioEnvironment(arena, ppo.envs, seed, bottom_policies=bottom_policies)
     torch.manual_seed(seed)
     net = TopNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS))
 
     def validate(actor: BottomNet | TopNet) -> float:
-        act = tiered_act(book, norm, cast(TopNet, actor), bottoms, form.gross)
+        act = tiered_act(book, norm, cast(TopNet, actor), bottom_policies, environment.gross)
         return run_policy(book, parts.validation, settings, act).sharpe
 
     learned = train_ppo(
-        form,
+        environment,
         net,
         ppo,
         validate,
@@ -103,13 +103,13 @@ def train_meta(
         groups=book.groups,
         hidden=net.encoder.hidden,
         normaliser=norm,
-        gross=form.gross,
+        gross=environment.gross,
         trained=training_record(book, parts, learned.steps, seed),
     )
     save_policy(folder / POLICY, learned.actor, card)
-    even = np.full(len(book.groups), form.gross / len(book.groups))
+    even = np.full(len(book.groups), environment.gross / len(book.groups))
     equal = tiered_act(
-        book, norm, lambda twin: np.tile(even, (twin.batch, 1)), bottoms, form.gross
+        book, norm, lambda twin: np.tile(even, (twin.batch, 1)), bottom_policies, environment.gross
     )
     result = PhaseResult(
         phase="meta",

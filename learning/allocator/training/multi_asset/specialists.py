@@ -40,10 +40,10 @@ from learning.allocator.training.phase_results import (
 )
 from learning.allocator.training.ppo import Row, train_ppo
 from learning.allocator.training.warm_up import Pupil, first_lesson, market_of, rows_of, shares_of
-from learning.datasets.dataset import Book, training_rows
+from learning.datasets.dataset import Dataset, training_rows
 from learning.datasets.group_dataset import only_group
 from learning.datasets.windows import Split
-from learning.envs.environments import Arena, SpecialistForm
+from learning.envs.environments import Arena, SpecialistEnvironment
 
 POLICY = "policy"
 LEAST_BUDGET = 0.5  # of the most that a specialist is given
@@ -57,7 +57,7 @@ type Progress = Callable[[str, Row], None]
 class Job:
     """What a process needs to train one specialist; `book` holds its group alone."""
 
-    book: Book
+    book: Dataset
     group: str
     groups: tuple[str, ...]
     parts: Split
@@ -74,7 +74,7 @@ class Job:
 
 
 def train_specialists(
-    book: Book,
+    book: Dataset,
     parts: Split,
     direct: DirectSettings | None,
     ppo: PpoSettings,
@@ -138,7 +138,9 @@ def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) ->
     torch.manual_seed(job.seed)
     net = BottomNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS), holds=True)
     torch.nn.init.constant_(net.head.bias, FIRST_MOVE)
-    form = SpecialistForm(arena, job.ppo.envs, job.seed, budget=(LEAST_BUDGET * most, most))
+    environment = SpecialistEnvironment(
+        arena, job.ppo.envs, job.seed, budget=(LEAST_BUDGET * most, most)
+    )
 
     def validate(actor: BottomNet | TopNet) -> float:
         act = specialist_act(book, job.norm, cast(BottomNet, actor), most)
@@ -150,7 +152,7 @@ def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) ->
     first = first_lesson(
         arena,
         net,
-        lambda rng, books: _pupil(form, net, books, rng),
+        lambda rng, books: _pupil(environment, net, books, rng),
         lambda: validate(net),
         job.folder,
         job.direct,
@@ -160,7 +162,7 @@ def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) ->
         progress=None if progress is None else lambda _, row: progress(dict(row)),
     )
     learned = train_ppo(
-        form,
+        environment,
         net,
         job.ppo,
         validate,
@@ -201,10 +203,12 @@ def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) ->
     return result
 
 
-def _pupil(form: SpecialistForm, net: BottomNet, books: int, rng: np.random.Generator) -> Pupil:
+def _pupil(
+    environment: SpecialistEnvironment, net: BottomNet, books: int, rng: np.random.Generator
+) -> Pupil:
     """Return books with budgets as the form's episodes draw them, placed by the network."""
-    budget, elsewhere = (torch.from_numpy(drawn).float() for drawn in form.draw(rng, books))
-    shortable = torch.tensor(form.arena.book.shortable).float()
+    budget, elsewhere = (torch.from_numpy(drawn).float() for drawn in environment.draw(rng, books))
+    shortable = torch.tensor(environment.arena.book.shortable).float()
 
     def place(features: Tensor, macro: Tensor, held: Tensor) -> Tensor:
         rows = rows_of(features, held, shortable, budget.unsqueeze(-1).expand_as(held))
