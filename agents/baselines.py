@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agents.arrays import BoolArray, FloatArray, Panel
 from agents.messages import Allocation, Case, Decision, InstrumentState, TrackRecord
-from agents.protocols import BoolArray, FloatArray, Lesson, Panel
+from agents.protocols import Feedback
 
 FAST_SESSIONS = 20
 SLOW_SESSIONS = 100
@@ -103,11 +104,11 @@ class Baseline(ABC):
         """Return nothing: a rule asks no junior."""
         return ()
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
+    def observe(self, feedback: Sequence[Feedback]) -> None:
         """Count nothing: a rule has no juniors."""
         return
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         """Learn nothing: a rule does not."""
         return
 

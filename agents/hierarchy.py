@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.allocator.policy_file import PolicyCard
-from agents.features import routing_context
-from agents.juniors.evidence import has_evidence
+from agents.arrays import BoolArray, Panel
+from agents.features.batch import routing_context
+from agents.juniors.evidence_lines import has_evidence
 from agents.juniors.track import Track
 from agents.messages import (
     JUNIORS,
@@ -33,15 +33,7 @@ from agents.messages import (
     Route,
     TrackRecord,
 )
-from agents.protocols import (
-    Allocator,
-    BoolArray,
-    Juniors,
-    Lesson,
-    Panel,
-    Strategist,
-    Supervisor,
-)
+from agents.protocols import Allocator, Feedback, Juniors, Strategist, Supervisor, TrainedPolicy
 from agents.supervisor.neural_ucb import NeuralUCB
 from config.paths import SUPERVISOR_FILE, TRACK_FILE, check_state
 
@@ -149,22 +141,22 @@ class Hierarchy:
         """Count a junior's closed calls from before this mind: whether each hit, oldest first."""
         self._track.recall(junior, hits)
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
+    def observe(self, feedback: Sequence[Feedback]) -> None:
         """Count the opinions behind closed outcomes into the juniors' records."""
-        self._track.observe(lessons)
+        self._track.observe(feedback)
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         """
         Update the supervisor with the rewards of closed outcomes, a session's at once.
 
         Told session by session or of all at once, it learns the same to the bit.
         """
-        for ts, closed in groupby(lessons, key=lambda lesson: lesson.outcome.ts_event):
+        for ts, closed in groupby(feedback, key=lambda item: item.outcome.ts_event):
             told = list(closed)
             self.supervisor.update_batch(
-                np.array([lesson.route.context for lesson in told]),
-                [lesson.route.arm for lesson in told],
-                [lesson.reward for lesson in told],
+                np.array([item.route.context for item in told]),
+                [item.route.arm for item in told],
+                [item.reward for item in told],
             )
             self.learned_until = max(self.learned_until, ts)
 
@@ -179,7 +171,7 @@ class Hierarchy:
         }
 
     @property
-    def policies(self) -> tuple[PolicyCard, ...]:
+    def policies(self) -> tuple[TrainedPolicy, ...]:
         """The cards of the allocator's trained policies."""
         return self.allocator.policies
 

@@ -105,7 +105,8 @@ class FundamentalsReport(Message, frozen=True, kw_only=True):
     """
     The figures of one reporting period; `ts_event` is the period's end, `ts_init` the filing.
 
-    `figures` uses the names of `agents.features.FIGURES`; one that was not reported is absent.
+    `figures` uses the names of `agents.features.batch.FIGURES`; one that was not reported is
+    absent.
     """
 
     symbol: str
@@ -117,7 +118,7 @@ class FundamentalsReport(Message, frozen=True, kw_only=True):
 
 class MacroValue(Message, frozen=True, kw_only=True):
     """
-    One observation of one macro series, named as in `agents.features.MACRO_SERIES`.
+    One observation of one macro series, named as in `agents.features.batch.MACRO_SERIES`.
 
     Yields, spreads and the risk-free rate are in percent a year, the VIX in its own points.
     """
@@ -136,7 +137,7 @@ class InstrumentState(Message, frozen=True, kw_only=True):
     What is known of one instrument at a case's stamp.
 
     `price` is the last close as quoted that day; `features` follow
-    `agents.features.INSTRUMENT_FEATURES`; `ts_init` is when the newest bar became known.
+    `agents.features.batch.INSTRUMENT_FEATURES`; `ts_init` is when the newest bar became known.
     """
 
     symbol: str
@@ -151,7 +152,7 @@ class InstrumentState(Message, frozen=True, kw_only=True):
 
 class MacroState(Message, frozen=True, kw_only=True):
     """
-    The macro features, in the order of `agents.features.MACRO_FEATURES`.
+    The macro features, in the order of `agents.features.batch.MACRO_FEATURES`.
 
     `news_tone` is the mean score that news of the universe, known so far, usually have.
     """
@@ -450,3 +451,21 @@ class Reward(Message, frozen=True, kw_only=True):
     learner: str
     value: float
     tokens: int = 0
+
+
+class TrainingRecord(Message, frozen=True, kw_only=True):
+    """
+    What a policy was trained on.
+
+    `source` names the market and `digest` is its content; the training windows lie within
+    `first_ts`..`last_ts`, UTC nanoseconds. `seeds` are those of simulated markets, none for
+    real data. `steps` counts environment steps, `seed` is the trainer's.
+    """
+
+    source: str
+    digest: str
+    first_ts: Annotated[int, Meta(ge=0)]
+    last_ts: Annotated[int, Meta(ge=0)]
+    seeds: tuple[int, ...] = ()
+    steps: Annotated[int, Meta(ge=0)] = 0
+    seed: int = 0

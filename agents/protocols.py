@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from agents.arrays import BoolArray, FloatArray, Panel
 from agents.messages import (
     Abstention,
     Allocation,
@@ -29,26 +27,9 @@ from agents.messages import (
     Route,
     SessionReturns,
     TrackRecord,
+    TrainingRecord,
     Verdict,
 )
-
-if TYPE_CHECKING:
-    from agents.allocator.policy_file import PolicyCard
-
-type FloatArray = NDArray[np.float64]
-type BoolArray = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """
-    Past simple returns, one row a session, oldest first, aligned with a case's instruments.
-
-    Shapes: returns (T, N), NaN where an instrument did not trade.
-    """
-
-    symbols: tuple[str, ...]
-    returns: FloatArray
 
 
 class Junior(Protocol):
@@ -106,6 +87,50 @@ class Supervisor(Protocol):
         ...
 
 
+class TrainedPolicy(Protocol):
+    """What is known of a trained policy: the place that it takes, and what it was trained on."""
+
+    @property
+    def slot(self) -> str:
+        """The place that it takes: top, bottom or bottom-<group>."""
+        ...
+
+    @property
+    def kind(self) -> Literal["top", "bottom"]:
+        """Which tier it is."""
+        ...
+
+    @property
+    def book(self) -> str:
+        """The kind of book that it was trained on."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of the book that it was trained on, sorted."""
+        ...
+
+    @property
+    def group(self) -> str:
+        """The group that it places, "*" for any, "" for a top policy."""
+        ...
+
+    @property
+    def trained(self) -> TrainingRecord:
+        """What it was trained on."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all that it is."""
+        ...
+
+
 class Allocator(Protocol):
     """Places capital: a top policy over groups, a bottom policy within each."""
 
@@ -115,7 +140,7 @@ class Allocator(Protocol):
         ...
 
     @property
-    def policies(self) -> tuple[PolicyCard, ...]:
+    def policies(self) -> tuple[TrainedPolicy, ...]:
         """The cards of the policies that were trained."""
         ...
 
@@ -125,7 +150,7 @@ class Allocator(Protocol):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Feedback:
     """One closed outcome beside what led to it: the route, the opinions and the reward."""
 
     route: Route
@@ -148,11 +173,11 @@ class Mind(Protocol):
         """Return the decision on a case; never reads a clock."""
         ...
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
+    def observe(self, feedback: Sequence[Feedback]) -> None:
         """Count closed outcomes into the track records: at once, before the next case."""
         ...
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         """Learn from closed outcomes, in their order; may take long, never runs with `decide`."""
         ...
 
@@ -166,7 +191,7 @@ class LearningMind(Mind, Protocol):
         ...
 
     @property
-    def policies(self) -> tuple[PolicyCard, ...]:
+    def policies(self) -> tuple[TrainedPolicy, ...]:
         """The cards of the allocator's trained policies."""
         ...
 

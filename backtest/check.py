@@ -3,7 +3,7 @@ What is wrong or odd in a source: everything that can be listed, not only the fi
 
 `open_source` stops at the first fault; this reads on, leaves the faulty rows out, and reports
 per symbol what remains, with what a person should look at before trusting it. What a backtest
-would refuse of the market that was read is listed too (`backtest.tradable`).
+would refuse of the market that was read is listed too (`backtest.market.tradable`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from backtest.market import MarketData, PriceBasis
-from backtest.sessions import day_text, session_day
+from backtest.market.market_data import MarketData, PriceBasis
+from backtest.market.sessions import day_text, session_day
+from backtest.market.tradable import check_tradable
 from backtest.sources.survivors import END_SESSIONS
-from backtest.tradable import check_tradable
 from config.errors import ConfigError
 from config.sources import PACKAGED, SIMULATOR, find_catalog, source_paths
 

@@ -11,16 +11,17 @@ from typing import Any
 
 import msgspec
 
-from agents.allocator.policy_file import ANY_GROUP, PolicyCard
-from backtest.market import MarketData
-from backtest.sessions import stamp_text
+from agents.allocator.policy_file import ANY_GROUP
+from agents.protocols import TrainedPolicy
+from backtest.market.market_data import MarketData
+from backtest.market.sessions import stamp_text
 from config.errors import ConfigError
 
 SIMULATED = "simulator"  # how the name of a simulated market begins
 BASELINES = {"top": "hierarchical risk parity", "bottom": "Black-Litterman"}
 
 
-def check_policies(cards: Sequence[PolicyCard], market: MarketData) -> None:
+def check_policies(cards: Sequence[TrainedPolicy], market: MarketData) -> None:
     """Raise ConfigError where a policy is to place groups of a market that it never saw."""
     for card in cards:
         if card.group in ("", ANY_GROUP):
@@ -32,7 +33,7 @@ def check_policies(cards: Sequence[PolicyCard], market: MarketData) -> None:
                 )
 
 
-def policy_facts(cards: Sequence[PolicyCard]) -> dict[str, dict[str, Any]]:
+def policy_facts(cards: Sequence[TrainedPolicy]) -> dict[str, dict[str, Any]]:
     """Return what a manifest says of each policy, by its place."""
     return {
         card.slot: {
@@ -46,7 +47,7 @@ def policy_facts(cards: Sequence[PolicyCard]) -> dict[str, dict[str, Any]]:
     }
 
 
-def overlaps(cards: Sequence[PolicyCard], market: MarketData, decide_from: int) -> list[str]:
+def overlaps(cards: Sequence[TrainedPolicy], market: MarketData, decide_from: int) -> list[str]:
     """
     Return a line for each policy that was trained on what this run trades.
 
@@ -71,7 +72,7 @@ def overlaps(cards: Sequence[PolicyCard], market: MarketData, decide_from: int) 
     return lines
 
 
-def allocator_notes(cards: Sequence[PolicyCard], market: MarketData) -> list[str]:
+def allocator_notes(cards: Sequence[TrainedPolicy], market: MarketData) -> list[str]:
     """Return who places capital: each policy and its training, and which tier is a baseline."""
     if not cards:
         return [f"allocator: baseline, untrained ({', '.join(BASELINES.values())})"]
@@ -86,7 +87,7 @@ def allocator_notes(cards: Sequence[PolicyCard], market: MarketData) -> list[str
     return lines
 
 
-def _trained(card: PolicyCard) -> str:
+def _trained(card: TrainedPolicy) -> str:
     record = card.trained
     first, last = stamp_text(record.first_ts), stamp_text(record.last_ts)
     seeds = f", {len(record.seeds)} simulated markets" if record.seeds else ""

@@ -17,8 +17,8 @@ import msgspec
 
 from agents.baselines import BASELINES, Baseline
 from agents.messages import Decision
-from backtest.market import MarketData
-from backtest.results import Book, Gate
+from backtest.market.market_data import MarketData
+from backtest.results import Gate, PositionHistory
 from config.settings import UNLIMITED, LimitSettings, Settings
 
 STRESS_COST_FRAC = 0.003  # of notional a fill: the user's number
@@ -42,7 +42,7 @@ class Reference:
 
 
 class ReferenceRunner(Protocol):
-    """Runs references over a market from a first deciding close on; `learning.twin.books`."""
+    """Runs references over a market from a first deciding close on; see `learning.twin`."""
 
     def __call__(
         self,
@@ -51,13 +51,13 @@ class ReferenceRunner(Protocol):
         decide_from: int,
         references: Sequence[Reference],
         on_session: Callable[[int], None] | None = None,
-    ) -> tuple[Book, ...]:
+    ) -> tuple[PositionHistory, ...]:
         """Return the references' books, in their order; `on_session` is told each close."""
         ...
 
 
 class StartReferences(Protocol):
-    """Lets references run beside everything else; `learning.twin.aside`."""
+    """Lets references run beside everything else; `learning.twin.reference_process`."""
 
     def __call__(
         self,
@@ -65,7 +65,7 @@ class StartReferences(Protocol):
         settings: Settings,
         decide_from: int,
         references: Sequence[Reference],
-    ) -> Callable[[], tuple[Book, ...]]:
+    ) -> Callable[[], tuple[PositionHistory, ...]]:
         """Return what waits for the references' books, in their order."""
         ...
 

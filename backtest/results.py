@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from agents.arrays import FloatArray, IntArray
 from agents.messages import (
     Decision,
     FillRecord,
@@ -25,8 +25,6 @@ from agents.messages import (
 )
 from strategies.ledger import RoundTrip
 
-type FloatArray = NDArray[np.float64]
-type IntArray = NDArray[np.int64]
 type Gate = Literal["full", "no_stop", "gross_only"]  # which limits a book was run under
 
 
@@ -42,7 +40,7 @@ class ClosedTrade:
 
 
 @dataclass(frozen=True)
-class Book:
+class PositionHistory:
     """
     One trader's history, a row a session.
 
@@ -81,12 +79,12 @@ def group_exposures(
 
 
 def closed_trades(
-    instruments: Sequence[Instrument], trips: Sequence[RoundTrip]
+    instruments: Sequence[Instrument], round_trips: Sequence[RoundTrip]
 ) -> tuple[ClosedTrade, ...]:
     """Return a ledger's round trips by symbol, in their order."""
     return tuple(
         ClosedTrade(instruments[t.index].symbol, t.ts_open, t.ts_close, t.profit, t.exit)
-        for t in trips
+        for t in round_trips
     )
 
 
@@ -105,8 +103,8 @@ class RunResult:
     """
 
     run_id: str
-    book: Book
-    baselines: tuple[Book, ...]
+    book: PositionHistory
+    baselines: tuple[PositionHistory, ...]
     risk_free: FloatArray
     decisions: tuple[Decision, ...]
     verdicts: tuple[Verdict, ...]
@@ -116,7 +114,7 @@ class RunResult:
     manifest: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
     calls: dict[str, Any] = field(default_factory=dict)  # of language models, by role
-    variants: tuple[Book, ...] = ()
+    variants: tuple[PositionHistory, ...] = ()
     sessions_per_year: int = 252
     max_var: float = 0.02
     expired_decisions: int = 0
@@ -124,6 +122,6 @@ class RunResult:
     no_orders: str = ""
 
     @property
-    def books(self) -> tuple[Book, ...]:
+    def books(self) -> tuple[PositionHistory, ...]:
         """The hierarchy, its variants and the baselines, in the order of the report."""
         return (self.book, *self.variants, *self.baselines)

@@ -214,7 +214,7 @@ class DirectSettings(_Settings, frozen=True, kw_only=True):
 
 class RewardSettings(_Settings, frozen=True, kw_only=True):
     """
-    What a session's result is worth to a learner (SPEC F4); learning/allocator/rewards.py.
+    What a session's result is worth to a learner (SPEC F4); learning/rewards/policy_reward.py.
 
     The weights are of the return, of the risk and of the diversification.
     """

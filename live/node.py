@@ -25,16 +25,16 @@ from nautilus_trader.live.node import TradingNode
 
 from agents.messages import Decision
 from agents.protocols import ExperienceWriter, Mind
-from backtest.desk_result import BookRun, EngineLog, book_run, check_end
-from backtest.desk_setup import latency_ns, make_desk, observe
-from backtest.engine import ORDER_RATE, TRADER, run_end
-from backtest.feed import Feed
-from backtest.market import MarketData
-from backtest.rules import expiry
+from backtest.engine.desk_result import BookRun, EngineLog, book_run, check_end
+from backtest.engine.desk_setup import latency_ns, make_desk, observe
+from backtest.engine.feed import Feed
+from backtest.engine.run_book import ORDER_RATE, TRADER, run_end
+from backtest.market.market_data import MarketData
+from backtest.market.rules import expiry
 from config.errors import RunIncomplete
 from config.settings import LimitSettings, Settings
-from live.replay import Replay
-from live.sandbox import Sandbox
+from live.feeds.replay import Replay
+from live.venues.sandbox import Sandbox
 from strategies.ports import AsyncPort
 from strategies.timekeeper import ReplayTime, Timekeeper
 

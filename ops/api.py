@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from agents.arrays import Panel
 from agents.baselines import BuyAndHold
 from agents.llm.chat import ChatBackend
 from agents.messages import (
@@ -34,16 +35,16 @@ from agents.messages import (
     Verdict,
     VerdictLine,
 )
-from agents.protocols import Lesson, Mind, Panel
-from backtest.books import as_book
-from backtest.catalog import list_catalogs
-from backtest.market import MarketData, window
-from backtest.sessions import DAY_NS
+from agents.protocols import Feedback, Mind
+from backtest.market.book_kinds import as_book
+from backtest.market.catalog import list_catalogs
+from backtest.market.market_data import MarketData, window
+from backtest.market.sessions import DAY_NS
 from backtest.sources import open_source
 from config.errors import ConfigError
 from config.settings import Settings, load_settings
 from config.sources import PACKAGED
-from ops.overruled import desk_word, overruled, strategist_word
+from ops.composition.overruled import desk_word, overruled, strategist_word
 
 
 class Analysis(Message, frozen=True, kw_only=True):
@@ -101,8 +102,8 @@ class Coordinator:
         """
         source, market = newest_data(symbol, self._settings, self._source)
         market, settings = as_book(market, self._settings)
-        from agents.supervisor.baselines import AlwaysAll
-        from ops.minds import build_mind, open_models
+        from agents.supervisor.plain_routers import AlwaysAll
+        from ops.composition.model_minds import build_mind, open_models
 
         with open_models(self._settings, self._completions) as models:
             backend = None if models is None else models.backend
@@ -135,7 +136,7 @@ class NewsJunior:
     def analyze(self, symbol: str, *, lookback_days: int = 7) -> Opinion | Abstention:
         """Return its opinion on the newest stored news of a symbol, or its abstention."""
         _, market = newest_data(symbol, self._settings, self._source)
-        from ops.minds import build_mind, open_models
+        from ops.composition.model_minds import build_mind, open_models
 
         case, _, _ = decide_newest(market, self._settings, BuyAndHold(), lookback_days)
         with open_models(self._settings) as models:
@@ -164,11 +165,11 @@ class _Newest:
         self.case = msgspec.structs.replace(case, news=recent)
         return self._inner.decide(self.case, panel, latency_ns=latency_ns, expires=expires)
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
-        self._inner.observe(lessons)
+    def observe(self, feedback: Sequence[Feedback]) -> None:
+        self._inner.observe(feedback)
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
-        self._inner.learn(lessons)
+    def learn(self, feedback: Sequence[Feedback]) -> None:
+        self._inner.learn(feedback)
 
 
 def newest_data(symbol: str, settings: Settings, source: str | None) -> tuple[str, MarketData]:
@@ -201,9 +202,9 @@ def decide_newest(
     market: MarketData, settings: Settings, mind: Mind, lookback_days: int
 ) -> tuple[Case, Decision, Verdict]:
     """Return the case of a market's newest session, a mind's decision and the gate's verdict."""
-    from backtest.engine import run_book
-    from backtest.feed import make_feed
-    from backtest.run import warmup_sessions
+    from backtest.engine.feed import make_feed
+    from backtest.engine.run_book import run_book
+    from backtest.plan import warmup_sessions
 
     kept, decide_from = window(market, market.session_closes[-1], warmup_sessions(settings))
     newest = _Newest(mind, lookback_days)

@@ -40,11 +40,12 @@ from nautilus_trader.model.identifiers import ClientId, InstrumentId
 from nautilus_trader.trading.strategy import Strategy
 from numpy.typing import NDArray
 
-from agents.book_measures import measure
-from agents.features import FeatureEngine
+from agents.arrays import FloatArray, Panel
+from agents.features.batch import FeatureEngine
+from agents.gate.limits import LIMIT_CODES
+from agents.gate.measures import measure
+from agents.gate.rules import QUANTITY_DECIMALS, Holding
 from agents.gate.state import DELISTED, Pending
-from agents.gate_rules import QUANTITY_DECIMALS, Holding
-from agents.limits import LIMIT_CODES
 from agents.messages import (
     Case,
     Decision,
@@ -59,7 +60,7 @@ from agents.messages import (
     Reward,
     SessionReturns,
 )
-from agents.protocols import Lesson, Mind, Panel
+from agents.protocols import Feedback, Mind
 from agents.supervisor.reward import route_reward, route_use
 from config.errors import Halt, OrderFailed
 from config.settings import Settings
@@ -72,7 +73,6 @@ from strategies.recorder import SESSION_TOPIC, TOPIC
 from strategies.risk import Gate, Judgement
 from strategies.timekeeper import EngineTime, Timekeeper
 
-type FloatArray = NDArray[np.float64]
 type MakePort = Callable[[Timekeeper, Callable[[Decision], None]], Port]
 
 CLIENT = ClientId("QUARTERDECK")  # the data client of news, reports, macro values and actions
@@ -315,11 +315,11 @@ class Desk(Strategy):
     def _learn(self, ts: int, opened: FloatArray, close: FloatArray) -> None:
         closed = self.outcomes.close_session(ts, opened, close, self._dividends)
         self._dividends = np.zeros_like(self._dividends)
-        lessons = []
+        feedback = []
         for item in closed:
             tokens, seconds = route_use((*item.opinions, *item.abstentions))
             reward = route_reward(item.outcome, tokens, seconds, self.settings.supervisor)
-            lessons.append(Lesson(item.route, item.opinions, item.outcome, reward))
+            feedback.append(Feedback(item.route, item.opinions, item.outcome, reward))
             self._publish(item.outcome)
             self._publish(
                 Reward(
@@ -331,8 +331,8 @@ class Desk(Strategy):
                     tokens=tokens,
                 )
             )
-        self.mind.observe(lessons)
-        self.port.learn(lessons)
+        self.mind.observe(feedback)
+        self.port.learn(feedback)
 
     def _record_session(self, ts: int, equity: float, held: FloatArray) -> None:
         traded, costs = self.ledger.take_session()

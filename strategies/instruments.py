@@ -44,10 +44,10 @@ def to_nautilus(
     """
     Return the Nautilus instrument, as it is from `ts` on.
 
-    `cost_frac` is the fee per fill as a fraction of notional where the instrument has none of
-    its own; `tick` is what a market order slips by, by default the instrument's. Prices are finer
-    than ticks, so that no split and no spread is rounded to them.
-    Raises ConfigError for an equity dealt in fractions or an unknown currency.
+    `cost_frac` is the fee per fill as a fraction of notional where the instrument has none of its
+    own; `tick` is what a market order slips by, by default the instrument's. Prices are finer
+    than ticks, so that no split and no spread is rounded to them. Raises ConfigError for an equity
+    dealt in fractions or an unknown currency.
     """
     tick = 10.0**-instrument.price_precision if tick is None else tick
     fee = cost_frac if instrument.cost_bps is None else instrument.cost_bps / 10_000

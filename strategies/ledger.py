@@ -3,7 +3,7 @@ The desk's own account of what it holds: quantities, average entries, trades, ma
 
 Nautilus keeps the cash; this keeps what the gate and the outcomes need at hand as arrays over
 the universe. Quantities are engine units: shares as they were counted when the run began, so
-that a split changes no quantity (`backtest.feed` scales the prices instead).
+that a split changes no quantity (`backtest.engine.feed` scales the prices instead).
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from agents.gate_rules import QUANTITY_DECIMALS
+from agents.arrays import FloatArray
+from agents.gate.rules import QUANTITY_DECIMALS
 from agents.messages import OrderReason
-
-type FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Ledger:
         self.rate: FloatArray = np.ones(size)
         self.traded_notional = 0.0
         self.commissions = 0.0
-        self.trips: list[RoundTrip] = []
+        self.round_trips: list[RoundTrip] = []
         self._opened = np.zeros(size, dtype=np.int64)
         self._profit = np.zeros(size)
 
@@ -81,7 +79,7 @@ class Ledger:
         self.quantity[i] = np.round(held + closed, QUANTITY_DECIMALS)
         if self.quantity[i] == 0:
             profit = float(self._profit[i])
-            self.trips.append(RoundTrip(i, int(self._opened[i]), ts, profit, reason))
+            self.round_trips.append(RoundTrip(i, int(self._opened[i]), ts, profit, reason))
             rest = np.round(quantity - closed, QUANTITY_DECIMALS)
             self.average[i] = 0.0
             if rest != 0:

@@ -8,13 +8,11 @@ increase. What waits for a price is kept in `agents.gate.state`.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from agents.arrays import FloatArray
+from agents.gate.rules import grows
 from agents.gate.state import EXITS, Pending
-from agents.gate_rules import grows
 from agents.messages import OrderReason
-
-type FloatArray = NDArray[np.float64]
 
 
 def in_order(change: FloatArray, held: FloatArray) -> list[int]:

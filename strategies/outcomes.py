@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from agents.arrays import FloatArray
 from agents.messages import (
     HORIZON_SESSIONS,
     Abstention,
@@ -26,8 +26,6 @@ from agents.messages import (
     Outcome,
     Route,
 )
-
-type FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Protocol
 
+from agents.arrays import Panel
 from agents.messages import Case, Decision
-from agents.protocols import Lesson, Mind, Panel
+from agents.protocols import Feedback, Mind
 from config.errors import ConfigError, Halt, Retryable
 from strategies.timekeeper import Timekeeper
 
@@ -35,7 +36,7 @@ class Port(Protocol):
         """Take a case away; the decision comes back through the deliver callback."""
         ...
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         """Let the mind learn before it is sent the next case."""
         ...
 
@@ -76,14 +77,14 @@ class SimulatedPort:
             lambda _: self._deliver(decision),
         )
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         """Learn now."""
-        self._mind.learn(lessons)
+        self._mind.learn(feedback)
 
 
 @dataclass(eq=False)
 class _Job:
-    """One thing that the mind is to do: a decision, named by its id, or lessons."""
+    """One thing that the mind is to do: a decision, named by its id, or feedback."""
 
     name: str
     run: Callable[[], Decision | None]
@@ -130,7 +131,7 @@ class AsyncPort:
         self._deadline_seconds = deadline_seconds
         self._on_failure = on_failure
         self._newest = -1  # the stamp of the newest case whose decision was delivered
-        self._lessons = 0
+        self._feedback = 0
         self._waiting: dict[str, _Job] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -143,7 +144,7 @@ class AsyncPort:
 
     @property
     def pending(self) -> int:
-        """How many decisions and lessons are asked for, neither done nor overdue."""
+        """How many decisions and feedback are asked for, neither done nor overdue."""
         return len(self._waiting)
 
     @property
@@ -164,11 +165,13 @@ class AsyncPort:
             decides=True,
         )
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
-        """Queue lessons before the next case and return at once."""
-        if lessons:
-            self._lessons += 1
-            self._ask(f"lessons {self._lessons}", lambda: self._mind.learn(lessons), decides=False)
+    def learn(self, feedback: Sequence[Feedback]) -> None:
+        """Queue feedback before the next case and return at once."""
+        if feedback:
+            self._feedback += 1
+            self._ask(
+                f"feedback {self._feedback}", lambda: self._mind.learn(feedback), decides=False
+            )
 
     async def drain(self) -> None:
         """Wait until nothing is pending."""

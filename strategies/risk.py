@@ -1,5 +1,5 @@
 """
-The gate: the desk's state into `agents.limits`, a judgement out. No order leaves without it.
+The gate: the desk's state into `agents.gate.limits`, a judgement out. No order leaves without it.
 
 It keeps the risk model and the mean volumes of the last close beside the book's state
 (`agents.gate.state`), and knows neither orders nor venues. Targets are cut with headroom when a
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from agents.book_measures import value_at_risk
-from agents.gate.state import GateState
-from agents.gate_rules import (
+from agents.arrays import BoolArray, FloatArray, IntArray
+from agents.gate.limits import LIMIT_NAMES
+from agents.gate.measures import value_at_risk
+from agents.gate.risk_model import RiskModel, RunningVolatility, window_risk
+from agents.gate.rules import (
     VOLUME_SESSIONS,
     Holding,
     Market,
@@ -30,14 +31,9 @@ from agents.gate_rules import (
     stop_width,
     tightened,
 )
-from agents.limits import LIMIT_NAMES
+from agents.gate.state import GateState
 from agents.messages import Instrument, Verdict, VerdictLine
-from agents.risk_model import RiskModel, RunningVolatility, window_risk
 from config.settings import LimitSettings
-
-type FloatArray = NDArray[np.float64]
-type IntArray = NDArray[np.int64]
-type BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agents.llm import weights
+from agents.llm.embedded import weights
 from agents.messages import Instrument, NewsItem
-from backtest.market import MarketData, canonical
+from backtest.market.market_data import MarketData, canonical
 from config.settings import EmbeddedSettings
 
 DAY_NS = 86_400_000_000_000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.protocols import FloatArray, Panel
+from agents.arrays import FloatArray, Panel
 
 MIN_SESSIONS = 60
 MIN_TRADED_FRAC = 0.8  # of the sessions since an instrument's first return

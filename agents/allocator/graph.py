@@ -1,12 +1,12 @@
 """
 The sector graph: 64 numbers a sector, from returns alone, for the top policy's observation.
 
-Nodes are instruments and sectors (a sector's series is its members' mean return). Edges are of
-two kinds: rolling correlation, from each node's strongest neighbours of its own kind, and
-membership, both ways between an instrument and its sector. Two graph convolutions carry what
-the series show along the edges. Trained with torch-geometric on sparse edges
-(`learning/allocator/graph.py`); here the same layers, with the same names, act on dense weights,
-so that trading needs torch alone.
+Nodes are instruments and sectors (a sector's series is its members' mean return). Edges are of two
+kinds: rolling correlation, from each node's strongest neighbours of its own kind, and membership,
+both ways between an instrument and its sector. Two graph convolutions carry what the series show
+along the edges. Trained with torch-geometric on sparse edges
+(`learning/allocator/training/equity/sector_graph.py`); here the same layers, with the same names,
+act on dense weights, so that trading needs torch alone.
 
 It knows what a return is, but no calendar, no target and no sector's name: sectors are told
 apart by what they do. Sources: Morris et al. 2019, "Weisfeiler and Leman Go Neural", eq. 7 with
@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from agents.allocator.networks import EMBEDDING
-from agents.protocols import FloatArray
+from agents.arrays import Float32Array, FloatArray, IntArray
 from config.errors import ConfigError
 
 HIDDEN = 64
@@ -46,9 +46,6 @@ NODE_INPUTS = (
     "known",
 )
 FORMAT = "sector-graph-1"
-
-type Float32Array = NDArray[np.float32]
-type IntArray = NDArray[np.int64]
 
 
 class DenseGraphConv(nn.Module):

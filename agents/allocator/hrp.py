@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from agents.allocator.estimates import MIN_VOLATILITY, Estimates
 from agents.allocator.tiers import GroupBudgets
+from agents.arrays import FloatArray
 from agents.messages import Case, Regime
-from agents.protocols import FloatArray
 
 # the share of the gross limit that is put to work: chosen by hand, not fitted
 EXPOSURE: Mapping[Regime, float] = {"bull": 1.0, "sideways": 0.8, "bear": 0.5}

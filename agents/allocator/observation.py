@@ -21,10 +21,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
-from agents.protocols import FloatArray
+from agents.arrays import Float32Array, FloatArray
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
 
-type Float32Array = NDArray[np.float32]
 type Numbers = NDArray[np.floating[Any]]
 
 OBSERVATION_VERSION = 1

@@ -26,6 +26,7 @@ from agents.allocator.observation import (
     OBSERVATION_VERSION,
     Normaliser,
 )
+from agents.messages import TrainingRecord
 from config.errors import ConfigError
 from config.settings import Count
 
@@ -38,32 +39,8 @@ GRAPH_FILE = "graph.safetensors"  # the sector graph beside a top policy with em
 ANY_GROUP = "*"
 INPUTS = (*INSTRUMENT_INPUTS, *MARKET_INPUTS)
 
-type Nanoseconds = Annotated[int, Meta(ge=0)]
 
-
-class _Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of what a card is made of."""
-
-
-class TrainingRecord(_Card, frozen=True, kw_only=True):
-    """
-    What a policy was trained on.
-
-    `source` names the market and `digest` is its content; the training windows lie within
-    `first_ts`..`last_ts`, UTC nanoseconds. `seeds` are those of simulated markets, none for
-    real data. `steps` counts environment steps, `seed` is the trainer's.
-    """
-
-    source: str
-    digest: str
-    first_ts: Nanoseconds
-    last_ts: Nanoseconds
-    seeds: tuple[int, ...] = ()
-    steps: Annotated[int, Meta(ge=0)] = 0
-    seed: int = 0
-
-
-class PolicyCard(_Card, frozen=True, kw_only=True):
+class PolicyCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     What is known of a policy beside its weights.
 

@@ -16,8 +16,8 @@ from typing import Protocol
 
 from agents.allocator.estimates import MIN_SESSIONS, Estimates, estimate
 from agents.allocator.policy_file import PolicyCard
+from agents.arrays import Panel
 from agents.messages import Allocation, Case, InstrumentState, Message, Proposal, Regime
-from agents.protocols import Panel
 from config.errors import ConfigError
 
 DECIMALS = 10  # weights are rounded to this many, which hides the last-bit jitter of BLAS

@@ -24,7 +24,6 @@ from agents.allocator.estimates import Estimates
 from agents.allocator.graph import SectorGraph, load_graph
 from agents.allocator.networks import LOGIT_REGIMES, BottomNet, TopNet
 from agents.allocator.observation import (
-    Float32Array,
     Observation,
     bottom_shares,
     group_means,
@@ -39,8 +38,8 @@ from agents.allocator.policy_file import (
     load_policy,
 )
 from agents.allocator.tiers import BottomPolicy, GroupBudgets, Placement, TieredAllocator
+from agents.arrays import Float32Array, FloatArray, Panel
 from agents.messages import Case, InstrumentState, Proposal
-from agents.protocols import FloatArray, Panel
 from config.errors import ConfigError
 
 

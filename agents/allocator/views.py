@@ -27,6 +27,7 @@ import numpy as np
 
 from agents.allocator.estimates import Estimates
 from agents.allocator.tiers import GroupBudgets, Placement
+from agents.arrays import FloatArray
 from agents.messages import (
     HORIZON_SESSIONS,
     JUNIORS,
@@ -36,7 +37,6 @@ from agents.messages import (
     Proposal,
     TrackRecord,
 )
-from agents.protocols import FloatArray
 from config.settings import AllocatorSettings
 
 DEAR = 0.0062  # a round trip of what no cost is known of: 0.003 a fill and half a spread of 2 bp

@@ -20,7 +20,7 @@ from agents.explain.question import OVERVIEW, Kind, Question, Shift, Topic, unde
 from agents.explain.readings import READINGS, amount, say
 from agents.explain.steps import allocation, gate, of, opinions, proposal, route, target
 from agents.explain.strategy import strategy
-from agents.ledgers import DAY_NS
+from agents.features.ledgers import DAY_NS
 from config.errors import ConfigError
 
 WEEK_NS = 7 * DAY_NS

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from agents.llm.quoting import quote
+from agents.llm.prompts.quoting import quote
 from agents.messages import Message
 
 type CiteKind = Literal["run", "decision", "opinion", "order"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
 from agents.messages import (
     Abstention,
     Case,

@@ -18,8 +18,8 @@ import msgspec
 
 from agents.explain.cited import Answer, Sentence, brackets
 from agents.llm.chat import ChatBackend, ChatRequest, Failure
-from agents.llm.prompts import load_prompt
-from agents.llm.quoting import quote
+from agents.llm.prompts.prompt_file import load_prompt
+from agents.llm.prompts.quoting import quote
 from config.errors import Retryable
 
 PROMPT = "explainer-answer"

@@ -10,9 +10,9 @@ from __future__ import annotations
 from agents.explain.cited import Cite, Sentence, decision, line, listed, opinion, order
 from agents.explain.facts import Record, day_of, minute_of
 from agents.explain.readings import amount, say, strength
-from agents.features import INSTRUMENT_FEATURES
+from agents.features.batch import INSTRUMENT_FEATURES
+from agents.features.routing_context import CONTEXT_NAMES
 from agents.messages import HORIZON_SESSIONS, ROUTES, Opinion, Route, VerdictLine
-from agents.routing import CONTEXT_NAMES
 
 MOST_SYMBOLS = 6  # that an explanation of a whole decision goes through
 MOST_FEATURES = 6

@@ -20,13 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.gate_rules import Holding, blocked_codes
+from agents.arrays import BoolArray, FloatArray, IntArray
+from agents.gate.rules import Holding, blocked_codes
 from agents.messages import OrderReason
 from config.settings import LimitSettings
 
-type FloatArray = NDArray[np.float64]
-type IntArray = NDArray[np.int64]
-type BoolArray = NDArray[np.bool_]
 type Rows = IntArray | slice
 
 NEVER = np.iinfo(np.int64).max

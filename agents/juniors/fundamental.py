@@ -18,7 +18,7 @@ from math import log, tanh
 from statistics import median
 from typing import NamedTuple
 
-from agents.features import INSTRUMENT_FEATURES
+from agents.features.batch import INSTRUMENT_FEATURES
 from agents.juniors.opinions import form_opinion
 from agents.messages import (
     Abstention,
@@ -30,7 +30,7 @@ from agents.messages import (
 )
 
 DAY_NS = 86_400_000_000_000
-STALE_NS = 500 * DAY_NS  # since the period's end, as `agents.evidence` masks ratios
+STALE_NS = 500 * DAY_NS  # since the period's end, as `agents.features.evidence` masks ratios
 HALF_LIFE_NS = 365 * DAY_NS  # of confidence, since the newest report became known
 MIN_PEERS = 3
 RATIOS = ("earnings_yield", "book_yield", "profitability", "growth")
@@ -38,7 +38,7 @@ PLACES = {name: INSTRUMENT_FEATURES.index(name) for name in RATIOS}
 FULL = 8  # votes of a company whose yields, quality, growth and past are all known
 GAIN = 2.5  # from mean vote to score
 
-# the card: rank IC at 5 sessions on the default simulated market (backtest/bench_juniors.py)
+# the card: rank IC at 5 sessions on the default simulated market (ops/bench/juniors.py)
 SIMULATED_IC = 0.018  # eight seeds: -0.011 to 0.039
 
 type Periods = Mapping[int, FundamentalsReport]

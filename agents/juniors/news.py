@@ -24,7 +24,7 @@ DEAD_ZONE = 0.2  # of a mean reading: a quarter of one item's standard deviation
 DOUBT = 2.0  # fresh items at which confidence in an undivided press is one half
 CITED = 8  # items that an opinion names, the weightiest
 
-# the card: rank IC at 5 sessions on the default simulated market (backtest/bench_juniors.py)
+# the card: rank IC at 5 sessions on the default simulated market (ops/bench/juniors.py)
 SIMULATED_IC = 0.083  # eight seeds: 0.013 to 0.121
 COPY_NOISE = re.compile(r"https?://\S*|\bRT\b|@\w+|[^\w@]+")
 

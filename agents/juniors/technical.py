@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from math import sqrt, tanh
 from typing import NamedTuple
 
-from agents.features import INSTRUMENT_FEATURES
+from agents.features.batch import INSTRUMENT_FEATURES
 from agents.juniors.opinions import form_opinion
 from agents.juniors.patterns import Features, find_patterns
 from agents.messages import Abstention, Case, InstrumentState, JuniorName, Opinion, Regime
@@ -36,7 +36,7 @@ PATTERN_WEIGHT = 1.5  # of a full pattern vote, in indicator votes
 STOP_ATR, TARGET_ATR = 2.0, 3.0
 GAIN = 2.5  # from mean vote to score: a mean of 0.8 is the strongest score
 
-# the card: rank IC at 5 sessions on the default simulated market (backtest/bench_juniors.py)
+# the card: rank IC at 5 sessions on the default simulated market (ops/bench/juniors.py)
 SIMULATED_IC = -0.063  # eight seeds: -0.119 to -0.008
 
 

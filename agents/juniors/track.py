@@ -23,8 +23,9 @@ from math import sqrt
 import msgspec
 import numpy as np
 
+from agents.arrays import FloatArray
 from agents.messages import HORIZON_SESSIONS, JUNIORS, Horizon, JuniorName, TrackRecord
-from agents.protocols import FloatArray, Lesson
+from agents.protocols import Feedback
 from config.errors import ConfigError
 
 LENGTH = 1_000  # closed opinions that a junior's hit rate remembers
@@ -72,23 +73,23 @@ class Track:
         """Count closed calls of which no more is known than whether they hit, oldest first."""
         self._hits[junior].extend(hits)
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
+    def observe(self, feedback: Sequence[Feedback]) -> None:
         """Count closed outcomes, all of a decision at once; a neutral opinion is no call."""
-        decisions: defaultdict[str, list[Lesson]] = defaultdict(list)
-        for lesson in lessons:
-            decisions[lesson.outcome.decision_id].append(lesson)
-            move = lesson.outcome.instrument_return
-            for opinion in lesson.opinions:
+        decisions: defaultdict[str, list[Feedback]] = defaultdict(list)
+        for item in feedback:
+            decisions[item.outcome.decision_id].append(item)
+            move = item.outcome.instrument_return
+            for opinion in item.opinions:
                 if opinion.score != 0 and move != 0:
                     self._hits[opinion.junior].append((opinion.score > 0) == (move > 0))
         for closed in decisions.values():
             self._rank(closed)
 
-    def _rank(self, closed: Sequence[Lesson]) -> None:
+    def _rank(self, closed: Sequence[Feedback]) -> None:
         pairs: defaultdict[JuniorName, list[tuple[float, float]]] = defaultdict(list)
-        for lesson in closed:
-            for opinion in lesson.opinions:
-                pairs[opinion.junior].append((opinion.score, lesson.outcome.instrument_return))
+        for item in closed:
+            for opinion in item.opinions:
+                pairs[opinion.junior].append((opinion.score, item.outcome.instrument_return))
         for junior, scored in pairs.items():
             scores, moves = np.array(scored).T
             ic = rank_correlation(scores, moves)

@@ -1,5 +1,5 @@
 """The strategist: opinions in, proposals out."""
 
-from agents.strategist.rules import RuleStrategist
+from agents.strategist.rule_strategist import RuleStrategist
 
 __all__ = ["RuleStrategist"]

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agents.arrays import BoolArray, FloatArray
 from agents.messages import Route
-from agents.protocols import BoolArray, FloatArray
 from agents.supervisor.precision import sherman_morrison
 from agents.supervisor.routing import (
     ARMS,
@@ -28,7 +28,7 @@ from agents.supervisor.routing import (
 class LinUCB:
     """Ridge regression of reward on context, one per arm, with an upper confidence bound."""
 
-    def __init__(self, alpha: float, regularisation: float = 1.0) -> None:
+    def __init__(self, alpha: float = 0.2, regularisation: float = 1.0) -> None:
         size = CONTEXT_SIZE + 1
         self.alpha = alpha
         self._inverse = np.tile(np.eye(size) / regularisation, (ARMS, 1, 1))

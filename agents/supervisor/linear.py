@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.protocols import FloatArray
-from agents.supervisor.network import INPUTS, STRETCH
+from agents.arrays import FloatArray
+from agents.supervisor.reward_network import INPUTS, STRETCH
 
 STRONGEST = 10.0
 STRENGTHS = np.geomspace(0.01, STRONGEST, 13)

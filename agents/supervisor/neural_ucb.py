@@ -29,11 +29,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.arrays import BoolArray, FloatArray
 from agents.messages import Route
-from agents.protocols import BoolArray, FloatArray
 from agents.supervisor.linear import Line, Trust
-from agents.supervisor.network import INPUTS, Adam, RewardNet, Weights, encode
 from agents.supervisor.precision import Precision
+from agents.supervisor.reward_network import INPUTS, Adam, RewardNet, Weights, encode
 from agents.supervisor.routing import (
     ARMS,
     CONTEXT_SIZE,
@@ -42,7 +42,7 @@ from agents.supervisor.routing import (
     make_routes,
     open_arms,
 )
-from agents.supervisor.state import digest_of, read_state, write_state
+from agents.supervisor.saved_state import digest_of, read_state, write_state
 from config.errors import ConfigError, DataError
 from config.settings import SupervisorSettings
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.arrays import FloatArray
 from agents.messages import Route
-from agents.protocols import FloatArray
 from agents.supervisor.linear import Trust
-from agents.supervisor.network import Adam, encode
 from agents.supervisor.neural_ucb import NeuralUCB
+from agents.supervisor.reward_network import Adam, encode
 from config.errors import DataError
 from config.settings import SupervisorSettings
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg.blas import dger
 
-from agents.protocols import FloatArray
+from agents.arrays import FloatArray
 
 
 def sherman_morrison(inverse: FloatArray, x: FloatArray) -> None:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.arrays import BoolArray, FloatArray
 from agents.messages import JUNIORS, ROUTES, Route
-from agents.protocols import BoolArray, FloatArray
 from config.errors import DataError
 
 CONTEXT_SIZE = 16

@@ -1,5 +1,5 @@
 """A market with a known answer: planted structure, a Bayes filter and two oracles."""
 
-from backtest.simulator.market import SimulatedMarket, load_simulated, simulate
+from backtest.simulator.simulated_market import SimulatedMarket, load_simulated, simulate
 
 __all__ = ["SimulatedMarket", "load_simulated", "simulate"]

@@ -20,8 +20,9 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from backtest.simulator.market import SimulatedMarket, simulate
-from backtest.simulator.structure import FloatArray, Structure, relative
+from agents.arrays import FloatArray
+from backtest.simulator.simulated_market import SimulatedMarket, simulate
+from backtest.simulator.structure import Structure, relative
 from backtest.simulator.text import read, read_variance
 from config.simulator import SimulatorSettings
 

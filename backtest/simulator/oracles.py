@@ -17,22 +17,15 @@ from typing import Any
 
 import clarabel
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from agents.arrays import BoolArray, FloatArray
 from backtest.simulator.filter import Belief, Reading, beliefs
-from backtest.simulator.market import SimulatedMarket, simulate
-from backtest.simulator.structure import (
-    MACRO_NAMES,
-    SESSIONS_PER_YEAR,
-    FloatArray,
-    relative,
-)
+from backtest.simulator.simulated_market import SimulatedMarket, simulate
+from backtest.simulator.structure import MACRO_NAMES, SESSIONS_PER_YEAR, relative
 from config.errors import DataError
 from config.settings import LimitSettings
 from config.simulator import SimulatorSettings
-
-type BoolArray = NDArray[np.bool_]
 
 MOVES = (1, 2, 3, 4, 10)  # sessions between a plan's rebalancings
 DEFAULT_COST = 0.003
@@ -207,13 +200,13 @@ def _rows(groups: FloatArray) -> sparse.csc_array:
 
 
 class Holdings:
-    """An account of fractional shares: trades at openings with costs, cash earns the riskless."""
+    """An account of fractional shares: trades at openings with costs, cash earns the risk-free."""
 
     def __init__(self, market: SimulatedMarket, cost_frac: float) -> None:
         self._market, self._cost = market, cost_frac
         self._units: FloatArray = np.zeros(market.close.shape[1])
         self._cash = 1.0
-        self._riskless = riskless(market)
+        self._risk_free = risk_free(market)
 
     def weights(self, t: int) -> FloatArray:
         """Return what is held at close t, as fractions of equity: (N,)."""
@@ -230,12 +223,12 @@ class Holdings:
             wanted = target * (equity - fee)
             self._cash = equity - wanted.sum() - self._cost * np.abs(wanted - held).sum()
             self._units = wanted / price
-        self._cash *= 1.0 + self._riskless[t - 1]
+        self._cash *= 1.0 + self._risk_free[t - 1]
         return float(self._cash + self._units @ self._market.close[t])
 
 
-def riskless(market: SimulatedMarket) -> FloatArray:
-    """Return the riskless simple return of a session as published at each close: (T,)."""
+def risk_free(market: SimulatedMarket) -> FloatArray:
+    """Return the risk-free simple return of a session as published at each close: (T,)."""
     percent = market.macro_values[:, MACRO_NAMES.index("risk_free")]
     return np.maximum(percent, 0.0) / 100.0 / SESSIONS_PER_YEAR
 
@@ -270,7 +263,7 @@ def filter_outlook(market: SimulatedMarket, reading: Reading | None = None) -> O
 
 
 def _outlook(market: SimulatedMarket, view: Callable[[int], View]) -> Outlook:
-    ahead, free = sum(MOVES) + 1, riskless(market)
+    ahead, free = sum(MOVES) + 1, risk_free(market)
     sessions, n = market.close.shape
     mean, covariance = np.full((sessions, ahead, n), np.nan), np.full((sessions, n, n), np.nan)
     for t in range(_first(market), sessions):
@@ -338,7 +331,7 @@ def sharpe(market: SimulatedMarket, equity: FloatArray) -> float:
     """Return the annualised Sharpe ratio of an equity path over cash after warm-up; 0 for cash."""
     first = _first(market)
     path = equity[first:]
-    excess = path[1:] / path[:-1] - 1.0 - riskless(market)[first:-1]
+    excess = path[1:] / path[:-1] - 1.0 - risk_free(market)[first:-1]
     deviation = float(excess.std())
     return float(excess.mean()) / deviation * SESSIONS_PER_YEAR**0.5 if deviation > 1e-12 else 0.0
 

@@ -10,12 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from agents.arrays import FloatArray, IntArray
 from config.simulator import REGIMES, SimulatorSettings
-
-type FloatArray = NDArray[np.float64]
-type IntArray = NDArray[np.int64]
 
 SESSIONS_PER_YEAR = 252.0
 SECTORS = (

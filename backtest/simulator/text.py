@@ -15,10 +15,9 @@ from functools import cache
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
 
-type FloatArray = NDArray[np.float64]
+from agents.arrays import FloatArray
 
 LEVELS = (-2, -1, 0, 1, 2)
 CUTS = (-1.3, -0.5, 0.5, 1.3)  # in standard deviations of a reading

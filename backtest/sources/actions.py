@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backtest.market import ACTION_COLUMNS, PriceBasis
+from agents.arrays import FloatArray
+from backtest.market.market_data import ACTION_COLUMNS, PriceBasis
 from backtest.sources.known import printed_decimals
-
-type FloatArray = NDArray[np.float64]
 
 SPLIT_AT_LEAST = 1.2  # or at most 0.8
 RAW_MATCH = 0.25  # in logs, how far the day's own return may blur a split's fall

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backtest.sessions import (
+from agents.arrays import IntArray
+from backtest.market.sessions import (
     AROUND_THE_CLOCK,
     DAY_NS,
     WEEKDAYS,
-    IntArray,
     Sessions,
     day_text,
     is_weekday,

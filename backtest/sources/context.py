@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from agents.arrays import FloatArray, IntArray
 from agents.messages import FundamentalsReport, MacroValue, NewsItem
-from backtest.sessions import DAY_NS, IntArray, Sessions, stamp_text
+from backtest.market.sessions import DAY_NS, Sessions, stamp_text
 from backtest.sources.columns import (
     CURRENT_ASSETS,
     CURRENT_LIABILITIES,
@@ -29,12 +29,11 @@ from backtest.sources.columns import (
 from backtest.sources.table import Stamps, numbers, stamps, texts
 from config.errors import DataError
 
-type FloatArray = NDArray[np.float64]
 type Period = Literal["quarter", "annual"]
 
 FILING_DAYS: dict[Period, int] = {"quarter": 45, "annual": 90}
 
-# series named as in `agents.features.MACRO_SERIES` <- vendors' ids, in order of preference
+# series named as in `agents.features.batch.MACRO_SERIES` <- vendors' ids, in order of preference
 MACRO_IDS: dict[str, tuple[str, ...]] = {
     "vix": ("vixcls", "vix"),
     "yield_short": ("dgs3mo", "dtb3", "tb3ms", "dgs2", "dff", "fedfunds"),

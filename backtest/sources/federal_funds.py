@@ -3,7 +3,7 @@ What idle cash earns where a source names no risk-free rate: the federal funds r
 
 A month's mean rate is known and counts from the next month on. After the table's end its last
 rate is held for a year, then cash earns nothing. Only accounts in dollars earn it
-(`backtest.rules.riskless_rates`); the features do not see it.
+(`backtest.market.rules.risk_free_rates`); the features do not see it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from agents.messages import MacroValue
-from backtest.market import MACRO_HISTORY_NS, MarketData, canonical
-from backtest.rules import FEDERAL_FUNDS, RISK_FREE
-from backtest.sessions import DAY_NS
+from backtest.market.market_data import MACRO_HISTORY_NS, MarketData, canonical
+from backtest.market.rules import FEDERAL_FUNDS, RISK_FREE
+from backtest.market.sessions import DAY_NS
 
 TABLE = Path(__file__).with_name("federal_funds.csv")
 HELD_MONTHS = 12

@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
-from backtest.market import ACTION_COLUMNS, BAR_COLUMNS, MarketData, PriceBasis
-from backtest.sessions import DAY_NS, WEEKDAYS, XNYS, Sessions, load_sessions, stamp_text
+from backtest.market.market_data import ACTION_COLUMNS, BAR_COLUMNS, MarketData, PriceBasis
+from backtest.market.sessions import DAY_NS, WEEKDAYS, XNYS, Sessions, load_sessions, stamp_text
+from backtest.market.tradable import without_volume
 from backtest.sources.actions import derive, with_actions
 from backtest.sources.bars import PRICES, RawBars, in_sessions, read_bars, stamp_bars
 from backtest.sources.columns import classify, map_columns, normal, require
@@ -34,7 +35,6 @@ from backtest.sources.federal_funds import with_federal_funds
 from backtest.sources.known import is_contract, make_instrument
 from backtest.sources.manifest import FILE_NAME, FileManifest, Manifest, load_manifest
 from backtest.sources.table import Stamps, is_table, numbers, read_table, stamps, texts
-from backtest.tradable import without_volume
 from config.errors import DataError
 
 MACRO_YEARS_BEFORE = 2

@@ -15,7 +15,7 @@ import yaml
 from msgspec import Meta
 
 from agents.messages import AssetClass
-from backtest.market import PriceBasis
+from backtest.market.market_data import PriceBasis
 from config.errors import DataError
 
 FILE_NAME = "source.yaml"

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from backtest.market import MarketData, canonical
-from backtest.sessions import day_text, parse_day, session_day
+from backtest.market.market_data import MarketData, canonical
+from backtest.market.sessions import day_text, parse_day, session_day
 from backtest.sources.survivors import with_survivors_note
 from config.errors import ConfigError, DataError
 from config.sources import PACKAGED, SIMULATOR, find_catalog, source_paths
@@ -47,7 +47,7 @@ def _load(name: str, seed: int) -> MarketData:
         from backtest.simulator import load_simulated
 
         return canonical(load_simulated(seed=seed))
-    from backtest.catalog import read_catalog
+    from backtest.market.catalog import read_catalog
 
     catalog = find_catalog(name)
     if catalog is not None:

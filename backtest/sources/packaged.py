@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from backtest.market import BAR_COLUMNS, MarketData, PriceBasis
-from backtest.sessions import XNYS, load_sessions
+from backtest.market.market_data import BAR_COLUMNS, MarketData, PriceBasis
+from backtest.market.sessions import XNYS, load_sessions
 from backtest.sources.actions import derive
 from backtest.sources.bars import in_sessions, read_bars, stamp_bars
 from backtest.sources.columns import map_columns

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from backtest.market import SIMULATED, MarketData
-from backtest.sessions import DAY_NS
+from backtest.market.market_data import SIMULATED, MarketData
+from backtest.market.sessions import DAY_NS
 
 PREFIX = "survivors: "
 AT_LEAST_NS = 365 * DAY_NS  # shorter spans see few delistings

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backtest.sessions import DAY_NS, IntArray
+from agents.arrays import IntArray
+from backtest.market.sessions import DAY_NS
 from config.errors import DataError
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-type FloatArray = NDArray[np.float64]
-type IntArray = NDArray[np.int64]
+from agents.arrays import FloatArray, IntArray
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95

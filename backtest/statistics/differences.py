@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from agents.arrays import FloatArray
 from backtest.statistics import intervals, measures
-from backtest.statistics.books import RUINED, Series, yearly
-from backtest.statistics.measures import Figure, FloatArray, Undefined
+from backtest.statistics.book_figures import RUINED, Series, yearly
+from backtest.statistics.measures import Figure, Undefined
 from backtest.statistics.sharpe import sharpe
 
 

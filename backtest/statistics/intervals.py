@@ -24,13 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backtest.statistics.bootstrap import (
-    CONFIDENCE,
-    FloatArray,
-    block_length,
-    chunks,
-    stationary_blocks,
-)
+from agents.arrays import FloatArray
+from backtest.statistics.bootstrap import CONFIDENCE, block_length, chunks, stationary_blocks
 from backtest.statistics.measures import FLAT, MIN_SESSIONS, NO_VARIANCE, Undefined
 from backtest.statistics.sharpe import sharpe
 

@@ -12,9 +12,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-type FloatArray = NDArray[np.float64]
+from agents.arrays import FloatArray
 
 # a standard deviation per session below this is rounding: cents on an account of 100,000
 FLAT = 1e-7

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from agents.arrays import FloatArray
 from backtest.statistics.measures import (
     FLAT,
     MIN_SESSIONS,
     NO_VARIANCE,
     Figure,
-    FloatArray,
     Undefined,
     deviation,
 )

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from backtest.results import Book, RunResult
+from backtest.results import PositionHistory, RunResult
 from backtest.statistics import tallies
-from backtest.statistics.books import PASSIVE, Series, figures, series_of
+from backtest.statistics.book_figures import PASSIVE, Series, figures, series_of
 from backtest.statistics.differences import at_matched_volatility, paired_difference, split
 from backtest.statistics.measures import Undefined
 from backtest.statistics.sharpe import error_of, sharpe
@@ -101,7 +101,7 @@ def own_trials(every: Sequence[Series]) -> list[Trial]:
     return trials
 
 
-def _check(book: Book, result: RunResult) -> None:
+def _check(book: PositionHistory, result: RunResult) -> None:
     """Refuse a book whose rows are not the run's, or that holds what is no number."""
     if not np.array_equal(book.ts, result.book.ts) or len(book.ts) != len(result.risk_free):
         raise DataError(
@@ -119,7 +119,7 @@ def _check(book: Book, result: RunResult) -> None:
         )
 
 
-def _name(book: Book) -> dict[str, Any]:
+def _name(book: PositionHistory) -> dict[str, Any]:
     return {"name": book.name, "gate": book.gate, "stress": book.stress}
 
 

@@ -13,14 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from agents.arrays import BoolArray, FloatArray, IntArray
 from agents.messages import JUNIORS, ROUTES, Decision, JuniorName, Outcome
-from backtest.results import Book, RunResult
-from backtest.statistics.var import BoolArray, Breaches
-
-type FloatArray = NDArray[np.float64]
-type IntArray = NDArray[np.int64]
+from backtest.results import PositionHistory, RunResult
+from backtest.statistics.var import Breaches
 
 DEFAULT_COST_FRAC = 0.003
 
@@ -54,7 +51,7 @@ def cuts_by_limit(result: RunResult) -> dict[str, Counter[str]]:
     return dict(sorted(found.items(), key=lambda kv: (-sum(kv[1].values()), kv[0])))
 
 
-def var_series(book: Book) -> tuple[IntArray, FloatArray, FloatArray]:
+def var_series(book: PositionHistory) -> tuple[IntArray, FloatArray, FloatArray]:
     """
     Return (stamps, VaR at the close before, return) of each session held under a known VaR.
 
@@ -64,14 +61,14 @@ def var_series(book: Book) -> tuple[IntArray, FloatArray, FloatArray]:
     return book.ts[1:][known], before[known], returns[known]
 
 
-def breaches(book: Book) -> Breaches:
+def breaches(book: PositionHistory) -> Breaches:
     """Return which of the sessions held under a known VaR lost more than it."""
     known, before, returns = _held(book)
     follows = np.concatenate([[False], known[:-1]])
     return Breaches(broken=(-returns > before)[known], follows=follows[known])
 
 
-def _held(book: Book) -> tuple[BoolArray, FloatArray, FloatArray]:
+def _held(book: PositionHistory) -> tuple[BoolArray, FloatArray, FloatArray]:
     """Return, of sessions 1..T-1, which are held under a known VaR, that VaR, and the return."""
     above = book.equity[:-1] > 0.0
     growth = np.full(len(above), np.nan)

@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from backtest.statistics.measures import Figure, FloatArray, Undefined
+from agents.arrays import FloatArray, IntArray
+from backtest.statistics.measures import Figure, Undefined
 from backtest.statistics.sharpe import (
     Moments,
     expected_max,
@@ -32,8 +32,6 @@ from backtest.statistics.sharpe import (
     standard_error,
 )
 from config.errors import DataError
-
-type IntArray = NDArray[np.int64]
 
 SAME = 0.99  # correlation from which on a trial is an earlier one again
 ONE_KIND = 0.95  # mean correlation down to which clusters join

@@ -14,13 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import chdtrc, xlogy
 
+from agents.arrays import BoolArray
 from backtest.statistics.measures import Figure, Undefined
-
-type BoolArray = NDArray[np.bool_]
-type IntArray = NDArray[np.int64]
 
 PROBABILITY = 0.01  # that a session loses more than its 99% VaR
 NO_SESSION = Undefined("no session was held under a known VaR")

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from agents.allocator.observation import Float32Array
 from agents.allocator.policy_file import ANY_GROUP
-from backtest.market import MarketData
+from agents.arrays import Float32Array
+from backtest.market.market_data import MarketData
 from backtest.sources import open_source
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
 from config.sources import SIMULATOR
-from learning.allocator.book import Book, real_book, simulated_book, split
-from learning.allocator.markets import BookName
-from learning.allocator.results import PhaseResult, read_result
-from learning.allocator.windows import Split
+from learning.allocator.training.phase_results import PhaseResult, read_result
+from learning.datasets.dataset import Dataset, real_book, simulated_book, split
+from learning.datasets.markets import BookName
+from learning.datasets.windows import Split
 
 POLICIES = "policies"
 
@@ -46,7 +46,7 @@ class Given(TypedDict):
 class Training:
     """A book's training under way; `progress` is told what is done of each part."""
 
-    book: Book
+    book: Dataset
     parts: Split
     settings: TrainingSettings
     folder: Path
@@ -113,7 +113,7 @@ def phases_of(book: BookName) -> tuple[Phase, ...]:
 
 def open_book(
     settings: TrainingSettings, progress: Callable[[int, int], None] | None = None
-) -> tuple[Book, Split, MarketData | None]:
+) -> tuple[Dataset, Split, MarketData | None]:
     """Return the book that settings name, its parts, and the market that a real one is made of."""
     wanted = settings.book
     market = None
@@ -136,7 +136,7 @@ def simulated(
     first_seed: int,
     seeds: int,
     progress: Callable[[int, int], None] | None = None,
-) -> Book:
+) -> Dataset:
     """Return a book of simulated markets like those that settings name, of so many seeds."""
     return simulated_book(
         settings.book.name,
@@ -185,7 +185,7 @@ def _policies(results: Iterable[PhaseResult]) -> dict[str, Path]:
 
 
 def _specialists(training: Training) -> None:
-    from learning.allocator.specialists import train_specialists
+    from learning.allocator.training.multi_asset.specialists import train_specialists
 
     s = training.settings
 
@@ -211,13 +211,13 @@ def _specialists(training: Training) -> None:
 
 
 def _meta(training: Training) -> None:
-    from learning.allocator.meta import train_meta
+    from learning.allocator.training.multi_asset.meta import train_meta
 
     s = training.settings
     train_meta(
         training.book,
         training.parts,
-        _bottoms(training.policies("specialists")),
+        _bottom_policies(training.policies("specialists")),
         s.ppo,
         s.reward,
         s.episode,
@@ -230,8 +230,8 @@ def _meta(training: Training) -> None:
 
 def run_macro_pretraining(training: Training) -> PhaseResult:
     """Train the sector graph, where there is to be one, and then the macro policy; return that."""
-    from learning.allocator.graph import train_graph
-    from learning.allocator.macro import pretrain_macro
+    from learning.allocator.training.equity.macro import pretrain_macro
+    from learning.allocator.training.equity.sector_graph import train_graph
 
     s = training.settings
     graph = None
@@ -258,7 +258,7 @@ def run_macro_pretraining(training: Training) -> PhaseResult:
 
 
 def _micro_pretraining(training: Training) -> None:
-    from learning.allocator.micro import pretrain_micro
+    from learning.allocator.training.equity.micro import pretrain_micro
 
     s = training.settings
     pretrain_micro(
@@ -272,7 +272,7 @@ def _micro_pretraining(training: Training) -> None:
 
 
 def _macro_ppo(training: Training) -> None:
-    from learning.allocator.macro_ppo import train_macro_ppo
+    from learning.allocator.training.equity.macro_ppo import train_macro_ppo
 
     s = training.settings
     train_macro_ppo(
@@ -291,7 +291,7 @@ def _macro_ppo(training: Training) -> None:
 
 
 def _micro_her(training: Training) -> None:
-    from learning.allocator.her import train_micro_her
+    from learning.allocator.training.equity.hindsight import train_micro_her
 
     s = training.settings
     train_micro_her(
@@ -321,8 +321,8 @@ def champion(training: Training, found: Mapping[str, Mapping[str, Path]]) -> Map
     A phase may reach what it is trained for and cost the book more than it brings: what comes
     after goes on from the best, not from the newest.
     """
-    from learning.allocator.evaluate import run_policy
-    from learning.allocator.examine import whole_book
+    from learning.allocator.evaluation.examine import whole_book
+    from learning.allocator.evaluation.policy_paths import run_policy
 
     book, s = training.book, training.settings.trading
     gross = s.limits.max_gross * s.limits.headroom
@@ -339,8 +339,8 @@ def champion(training: Training, found: Mapping[str, Mapping[str, Path]]) -> Map
 
 def run_joint(training: Training, policies: Mapping[str, Path]) -> None:
     """Run the joint phase from given policies by slot: the top and all bottoms."""
-    from learning.allocator.crises import with_crises
-    from learning.allocator.joint import train_joint
+    from learning.allocator.training.joint.joint import train_joint
+    from learning.datasets.crises import with_crises
 
     s, top = training.settings, policies["top"]
     book, crises = with_crises(
@@ -355,7 +355,7 @@ def run_joint(training: Training, policies: Mapping[str, Path]) -> None:
         book,
         training.parts,
         top,
-        _bottoms(policies),
+        _bottom_policies(policies),
         s.trading,
         s.joint,
         s.reward,
@@ -367,17 +367,17 @@ def run_joint(training: Training, policies: Mapping[str, Path]) -> None:
     )
 
 
-def embeddings_of(book: Book, top: Path) -> Float32Array | None:
+def embeddings_of(book: Dataset, top: Path) -> Float32Array | None:
     """Return the embeddings (M, T, G, 64) that a top policy's folder asks for, None for none."""
     from agents.allocator.graph import load_graph
     from agents.allocator.policy_file import GRAPH_FILE
-    from learning.allocator.graph import embeddings
+    from learning.allocator.training.equity.sector_graph import embeddings
 
     file = top / GRAPH_FILE
     return embeddings(book, load_graph(file)) if file.is_file() else None
 
 
-def _bottoms(policies: Mapping[str, Path]) -> dict[str, Path]:
+def _bottom_policies(policies: Mapping[str, Path]) -> dict[str, Path]:
     """Return the bottom policies by their groups, the one of all groups by "*"."""
     return {
         slot.removeprefix("bottom").removeprefix("-") or ANY_GROUP: path

@@ -6,13 +6,13 @@ are the sector weights of the book at the session's close. Actions are positions
 free of the goal (`positions`), so that a transition stays true when hindsight puts another goal
 in its place. The reward of a session is
 
-    reward_scale · (−‖achieved − desired‖² + return_scale · (growth − riskless))
+    reward_scale · (−‖achieved − desired‖² + return_scale · (growth − risk-free))
 
 of which `compute_reward` works out the goal term anew and takes the net return from `info`.
 
-An observation names its market and session instead of carrying their features: a policy looks
-them up (`learning.allocator.td3_policy`). With 126 stocks a transition in a replay buffer then
-takes 1.6 KB and not 25. It knows no learner; how targets become fills is the twin's.
+An observation names its market and session instead of carrying their features: a policy looks them
+up (`learning.allocator.training.equity.td3_policy`). With 126 stocks a transition in a replay
+buffer then takes 1.6 KB and not 25. It knows no learner; how targets become fills is the twin's.
 Source: Andrychowicz et al. 2017, "Hindsight Experience Replay"; the goal interface is
 gymnasium-robotics' and stable-baselines3's.
 """
@@ -28,15 +28,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from agents.protocols import FloatArray
+from agents.arrays import BoolArray, FloatArray
 from config.allocator import EpisodeSettings, HerSettings
 from config.settings import Settings
-from learning.allocator.book import Book
-from learning.allocator.windows import EpisodeSampler, Window
-from learning.envs.twin import Twin
+from learning.datasets.dataset import Dataset
+from learning.datasets.windows import EpisodeSampler, Window
 from learning.envs.vec_env import BatchVecEnv
+from learning.twin.twin import Twin
 
-type BoolArray = NDArray[np.bool_]
 type Goals = dict[str, NDArray[np.float32]]
 
 # Half of SPEC's position limit. Trading places a group's budget B by `bottom_shares`; wherever
@@ -71,7 +70,7 @@ class GoalSampler:
     """
 
     def __init__(
-        self, book: Book, settings: Settings, her: HerSettings, table: FloatArray | None = None
+        self, book: Dataset, settings: Settings, her: HerSettings, table: FloatArray | None = None
     ) -> None:
         limits = settings.limits
         sizes = np.bincount(book.group, minlength=len(book.groups))
@@ -106,7 +105,7 @@ class GoalMarket:
 
     def __init__(
         self,
-        book: Book,
+        book: Dataset,
         settings: Settings,
         her: HerSettings,
         windows: Sequence[Window],
@@ -119,7 +118,7 @@ class GoalMarket:
         self.book, self.batch, self.her = book, batch, her
         self.sampler = EpisodeSampler(windows, episode)
         self.goals = GoalSampler(book, settings, her, goals)
-        self.twin = Twin(book.tape, settings, batch)
+        self.twin = Twin(book.market_arrays, settings, batch)
         self.rng = np.random.default_rng(seed)
         self.desired = np.zeros((batch, len(book.groups)))
         self.elapsed = np.zeros(batch, dtype=np.int64)
@@ -143,7 +142,7 @@ class GoalMarket:
         """Start episodes anew, all or `where`, with fresh accounts; return all observations."""
         market, session = self.sampler.draw(self.batch, self.rng)
         seed = int(self.rng.integers(2**31))
-        self.twin.reset(market, session, seed, where=where)  # None: the slips start anew too
+        self.twin.reset(market, session, seed, where=where)  # None: the slippage starts anew too
         drawn = self.goals.draw(market, session, self.rng)
         where = np.ones(self.batch, dtype=np.bool_) if where is None else where
         self.desired = np.where(where[:, None], drawn, self.desired)
@@ -169,7 +168,7 @@ class GoalMarket:
         The observations of truncated rows are their last; `reset` starts them again.
         """
         lived = self.twin.step(positions(action, self.goals.gross, self.twin.listed))
-        net = lived.growth - lived.riskless
+        net = lived.growth - lived.risk_free
         seen = self.observe()
         reward = self.reward(seen["achieved_goal"], seen["desired_goal"], net)
         self.elapsed = self.elapsed + 1

@@ -17,17 +17,17 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.allocator.observation import Float32Array
-from learning.envs.forms import Form, Info
+from agents.arrays import Float32Array
+from learning.envs.environments import Environment, Info
 
 BOUND = 100.0  # of an observation: features are cut at 5, weights are tens of units at most
 
 
-def form_spaces(form: Form) -> tuple[spaces.Box[Any], spaces.Box[Any]]:
+def environment_spaces(environment: Environment) -> tuple[spaces.Box[Any], spaces.Box[Any]]:
     """Return the spaces of observations and of actions."""
     return (
-        spaces.Box(-BOUND, BOUND, (form.observation_size,), np.float32),
-        spaces.Box(-1.0, 1.0, (form.action_size,), np.float32),
+        spaces.Box(-BOUND, BOUND, (environment.observation_size,), np.float32),
+        spaces.Box(-1.0, 1.0, (environment.action_size,), np.float32),
     )
 
 
@@ -80,25 +80,27 @@ class TwinVecEnv(BatchVecEnv):
     last observation is in their info dict, as stable-baselines3 wants it.
     """
 
-    def __init__(self, form: Form) -> None:
-        self.form = form
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
         self.last: Info = {}
-        super().__init__(form.batch, *form_spaces(form))
+        super().__init__(environment.batch, *environment_spaces(environment))
 
     def reset(self) -> Float32Array:
         """Start all episodes anew; a seed given before restarts the form's generator."""
         if self._seeds[0] is not None:
-            self.form.rng = np.random.default_rng(self._seeds[0])
+            self.environment.rng = np.random.default_rng(self._seeds[0])
         self._reset_seeds()
         self._reset_options()
-        return self.form.reset()
+        return self.environment.reset()
 
     def step_wait(
         self,
     ) -> tuple[Float32Array, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Live one session in all episodes."""
         start = time.perf_counter()
-        observation, reward, terminated, truncated, self.last = self.form.step(self._actions)
+        observation, reward, terminated, truncated, self.last = self.environment.step(
+            self._actions
+        )
         self.seconds += time.perf_counter() - start
         over = terminated | truncated
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
@@ -123,11 +125,11 @@ class TwinEnv(gymnasium.Env[Float32Array, NDArray[np.float32]]):
 
     metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own declaration
 
-    def __init__(self, form: Form) -> None:
-        if form.batch != 1:
-            raise ValueError(f"expected a form of one episode, was {form.batch}")
-        self.form = form
-        seen, asked = form_spaces(form)
+    def __init__(self, environment: Environment) -> None:
+        if environment.batch != 1:
+            raise ValueError(f"expected a form of one episode, was {environment.batch}")
+        self.environment = environment
+        seen, asked = environment_spaces(environment)
         self.observation_space: spaces.Space[Float32Array] = seen
         self.action_space: spaces.Space[NDArray[np.float32]] = asked
 
@@ -136,14 +138,14 @@ class TwinEnv(gymnasium.Env[Float32Array, NDArray[np.float32]]):
     ) -> tuple[Float32Array, dict[str, Any]]:
         """Start an episode; `seed` restarts the generator that draws them."""
         super().reset(seed=seed)
-        self.form.rng = self.np_random
-        return self.form.reset()[0], {}
+        self.environment.rng = self.np_random
+        return self.environment.reset()[0], {}
 
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[Float32Array, float, bool, bool, dict[str, Any]]:
         """Live one session; an ended episode answers with its own last observation."""
-        observation, reward, terminated, truncated, info = self.form.step(action[None])
+        observation, reward, terminated, truncated, info = self.environment.step(action[None])
         last = bool(terminated[0] or truncated[0])
         seen = info.pop("terminal_observation")[0] if last else observation[0]
         return (

@@ -2,7 +2,7 @@
 What a decision was made with, out of the library: the panel of returns and what was learned.
 
 Both are as they were at the decision's stamp: the panel to the bit, so that its hash is the
-case's `panel_digest`, and the lessons in the very order in which the mind was told. Functions
+case's `panel_digest`, and the feedback in the very order in which the mind was told. Functions
 over `Library.reading()`. They know no mind.
 """
 
@@ -15,8 +15,9 @@ import msgspec
 import numpy as np
 from sqlalchemy import select
 
+from agents.arrays import Panel
 from agents.messages import Decision, Opinion, Outcome
-from agents.protocols import Lesson, Panel
+from agents.protocols import Feedback
 from config.errors import DataError
 from learning.experience import models as m
 from learning.experience.library import Library
@@ -56,7 +57,7 @@ def read_panel(
     return Panel(symbols=tuple(symbols), returns=returns)
 
 
-def read_lessons(library: Library, run_id: str, until_ts: int) -> list[Lesson]:
+def read_feedback(library: Library, run_id: str, until_ts: int) -> list[Feedback]:
     """
     Return what the mind had been told by `until_ts`, in that order.
 
@@ -80,23 +81,23 @@ def read_lessons(library: Library, run_id: str, until_ts: int) -> list[Lesson]:
             outcomes[outcome.decision_id][outcome.symbol] = outcome
         rewards = {(key, symbol): value for key, symbol, value in connection.execute(told)}
         decisions = [read_decision(body) for _, body in connection.execute(bodies)]
-    lessons = [
-        lesson
+    feedback = [
+        item
         for decision in decisions
-        for lesson in _lessons(decision, outcomes.pop(decision.decision_id), rewards)
+        for item in _feedback(decision, outcomes.pop(decision.decision_id), rewards)
     ]
     if outcomes:
         raise DataError(f"expected a decision of every outcome, was none of {min(outcomes)}")
-    return sorted(lessons, key=lambda lesson: lesson.outcome.ts_event)  # stable: the rest stays
+    return sorted(feedback, key=lambda item: item.outcome.ts_event)  # stable: the rest stays
 
 
-def _lessons(
+def _feedback(
     decision: Decision, outcomes: dict[str, Outcome], rewards: dict[tuple[str, str], float]
-) -> list[Lesson]:
+) -> list[Feedback]:
     opinions: defaultdict[str, list[Opinion]] = defaultdict(list)
     for opinion in decision.opinions:
         opinions[opinion.symbol].append(opinion)
-    lessons = []
+    feedback = []
     for route in decision.routes:
         outcome = outcomes.get(route.symbol)
         if outcome is None:
@@ -106,5 +107,5 @@ def _lessons(
             raise DataError(
                 f"expected a reward of {decision.decision_id} {route.symbol}, was none"
             )
-        lessons.append(Lesson(route, tuple(opinions[route.symbol]), outcome, reward))
-    return lessons
+        feedback.append(Feedback(route, tuple(opinions[route.symbol]), outcome, reward))
+    return feedback

@@ -3,14 +3,14 @@ A writer that also scores: a decision's reward is added when its outcomes have c
 
 All outcomes of one decision close in one session, and a flush ends a session, so what came since
 the last flush is all there will be of a decision. Judges are not asked here; their part of the
-reward is left out and the rest renormalised (`learning.rewards`).
+reward is left out and the rest renormalised (`learning.rewards.decision_reward`).
 """
 
 from __future__ import annotations
 
 from agents.messages import Decision, Outcome, Reward
 from agents.protocols import ExperienceWriter, Record
-from learning.rewards import decision_reward
+from learning.rewards.decision_reward import decision_reward
 
 
 class ScoringWriter:

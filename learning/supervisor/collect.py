@@ -22,9 +22,10 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from agents.features import routing_context
+from agents.arrays import Panel
+from agents.features.batch import routing_context
 from agents.hierarchy import Hierarchy
-from agents.juniors.evidence import has_evidence
+from agents.juniors.evidence_lines import has_evidence
 from agents.messages import (
     HORIZON_SESSIONS,
     JUNIORS,
@@ -36,13 +37,13 @@ from agents.messages import (
     Outcome,
     TrackRecord,
 )
-from agents.protocols import Lesson, Panel
-from agents.supervisor.baselines import AlwaysAll
+from agents.protocols import Feedback
+from agents.supervisor.plain_routers import AlwaysAll
 from agents.supervisor.reward import route_reward, route_use
-from backtest.engine import run_book
-from backtest.feed import make_feed
-from backtest.market import MarketData, window
-from backtest.run import warmup_sessions
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
+from backtest.market.market_data import MarketData, window
+from backtest.plan import warmup_sessions
 from config.errors import DataError
 from config.settings import Settings, SupervisorSettings
 from learning.supervisor.table import RouteRow
@@ -108,14 +109,14 @@ class RouteCollector:
             )
         return decision
 
-    def observe(self, lessons: Sequence[Lesson]) -> None:
+    def observe(self, feedback: Sequence[Feedback]) -> None:
         """Count closed outcomes into the juniors' records."""
-        self._hierarchy.observe(lessons)
+        self._hierarchy.observe(feedback)
 
-    def learn(self, lessons: Sequence[Lesson]) -> None:
+    def learn(self, feedback: Sequence[Feedback]) -> None:
         """Keep the seven routes of every closed outcome."""
-        for lesson in lessons:
-            outcome = lesson.outcome
+        for item in feedback:
+            outcome = item.outcome
             asked = self._asked.pop((outcome.decision_id, outcome.symbol))
             self.rows += [self._row(outcome, asked, arm) for arm in range(len(ROUTES))]
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from agents.arrays import BoolArray, FloatArray
 from agents.messages import JUNIORS, ROUTES
-from agents.protocols import BoolArray, FloatArray
 from agents.supervisor.offline import Trajectories
 from agents.supervisor.routing import CONTEXT_SIZE
 from config.errors import DataError

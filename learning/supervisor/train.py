@@ -21,13 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.arrays import BoolArray, FloatArray
 from agents.messages import ROUTES
-from agents.protocols import BoolArray, FloatArray
 from agents.supervisor.lin_ucb import LinUCB
 from agents.supervisor.neural_ucb import NeuralUCB
 from agents.supervisor.offline import train_offline
 from agents.supervisor.routing import ARMS, ASKED
-from backtest.bench_routes import LIN_UCB_ALPHA
 from backtest.statistics.intervals import mean_interval
 from backtest.statistics.measures import Undefined
 from config.errors import DataError
@@ -73,7 +72,7 @@ def train_supervisor(
     first, second = _split(table)
     trajectories = first.trajectories()
     learner = train_offline(trajectories, settings, seed, epochs, batch, lr, progress)
-    line = LinUCB(LIN_UCB_ALPHA)
+    line = LinUCB()
     for context, action, reward in zip(
         trajectories.contexts, trajectories.actions.tolist(), trajectories.rewards, strict=True
     ):

@@ -10,7 +10,7 @@ from config.paths import data_home
 from ops.commands.options import CompletionsFile, Json, LibraryPath, RunId, State
 
 if TYPE_CHECKING:
-    from ops.explain import Asked
+    from ops.composition.answers import Asked
 
 
 Phrasing = Annotated[
@@ -37,8 +37,8 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Make a recorded decision again, compare it to the byte, or ask what if."""
-    from ops.replay import Asked, run_replay
-    from ops.what_if import read_change
+    from ops.composition.what_if import read_change
+    from ops.display.replayed import Asked, run_replay
 
     asked = Asked(
         decision_id=decision_id,
@@ -63,7 +63,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say why a decision was made and what came of it, from its record."""
-    from ops.explain import run_explain
+    from ops.composition.answers import run_explain
 
     run_explain(_asked(library, run_id, minds, as_json), decision_id, symbol)
 
@@ -76,7 +76,7 @@ def commentary(
     as_json: Json = False,
 ) -> None:
     """Say what a session's market was like, what was decided and why."""
-    from ops.explain import run_commentary
+    from ops.composition.answers import run_commentary
 
     run_commentary(_asked(library, run_id, minds, as_json), date)
 
@@ -91,14 +91,14 @@ def chat(
     as_json: Json = False,
 ) -> None:
     """Answer questions about a run from its record; ends with its input."""
-    from ops.explain import run_chat
+    from ops.composition.answers import run_chat
 
     run_chat(_asked(library, run_id, minds, as_json), ask or ())
 
 
 def _asked(library: str | None, run_id: str | None, minds: str, as_json: bool) -> Asked:
     from config.settings import load_settings
-    from ops.explain import Asked
+    from ops.composition.answers import Asked
 
     return Asked(
         library=library or str(data_home() / "experience.sqlite"),

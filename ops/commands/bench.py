@@ -30,7 +30,7 @@ def bench_desk(
     as_json: Json = False,
 ) -> None:
     """Compare the desk's bars/s with the bare engine's, on 1-minute bars of 8 instruments."""
-    from ops.bench import bench_desk as bench
+    from ops.bench.desk import bench_desk as bench
 
     show(bench(sessions=sessions, seed=seed or 0), as_json)
 
@@ -44,8 +44,8 @@ def bench_port(
     import logging
 
     from config.settings import load_settings
-    from live.bench_port import bench_port as bench
-    from ops.minds import build_mind
+    from ops.bench.port import bench_port as bench
+    from ops.composition.model_minds import build_mind
 
     logging.getLogger("strategies.ports").setLevel(logging.CRITICAL)  # misses are what it makes
     show(bench(build_mind(load_settings()), cases=cases), as_json)
@@ -62,7 +62,7 @@ def bench_supervisor(
     as_json: Json = False,
 ) -> None:
     """Measure the routes' accuracy and regret on the simulator, against three baselines."""
-    from ops.bench import bench_supervisor as bench
+    from ops.bench.desk import bench_supervisor as bench
 
     show(bench(decisions=decisions, seeds=seeds, pool=pool, out=out), as_json)
 
@@ -74,7 +74,7 @@ def bench_library(
     as_json: Json = False,
 ) -> None:
     """Measure the experience library: rows/s written, and the best thousand of many read."""
-    from learning.experience.bench import bench_library as bench
+    from ops.bench.library import bench_library as bench
 
     show(bench(rows=rows, decisions=decisions), as_json)
 
@@ -91,7 +91,7 @@ def bench_minds(
     from config.settings import load_settings
 
     settings = load_settings("minds", {"minds.kind": minds, "seed": seed})
-    from ops.bench_minds import bench_minds as bench
+    from ops.bench.minds import bench_minds as bench
 
     show(bench(settings, prompts=prompts, decisions=decisions), as_json)
 
@@ -105,7 +105,7 @@ def bench_hostile(
     as_json: Json = False,
 ) -> None:
     """Attack the whole path with hostile news; exit 1 if anything gets past schema or gate."""
-    from ops.hostile import run_hostile
+    from ops.bench.hostile import run_hostile
 
     if any(row.harms for row in run_hostile(minds.value, decisions=decisions, as_json=as_json)):
         raise typer.Exit(1)
@@ -118,7 +118,7 @@ def bench_parity(
     as_json: Json = False,
 ) -> None:
     """Run random schedules through the engine and the training twin; exit 1 on a difference."""
-    from ops.bench_envs import run_parity
+    from ops.bench.environments import run_parity
 
     if run_parity(schedules, seed or 0, as_json):
         raise typer.Exit(1)
@@ -127,7 +127,7 @@ def bench_parity(
 @bench_app.command("envs")
 def bench_envs(seed: Seed = 0, as_json: Json = False) -> None:
     """Measure steps/s of the engine and of the training twin, holding and with orders."""
-    from ops.bench_envs import run_envs
+    from ops.bench.environments import run_envs
 
     run_envs(seed or 0, as_json)
 
@@ -148,7 +148,7 @@ def bench_ablations(
     as_json: Json = False,
 ) -> None:
     """Train without projection, without curriculum or without graph, over several seeds."""
-    from ops.ablate import ablate
+    from ops.bench.print_ablations import ablate
 
     place = out or training / "ablations"
     ablate(training, place, seeds=seeds, timesteps=timesteps, epochs=epochs, as_json=as_json)

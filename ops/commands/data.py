@@ -27,7 +27,7 @@ def data_import(
     """Read a source into the point-in-time catalog."""
     if not name or "/" in name or name.startswith("."):
         raise ConfigError(f"expected a plain name for the catalog, was {name!r}")
-    from backtest.sessions import parse_day
+    from backtest.market.sessions import parse_day
 
     for word, day in (("start", start), ("end", end)):
         if day is not None:
@@ -36,7 +36,7 @@ def data_import(
     path = catalog_root() / name
     if path.exists():
         raise ConfigError(f"expected a new name for the catalog, was {name!r}: not replaced")
-    from backtest.catalog import write_catalog
+    from backtest.market.catalog import write_catalog
     from backtest.sources import open_source
 
     market = open_source(source, start=start, end=end, seed=seed or 0)
@@ -66,7 +66,7 @@ def data_check(source: Source, seed: Seed = 0, as_json: Json = False) -> None:
     else:
         from rich.console import Console
 
-        from ops.check import print_check
+        from ops.display.findings import print_check
 
         print_check(report, Console())
     if report.problems:
@@ -78,7 +78,7 @@ def data_list(as_json: Json = False) -> None:
     """List the packaged sources and the imported catalogs."""
     import msgspec
 
-    from backtest.catalog import list_catalogs
+    from backtest.market.catalog import list_catalogs
 
     found = msgspec.to_builtins(list_catalogs())
     if as_json:
@@ -117,7 +117,7 @@ def data_collect_routes(
 ) -> None:
     """Run all seven routes on every case of a source and keep what each came to."""
     from config.settings import load_settings
-    from ops.supervisor import collect
+    from ops.composition.supervisor_training import collect
 
     settings = load_settings(
         profile,

@@ -47,7 +47,7 @@ def evaluate_allocator(
     as_json: Json = False,
 ) -> None:
     """Run trainings' policies, baselines and oracles on held-out sessions, through the twin."""
-    from ops.examine import Request, examine
+    from ops.composition.allocator_evaluation import Request, examine
 
     place = out or trainings[0] / ("test" if len(trainings) == 1 else "test-seeds")
     request = Request(

@@ -61,7 +61,7 @@ def backtest(
 ) -> None:
     """Run the whole hierarchy over a market and write a report."""
     from config.settings import load_settings
-    from ops.preconditions import check_run
+    from ops.composition.preconditions import check_run
 
     both = masking is Masking.BOTH
     profile = profile_of(profile, minds)
@@ -81,10 +81,10 @@ def backtest(
     )
     library = library or str(data_home() / "experience.sqlite")
     check_run(settings, library=library, out=out, state=state)
-    from ops.source import chosen_by, open_market
+    from ops.composition.source import chosen_by, open_market
 
     market, settings, start_ns = open_market(settings)
-    from ops.backtest import Request, run
+    from ops.composition.backtest_run import Request, run
 
     request = Request(
         settings=settings,
@@ -121,7 +121,7 @@ def paper(
 ) -> None:
     """Replay stored data to the desk in a live trading node, with simulated fills."""
     from config.settings import load_settings
-    from ops.preconditions import check_run
+    from ops.composition.preconditions import check_run
 
     profile = profile_of(profile, minds)
     times = _parse_speed(speed)
@@ -140,10 +140,10 @@ def paper(
     )
     library = library or str(data_home() / "experience.sqlite")
     check_run(settings, library=library, out=out)
-    from ops.source import chosen_by, open_market
+    from ops.composition.source import chosen_by, open_market
 
     market, settings, start_ns = open_market(settings)
-    from ops.paper import PaperRequest, run
+    from ops.composition.paper_run import PaperRequest, run
 
     request = PaperRequest(
         settings=settings,
@@ -188,7 +188,7 @@ def analyze(
 
     from config.settings import load_settings
     from config.sources import check_source
-    from ops.preconditions import check_minds
+    from ops.composition.preconditions import check_minds
 
     settings = load_settings(
         profile_of(profile, minds),
@@ -209,6 +209,6 @@ def analyze(
         return
     from rich.console import Console
 
-    from ops.analyze import print_analysis
+    from ops.display.analysis import print_analysis
 
     print_analysis(analysis, Console())

@@ -28,7 +28,7 @@ def train_supervisor(
 ) -> None:
     """Fit a supervisor to collected routes; validate it on the last fifth of them."""
     from config.settings import load_settings
-    from ops.supervisor import train
+    from ops.composition.supervisor_training import train
 
     settings = load_settings(profile, {"seed": seed})
     train(settings, routes, out, epochs=epochs, batch=batch, lr=lr, as_json=as_json)
@@ -72,7 +72,7 @@ def train_allocator(
     as_json: Json = False,
 ) -> None:
     """Train the allocator's policies phase by phase; what is finished is never run again."""
-    from ops.allocator import Request, settings_of, train
+    from ops.composition.allocator_training import Request, settings_of, train
 
     overrides = {
         "book.source": source,

@@ -4,10 +4,10 @@ Serve a model folder with vLLM under names that say which weights they are.
     python serve.py --model FOLDER [--adapter ROLE=FOLDER]... [--cpu] [--dry-run]
 
 The model answers as NAME and as NAME@SHA, SHA being the first twelve digits of its weights'
-SHA-256 (as `agents/llm/weights.py` computes it); each adapter answers as ROLE and as ROLE@SHA.
-A client that asks by the second name cannot be answered by other weights. It checks what it is
-given, then becomes the server. Standard library only: it runs in vLLM's environment, which holds
-nothing of ours, and knows neither prompts nor schemas.
+SHA-256 (as `agents/llm/embedded/weights.py` computes it); each adapter answers as ROLE and as
+ROLE@SHA. A client that asks by the second name cannot be answered by other weights. It checks what
+it is given, then becomes the server. Standard library only: it runs in vLLM's environment, which
+holds nothing of ours, and knows neither prompts nor schemas.
 """
 
 from __future__ import annotations

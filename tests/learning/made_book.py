@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from agents.features import MACRO_FEATURES
+from agents.features.batch import MACRO_FEATURES
 from agents.messages import Instrument
 from config.settings import UNLIMITED, Settings
-from learning.allocator.book import Book
-from learning.allocator.windows import Split, Window
-from learning.envs.tape import make_tape
+from learning.datasets.dataset import Dataset
+from learning.datasets.windows import Split, Window
+from learning.twin.market_arrays import make_market_arrays
 
 SESSIONS = 170
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
@@ -17,7 +17,7 @@ LOOSE = Settings(limits=UNLIMITED)  # all there is to learn is where to put the 
 PARTS = Split((Window(0, 65, 135),), (Window(0, 136, 168),), (), 0, 1)
 
 
-def made_book(make_market, drifts=(0.006, -0.006, 0.006, -0.006), noise=0.004) -> Book:
+def made_book(make_market, drifts=(0.006, -0.006, 0.006, -0.006), noise=0.004) -> Dataset:
     """Return the book; feature 0 is the sign of the drift, the others are noise."""
     rng = np.random.default_rng(0)
     prices = {}
@@ -34,27 +34,27 @@ def made_book(make_market, drifts=(0.006, -0.006, 0.006, -0.006), noise=0.004) -
     features = np.zeros((1, SESSIONS, 4, 22), dtype=np.float32)
     features[..., 0] = np.sign(drifts)
     features[..., 1:] = rng.standard_normal((1, SESSIONS, 4, 21))
-    return bare_book(make_tape([market], LOOSE), features, GROUP, GROUPS)
+    return bare_book(make_market_arrays([market], LOOSE), features, GROUP, GROUPS)
 
 
-def bare_book(tape, features, group, groups, **known) -> Book:
+def bare_book(market_arrays, features, group, groups, **known) -> Dataset:
     """Return a book of a tape and features (M, T, N, 22); all but what is `known` says nothing."""
-    none = np.zeros(tape.ts_close.shape, dtype=np.int64)
+    none = np.zeros(market_arrays.ts_close.shape, dtype=np.int64)
     made = {
         "name": "multi-asset",
-        "symbols": tuple(instrument.symbol for instrument in tape.instruments),
+        "symbols": tuple(instrument.symbol for instrument in market_arrays.instruments),
         "groups": groups,
         "group": group,
         "shortable": np.zeros(len(group), dtype=np.bool_),
-        "tape": tape,
-        "ts": tape.ts_close,
+        "market_arrays": market_arrays,
+        "ts": market_arrays.ts_close,
         "features": features.astype(np.float32),
         "macro": np.zeros((*none.shape, len(MACRO_FEATURES)), dtype=np.float32),
         "label": none,
         "estimate": none,
         "hidden": none,
-        "returns": tape.returns,
+        "returns": market_arrays.returns,
         "source": "made",
         "digest": "made",
     }
-    return Book(**made | known)
+    return Dataset(**made | known)

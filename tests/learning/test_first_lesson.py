@@ -17,8 +17,8 @@ from agents.allocator.observation import (
 )
 from config.allocator import DirectSettings, EpisodeSettings, RewardSettings
 from config.errors import DataError
-from learning.allocator.book import training_rows
-from learning.allocator.direct import (
+from learning.allocator.evaluation.policy_paths import run_policy, specialist_act
+from learning.allocator.training.warm_up import (
     Pupil,
     Stretches,
     beyond_band,
@@ -28,9 +28,9 @@ from learning.allocator.direct import (
     rows_of,
     shares_of,
 )
-from learning.allocator.evaluate import run_policy, specialist_act
-from learning.envs.forms import Arena
-from learning.envs.sub_book import only_group
+from learning.datasets.dataset import training_rows
+from learning.datasets.group_dataset import only_group
+from learning.envs.environments import Arena
 from tests.learning.made_book import LOOSE, PARTS, made_book
 
 SHORT = DirectSettings(epochs=4, updates=4, books=32, sessions=12)
@@ -110,14 +110,18 @@ def test_no_lesson_leaves_the_network_as_it_is(arena, tmp_path):
 def test_a_lesson_reads_nothing_beyond_its_windows_last_outcome(arena):
     one, two = untaught(), untaught()
     whole = Stretches(arena, SHORT)
-    tape, last = arena.book.tape, PARTS.train[0].stop
+    market_arrays, last = arena.book.market_arrays, PARTS.train[0].stop
     poisoned = {
-        name: np.where(np.arange(tape.sessions)[:, None, None] > last, np.nan, getattr(tape, name))
+        name: np.where(
+            np.arange(market_arrays.sessions)[:, None, None] > last,
+            np.nan,
+            getattr(market_arrays, name),
+        )
         for name in ("bid", "ask")
     }
     features = arena.book.features.copy()
     features[:, last:] = np.nan
-    book = replace(arena.book, tape=replace(tape, **poisoned), features=features)
+    book = replace(arena.book, market_arrays=replace(market_arrays, **poisoned), features=features)
     cut = Stretches(replace(arena, book=book), SHORT)
     for net, stretches in ((one, whole), (two, cut)):
         stretches.worth(pupils(arena, net, SHORT.books), np.random.default_rng(0)).backward()
@@ -126,13 +130,13 @@ def test_a_lesson_reads_nothing_beyond_its_windows_last_outcome(arena):
 
 
 def test_what_a_session_earns_goes_from_opening_to_opening(book):
-    tape = book.tape
-    earned, cost = openings(tape, 0.02)
-    middle = (tape.bid[:, :, 0] + tape.ask[:, :, 0]) / 2
-    rate = np.nan_to_num(tape.riskless / 100, nan=0.02) / 252
+    market_arrays = book.market_arrays
+    earned, cost = openings(market_arrays, 0.02)
+    middle = (market_arrays.bid[:, :, 0] + market_arrays.ask[:, :, 0]) / 2
+    rate = np.nan_to_num(market_arrays.risk_free / 100, nan=0.02) / 252
     assert earned[0, 7] == pytest.approx(middle[0, 9] / middle[0, 8] - 1 - rate[0, 8])
-    spread = (tape.ask - tape.bid)[0, 8, 0] / 2 / middle[0, 8]
-    assert cost[0, 7] == pytest.approx(tape.fee_frac + spread)
+    spread = (market_arrays.ask - market_arrays.bid)[0, 8, 0] / 2 / middle[0, 8]
+    assert cost[0, 7] == pytest.approx(market_arrays.fee_frac + spread)
     assert not earned[:, -2:].any()
 
 

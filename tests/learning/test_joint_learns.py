@@ -18,14 +18,20 @@ from agents.allocator.observation import (
     observe,
     top_budgets,
 )
-from agents.allocator.policy_file import PolicyCard, TrainingRecord, load_policy, read_card
-from backtest.market import MarketData
+from agents.allocator.policy_file import PolicyCard, load_policy, read_card
+from agents.messages import TrainingRecord
+from backtest.market.market_data import MarketData
 from config.allocator import CurriculumSettings, EpisodeSettings, JointSettings, RewardSettings
 from config.errors import ConfigError, Halt
-from learning.allocator import checkpoints
-from learning.allocator.book import Book
-from learning.allocator.joint import gae, train_joint
-from learning.allocator.results import CHECKPOINTS, PhaseResult, read_curve, read_result
+from learning.allocator.training import checkpoints
+from learning.allocator.training.joint.joint import gae, train_joint
+from learning.allocator.training.phase_results import (
+    CHECKPOINTS,
+    PhaseResult,
+    read_curve,
+    read_result,
+)
+from learning.datasets.dataset import Dataset
 from tests.learning.cut_short import cut_short
 from tests.learning.made_book import GROUPS, LOOSE, PARTS, SESSIONS, made_book
 
@@ -45,13 +51,13 @@ type Train = Callable[..., PhaseResult]
 
 
 @pytest.fixture
-def book(make_market: Callable[..., MarketData]) -> Book:
+def book(make_market: Callable[..., MarketData]) -> Dataset:
     """Return a book whose first group falls and whose second one rises."""
     return made_book(make_market, drifts=(-0.006, -0.006, 0.006, 0.006))
 
 
 @pytest.fixture
-def train(book: Book, tmp_path: Path) -> Train:
+def train(book: Dataset, tmp_path: Path) -> Train:
     """Return a training that starts from untrained policies of the book."""
     torch.manual_seed(0)
     start = tmp_path / "start"
@@ -104,7 +110,7 @@ def _equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
-def _share_of_second(book: Book, folder: Path) -> float:
+def _share_of_second(book: Dataset, folder: Path) -> float:
     """Return what share of its budgets a top policy gives the group that rises."""
     top, card = load_policy(folder)
     none = np.zeros((SESSIONS, 4))
@@ -119,7 +125,7 @@ def _share_of_second(book: Book, folder: Path) -> float:
 
 
 def test_joint_learner_gives_capital_to_the_group_that_rises(
-    book: Book, train: Train, tmp_path: Path
+    book: Dataset, train: Train, tmp_path: Path
 ) -> None:
     settings = msgspec.structs.replace(
         TINY, envs=32, minibatch=128, learning_rate=3e-3, checkpoint_every=20

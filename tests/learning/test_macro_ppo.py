@@ -20,13 +20,13 @@ from config.allocator import (
 )
 from config.settings import Settings
 from config.simulator import SimulatorSettings
-from learning.allocator.book import Book, simulated_book, split
-from learning.allocator.graph import train_graph
-from learning.allocator.macro import pretrain_macro
-from learning.allocator.macro_ppo import train_macro_ppo
-from learning.allocator.micro import pretrain_micro
-from learning.allocator.results import PhaseResult, read_result
-from learning.allocator.windows import Split
+from learning.allocator.training.equity.macro import pretrain_macro
+from learning.allocator.training.equity.macro_ppo import train_macro_ppo
+from learning.allocator.training.equity.micro import pretrain_micro
+from learning.allocator.training.equity.sector_graph import train_graph
+from learning.allocator.training.phase_results import PhaseResult, read_result
+from learning.datasets.dataset import Dataset, simulated_book, split
+from learning.datasets.windows import Split
 from tests.learning.cut_short import cut_short
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -40,7 +40,7 @@ PPO = PpoSettings(envs=2, n_steps=32, batch_size=32, epochs=2, checkpoint_every=
 
 @dataclass(frozen=True)
 class Stage:
-    book: Book
+    book: Dataset
     parts: Split
     macro: Path
     micro: Path

@@ -11,18 +11,18 @@ import torch
 
 from agents.allocator.networks import BottomNet
 from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Normaliser
-from agents.allocator.policy_file import TrainingRecord, load_policy, save_policy
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
-from agents.messages import Instrument
+from agents.allocator.policy_file import load_policy, save_policy
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
+from agents.messages import Instrument, TrainingRecord
 from config.allocator import HerSettings, MicroSettings
 from config.errors import ConfigError
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
-from learning.allocator.book import Book
-from learning.allocator.her import train_micro_her
-from learning.allocator.micro import bottom_card, pretrain_micro
-from learning.allocator.results import read_curve
-from learning.allocator.windows import Split, Window
-from learning.envs.tape import make_tape
+from learning.allocator.training.equity.hindsight import train_micro_her
+from learning.allocator.training.equity.micro import bottom_card, pretrain_micro
+from learning.allocator.training.phase_results import read_curve
+from learning.datasets.dataset import Dataset
+from learning.datasets.windows import Split, Window
+from learning.twin.market_arrays import make_market_arrays
 from tests.learning.cut_short import cut_short
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,21 +49,21 @@ QUICK = HerSettings(
 
 
 @dataclass(frozen=True)
-class _NoTape:
+class _NoMarketArrays:
     returns: np.ndarray
 
 
-def as_book(tape, returns: np.ndarray, features: np.ndarray) -> Book:
+def as_book(market_arrays, returns: np.ndarray, features: np.ndarray) -> Dataset:
     """Return a book of nine stocks in three sectors; macro features say nothing."""
     markets, sessions, stocks = returns.shape
     none = np.zeros((markets, sessions), dtype=np.int64)
-    return Book(
+    return Dataset(
         name="equity",
         symbols=tuple(f"S{i}" for i in range(stocks)),
         groups=GROUPS,
         group=np.repeat(np.arange(len(GROUPS)), EACH),
         shortable=np.zeros(stocks, dtype=np.bool_),
-        tape=tape,
+        market_arrays=market_arrays,
         ts=np.tile(np.arange(1, sessions + 1) * 86_400_000_000_000, (markets, 1)),
         features=features.astype(np.float32),
         macro=np.zeros((markets, sessions, len(MACRO_FEATURES)), dtype=np.float32),
@@ -76,7 +76,7 @@ def as_book(tape, returns: np.ndarray, features: np.ndarray) -> Book:
     )
 
 
-def parts(book: Book, first: int) -> Split:
+def parts(book: Dataset, first: int) -> Split:
     """Return the last market as test, the one before as validation, the others as training."""
     markets, sessions = book.ts.shape
     windows = [Window(m, first, sessions - 1) for m in range(markets)]
@@ -89,7 +89,7 @@ def parts(book: Book, first: int) -> Split:
     )
 
 
-def risky_book() -> Book:
+def risky_book() -> Dataset:
     """Return markets of stocks whose volatilities last, and which one feature tells."""
     rng = np.random.default_rng(3)
     shape = (5, 200, len(GROUPS) * EACH)
@@ -98,7 +98,7 @@ def risky_book() -> Book:
     features = rng.standard_normal((*shape, len(INSTRUMENT_FEATURES)))
     features[..., INSTRUMENT_FEATURES.index("volatility_20")] = np.log(volatility)
     returns = volatility * rng.standard_normal(shape)
-    return as_book(_NoTape(returns), returns, features)
+    return as_book(_NoMarketArrays(returns), returns, features)
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +151,12 @@ def flat(make_market, tmp_path):
     market = make_market(
         symbols=symbols, instruments=instruments, sessions=60, prices=prices, news_every=0
     )
-    tape = make_tape([market] * 3, FREE)
-    book = as_book(tape, tape.returns, np.zeros((*tape.returns.shape, len(INSTRUMENT_FEATURES))))
+    market_arrays = make_market_arrays([market] * 3, FREE)
+    book = as_book(
+        market_arrays,
+        market_arrays.returns,
+        np.zeros((*market_arrays.returns.shape, len(INSTRUMENT_FEATURES))),
+    )
     torch.manual_seed(0)
     net = BottomNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS))
     record = TrainingRecord(source="made", digest="made", first_ts=0, last_ts=1)

@@ -17,13 +17,22 @@ from agents.allocator.policy_file import PolicyCard, load_policy, save_policy
 from config.allocator import EpisodeSettings, PpoSettings, RewardSettings
 from config.errors import ConfigError, Halt, RunIncomplete
 from learning.allocator import checkpoints, specialists
-from learning.allocator.book import training_rows
-from learning.allocator.evaluate import run_policy, specialist_act, tiered_act
-from learning.allocator.meta import train_meta
-from learning.allocator.results import CHECKPOINTS, read_curve, read_result, training_record
-from learning.allocator.specialists import Job, train_specialist, train_specialists
-from learning.envs.bottoms import Bottoms
-from learning.envs.sub_book import only_group
+from learning.allocator.evaluation.policy_paths import run_policy, specialist_act, tiered_act
+from learning.allocator.training.multi_asset.meta import train_meta
+from learning.allocator.training.multi_asset.specialists import (
+    Job,
+    train_specialist,
+    train_specialists,
+)
+from learning.allocator.training.phase_results import (
+    CHECKPOINTS,
+    read_curve,
+    read_result,
+    training_record,
+)
+from learning.datasets.dataset import training_rows
+from learning.datasets.group_dataset import only_group
+from learning.envs.bottom_policies import BottomPolicies
 from tests.learning.cut_short import cut_short
 from tests.learning.made_book import GROUPS, LOOSE, PARTS, made_book
 
@@ -116,8 +125,10 @@ def test_meta_controller_gives_capital_to_the_group_that_rises(make_market, tmp_
     top, card = load_policy(tmp_path / "meta" / "policy")
     assert isinstance(top, TopNet)
     assert not card.regimes
-    bottoms = Bottoms(book, {g: load_policy(folder)[0] for g, folder in folders.items()})
-    act = tiered_act(book, norm, top, bottoms, card.gross)
+    bottom_policies = BottomPolicies(
+        book, {g: load_policy(folder)[0] for g, folder in folders.items()}
+    )
+    act = tiered_act(book, norm, top, bottom_policies, card.gross)
     held = run_policy(book, PARTS.validation, LOOSE, act).weights[0, 5:].mean(axis=0)
     assert held[:2].sum() > 1.5 * held[2:].sum()
     assert result.measures["validation_sharpe"] > result.measures["validation_sharpe_equal"]
@@ -146,7 +157,7 @@ def test_checkpoint_of_another_run_is_not_resumed(job):
 
 
 def test_training_stops_at_the_first_reward_that_is_not_finite(job):
-    class Broken(specialists.SpecialistForm):
+    class Broken(specialists.SpecialistEnvironment):
         def step(self, actions):
             seen, reward, *rest = super().step(actions)
             return seen, reward * np.nan, *rest

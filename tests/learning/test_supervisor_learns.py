@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from agents.protocols import Supervisor
-from agents.supervisor.baselines import UniformRouter
 from agents.supervisor.neural_ucb import NeuralUCB
-from backtest.bench_routes import MARKET, bench_costs, bench_routes, play
-from backtest.simulator.market import simulate
-from backtest.simulator.routes import route_market
+from agents.supervisor.plain_routers import UniformRouter
+from backtest.simulator.best_routes import route_market
+from backtest.simulator.simulated_market import simulate
 from config.settings import SupervisorSettings
+from ops.bench.routes import MARKET, bench_costs, bench_routes, play
 
 
 def identity_accuracy(router: Supervisor, *, distraction: bool) -> float:

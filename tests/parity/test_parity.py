@@ -4,9 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from learning.envs import parity
-from learning.envs.parity import by_kind, compare, run_schedules
-from learning.envs.schedules import KINDS, make_schedule, schedules
+from learning.twin import parity
+from learning.twin.parity import by_kind, compare, run_schedules
+from learning.twin.schedules import KINDS, make_schedule, schedules
 
 SEED = 11
 

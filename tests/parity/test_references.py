@@ -6,12 +6,12 @@ import pytest
 
 from agents.baselines import BASELINES, plain_decision
 from agents.messages import Decision
-from backtest.engine import run_book
-from backtest.feed import make_feed
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
 from backtest.references import Reference, baselines, gate_limits, variants
 from config.settings import DeskSettings, LimitSettings, Settings
-from learning.twin.aside import Aside
-from learning.twin.books import run_references
+from learning.twin.reference_books import run_references
+from learning.twin.reference_process import Aside
 
 START = 70
 LIMITS = LimitSettings(max_position=0.4, max_group=1.0, max_var=0.03, stop="volatility")
@@ -76,10 +76,10 @@ class Recorded:
     def track(self):
         return ()
 
-    def observe(self, lessons) -> None:
+    def observe(self, feedback) -> None:
         pass
 
-    def learn(self, lessons) -> None:
+    def learn(self, feedback) -> None:
         pass
 
     def decide(self, case, panel, *, latency_ns, expires):

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.allocator import build_baseline
+from agents.arrays import Panel
 from agents.messages import (
     JUNIORS,
     Case,
@@ -13,7 +14,6 @@ from agents.messages import (
     Proposal,
     TrackRecord,
 )
-from agents.protocols import Panel
 from config.settings import AllocatorSettings
 
 CONVICTIONS = st.floats(-1.0, 1.0, allow_nan=False)

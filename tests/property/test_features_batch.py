@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.features import CorporateAction, FeatureEngine, batch_features
+from agents.features.batch import CorporateAction, FeatureEngine, batch_features
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
 
 DAY = 86_400_000_000_000

@@ -5,8 +5,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.book_measures import measure
-from agents.gate_rules import Holding
+from agents.gate.measures import measure
+from agents.gate.rules import Holding
 from agents.messages import Instrument
 from config.settings import LimitSettings
 from strategies.risk import Gate

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.book_measures import Measures, measure
-from agents.limits import project, restrain
-from agents.risk_model import RiskModel, estimate_risk
+from agents.gate.limits import project, restrain
+from agents.gate.measures import Measures, measure
+from agents.gate.risk_model import RiskModel, estimate_risk
 from config.settings import LimitSettings
 
 LIMITS = LimitSettings()

@@ -26,10 +26,11 @@ SYMBOLS = ("AAPL", "IBM", "MSFT")
 FORKED = """
 import atexit, gc, json, os, signal, sys, tempfile, traceback
 import alembic.command, plotly.graph_objects, skfolio.model_selection
-import backtest.catalog, backtest.report, backtest.sources.folder, ops.backtest, ops.cli
-from backtest.sessions import load_sessions
+import backtest.market.catalog, backtest.report.page, backtest.sources.folder
+import ops.composition.backtest_run, ops.cli
+from backtest.market.sessions import load_sessions
 from config.settings import load_settings
-from ops.minds import build_mind
+from ops.composition.model_minds import build_mind
 
 load_sessions("XNYS", 2020, 2020), load_sessions("XNYS", 2018, 2021)
 build_mind(load_settings("backtest", environ={}))
@@ -178,7 +179,7 @@ class Market:
 
 
 def _days(sessions: int) -> list[str]:
-    from backtest.sessions import day_text, load_sessions
+    from backtest.market.sessions import day_text, load_sessions
 
     calendar = load_sessions("XNYS", 2018, 2021)
     first = int(np.searchsorted(calendar.days, np.datetime64("2020-01-02").astype(int)))

@@ -24,7 +24,7 @@ import pytest
 import typer
 from typer.main import get_command
 
-from backtest.sessions import day_text, load_sessions
+from backtest.market.sessions import day_text, load_sessions
 from ops.cli import app
 
 ROOT = Path(__file__).parents[2]

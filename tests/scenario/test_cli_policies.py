@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from agents.allocator.policy_file import CARD_FILE, TrainingRecord, read_card, save_policy
+from agents.allocator.policy_file import CARD_FILE, read_card, save_policy
+from agents.messages import TrainingRecord
 from tests.unit.agents.policies import card, network
 
 BEFORE = 1_500_000_000_000_000_000  # 2017, before the tiny market's first session

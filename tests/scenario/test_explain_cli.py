@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
 from agents.messages import Case, Decision
 from learning.experience import reading
 from learning.experience.library import Library, open_library
-from ops.explain import read_record
+from ops.composition.answers import read_record
 
 LIBRARY = ("--library", "kept/library.sqlite")
 ROOT = Path(__file__).parents[2]

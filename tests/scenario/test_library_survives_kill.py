@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from learning.experience.bench import sample_records, sample_run
 from learning.experience.library import open_library
 from learning.experience.models import metadata
+from ops.bench.library import sample_records, sample_run
 
 DECISIONS, INSTRUMENTS = 200, 3
 # Imports once, then runs the same run in a fresh process for every path that it is told.
@@ -23,7 +23,7 @@ SPAWNER = f"""
 import os, sys
 import alembic.command
 from agents.messages import Case
-from learning.experience.bench import sample_records, sample_run
+from ops.bench.library import sample_records, sample_run
 from learning.experience.library import open_library
 
 def run(path):

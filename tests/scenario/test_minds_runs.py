@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ops.hostile import worst
+from ops.bench.hostile import worst
 from tests.unit.agents.chat_server import ChatServer, _reply
 
 TRADED = ("decisions.jsonl", "verdicts.jsonl", "orders.csv", "fills.csv", "equity.csv")

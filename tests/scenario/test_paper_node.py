@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from agents.messages import Decision, FillRecord, Instrument, OrderRecord, Verdict
-from backtest.engine import run_book
-from backtest.feed import make_feed
-from backtest.market import MarketData
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
+from backtest.market.market_data import MarketData
 from config.errors import ConfigError, Halt, RunIncomplete
 from config.settings import DeskSettings, LimitSettings, MarketSettings, Settings
 from live.node import run_paper_book

@@ -9,11 +9,11 @@ from agents.allocator.observation import bottom_shares, group_means, observe, to
 from agents.allocator.policy_file import save_policy
 from agents.allocator.trained import case_arrays
 from agents.juniors import sentiment
-from backtest.engine import run_book
-from backtest.feed import make_feed
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
 from config.settings import AllocatorSettings, DeskSettings, LimitSettings, Settings
-from learning.tensors import compute_tensors
-from ops.minds import build_mind
+from learning.datasets.tensors import compute_tensors
+from ops.composition.model_minds import build_mind
 from tests.conftest import session
 from tests.unit.agents.policies import card, network
 

@@ -16,13 +16,13 @@ from agents.messages import (
     OrderRecord,
     Verdict,
 )
-from backtest.engine import BookRun, run_book
-from backtest.feed import make_feed
-from backtest.market import MarketData, canonical
-from backtest.rules import YEAR_NS
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import BookRun, run_book
+from backtest.market.market_data import MarketData, canonical
+from backtest.market.rules import YEAR_NS
 from config.errors import DataError
 from config.settings import DeskSettings, LimitSettings, MarketSettings, Settings
-from ops.minds import build_mind
+from ops.composition.model_minds import build_mind
 from tests.conftest import session
 
 LIMITS = LimitSettings(min_history=20)
@@ -43,10 +43,10 @@ class Wants:
     def track(self):
         return ()
 
-    def observe(self, lessons) -> None:
+    def observe(self, feedback) -> None:
         pass
 
-    def learn(self, lessons) -> None:
+    def learn(self, feedback) -> None:
         pass
 
     def decide(self, case, panel, *, latency_ns, expires):

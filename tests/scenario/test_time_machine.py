@@ -16,8 +16,8 @@ import pytest
 from agents.messages import Case
 from learning.experience.library import open_library
 from learning.experience.reading import decision_keys
-from learning.experience.replaying import read_lessons, read_panel
-from ops.time_machine import compare
+from learning.experience.replaying import read_feedback, read_panel
+from ops.composition.time_machine import compare
 
 LIBRARY = "kept/library.sqlite"
 
@@ -78,14 +78,14 @@ def test_a_decision_is_made_again_to_the_byte(replay, decided, place):
     assert {"minds: news", "minds: strategist", "minds: supervisor"} <= named
 
 
-def test_the_last_decision_stands_on_lessons(finished, decided):
+def test_the_last_decision_stands_on_feedback(finished, decided):
     with open_library(finished / LIBRARY) as library:
         (run,) = library.runs()
         case = library.case(decided[-1])
-        lessons = read_lessons(library, run.run_id, case.ts_init)
+        feedback = read_feedback(library, run.run_id, case.ts_init)
         outcomes = [o for key in decided for o in library.outcomes(key, run.run_id)]
-    assert len(lessons) == len(outcomes) > 30
-    stamps = [lesson.outcome.ts_event for lesson in lessons]
+    assert len(feedback) == len(outcomes) > 30
+    stamps = [item.outcome.ts_event for item in feedback]
     assert stamps == sorted(stamps)
     assert stamps[-1] <= case.ts_init
     record = {r.junior: r for r in case.track}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.llm.weights import model_folder
+from agents.llm.embedded.weights import model_folder
 from config.settings import EmbeddedSettings
 
 OPS = Path(__file__).parents[2] / "ops" / "vllm"

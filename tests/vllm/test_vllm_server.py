@@ -23,9 +23,9 @@ from agents.llm.answers import (
     answer_tokens,
 )
 from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure, Role
-from agents.llm.openai_compatible import OpenAICompatibleBackend
+from agents.llm.embedded.weights import adapter_digest, weights_digest
 from agents.llm.schema import violation
-from agents.llm.weights import adapter_digest, weights_digest
+from agents.llm.server.openai_compatible import OpenAICompatibleBackend
 from config.settings import ServerSettings
 
 pytestmark = pytest.mark.vllm

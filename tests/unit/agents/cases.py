@@ -1,6 +1,6 @@
 """Cases small enough to read, made without an engine."""
 
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
 from agents.messages import Case, InstrumentState, MacroState, NewsItem, Portfolio
 
 DAY = 86_400_000_000_000

@@ -5,9 +5,9 @@ import torch
 
 from agents.allocator.networks import BottomNet, TopNet
 from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Normaliser
-from agents.allocator.policy_file import PolicyCard, TrainingRecord
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
-from agents.messages import Case, InstrumentState, MacroState, Portfolio
+from agents.allocator.policy_file import PolicyCard
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
+from agents.messages import Case, InstrumentState, MacroState, Portfolio, TrainingRecord
 
 GROUPS = ("commodity", "forex", "index")
 ROWS, MARKET = len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)

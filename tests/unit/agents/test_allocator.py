@@ -19,6 +19,7 @@ from agents.allocator.hrp import (
     shrunk_covariance,
 )
 from agents.allocator.tiers import Placement
+from agents.arrays import Panel
 from agents.messages import (
     JUNIORS,
     Allocation,
@@ -29,7 +30,6 @@ from agents.messages import (
     Proposal,
     TrackRecord,
 )
-from agents.protocols import Panel
 from config.errors import ConfigError
 from config.settings import AllocatorSettings
 
@@ -304,7 +304,7 @@ import sys
 import numpy as np, msgspec
 import agents.allocator
 from agents.messages import Allocation, Case
-from agents.protocols import Panel
+from agents.arrays import Panel
 from config.settings import AllocatorSettings
 case = msgspec.json.decode(sys.stdin.buffer.read(), type=Case)
 names = tuple(s.symbol for s in case.instruments)

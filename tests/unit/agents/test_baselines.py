@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from agents.arrays import Panel
 from agents.baselines import BASELINES, BuyAndHold, EqualWeight, MovingAverage, trend_signs
 from agents.messages import Case, Decision, InstrumentState, MacroState, Portfolio
-from agents.protocols import Panel
 
 DAY = 86_400_000_000_000
 JAN_30 = 1_706_572_800_000_000_000  # 2024-01-30T00:00Z

@@ -4,7 +4,7 @@ import pytest
 
 from agents.llm.budget import DECISIONS_KEPT, BudgetedBackend
 from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure, ModelIdentity
-from agents.llm.circuit import CircuitBreaker
+from agents.llm.server.circuit import CircuitBreaker
 from config.settings import BudgetSettings, ServerSettings
 
 GOOD = Completion(text="{}", prompt_tokens=30, completion_tokens=10, latency_ns=2_000_000_000)

@@ -9,11 +9,11 @@ from contextlib import closing
 
 import pytest
 
-from agents.llm.bench_replay import bench_replay
 from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure, ModelIdentity
-from agents.llm.completions import CompletionStore, ReplayBackend
 from agents.llm.meter import MeteredBackend
+from agents.llm.store.replay_backend import CompletionStore, ReplayBackend
 from config.errors import ConfigError, ReplayMiss, Retryable
+from ops.bench.replay_cache import bench_replay
 
 OLD, NEW = "1a" * 32, "3c" * 32
 
@@ -425,7 +425,7 @@ def test_a_file_that_is_no_cache_of_this_version_is_refused_and_left_alone(tmp_p
 def test_a_batch_that_cannot_be_written_is_an_error_in_one_line_and_the_rest_stays(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("agents.llm.completion_store.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("agents.llm.store.completion_store.BUSY_SECONDS", 0.05)
     with closing(CompletionStore(tmp_path / "c")) as store:
         record(store, question("a"))
         with closing(sqlite3.connect(tmp_path / "c", isolation_level=None)) as other:

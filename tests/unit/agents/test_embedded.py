@@ -16,14 +16,14 @@ from agents.llm.answers import (
     answer_schema,
     answer_tokens,
 )
-from agents.llm.bench import _generate
 from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure, Role, canonical_schema
-from agents.llm.decoding import CHUNK
-from agents.llm.embedded import EmbeddedBackend
-from agents.llm.weights import model_folder, weights_digest
+from agents.llm.embedded.decoding import CHUNK
+from agents.llm.embedded.embedded_backend import EmbeddedBackend
+from agents.llm.embedded.weights import model_folder, weights_digest
 from agents.messages import Message
 from config.errors import ConfigError
 from config.settings import EmbeddedSettings
+from ops.bench.embedded import _generate
 
 KINDS: dict[Role, type[Message]] = {
     "news": NewsAnswer,

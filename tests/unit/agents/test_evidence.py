@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 
 from agents.allocator import build_baseline
-from agents.features import INSTRUMENT_FEATURES
+from agents.arrays import Panel
+from agents.features.batch import INSTRUMENT_FEATURES
 from agents.hierarchy import NO_EVIDENCE, Hierarchy
 from agents.juniors import RuleFundamentalJunior, RuleNewsJunior, RuleTechnicalJunior
-from agents.juniors.evidence import figure_lines, has_evidence, headline_lines, indicator_lines
+from agents.juniors.evidence_lines import (
+    figure_lines,
+    has_evidence,
+    headline_lines,
+    indicator_lines,
+)
 from agents.juniors.round import JuniorRound
 from agents.juniors.technical import INDICATORS
 from agents.messages import JUNIORS, FundamentalsReport, Opinion
-from agents.protocols import Panel
 from agents.strategist import RuleStrategist
 from agents.supervisor.neural_ucb import NeuralUCB
 from config.settings import AllocatorSettings, SupervisorSettings

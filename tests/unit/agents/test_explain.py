@@ -13,7 +13,7 @@ from agents.explain.facts import Record, RunFacts, Stamp
 from agents.explain.phrasing import Phraser, ask, mismatch
 from agents.explain.question import understand
 from agents.explain.readings import READINGS, say
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES, definitions
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES, definitions
 from agents.llm.chat import Completion, Failure, ModelIdentity
 from agents.messages import (
     Abstention,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agents.features import (
+from agents.features.batch import (
     CONTEXT_NAMES,
     FIGURES,
     INSTRUMENT_FEATURES,
@@ -21,7 +21,7 @@ from agents.features import (
     definitions,
     routing_context,
 )
-from agents.ledgers import TONE_PRIOR
+from agents.features.ledgers import TONE_PRIOR
 from agents.messages import (
     Case,
     FundamentalsReport,

@@ -4,9 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from agents.book_measures import value_at_risk
-from agents.gate.state import NEVER, STOP, GateState
-from agents.gate_rules import (
+from agents.gate.limits import LIMIT_NAMES
+from agents.gate.measures import value_at_risk
+from agents.gate.risk_model import estimate_risk
+from agents.gate.rules import (
     Holding,
     Market,
     delivery_targets,
@@ -16,8 +17,7 @@ from agents.gate_rules import (
     recent_volatility,
     stop_width,
 )
-from agents.limits import LIMIT_NAMES
-from agents.risk_model import estimate_risk
+from agents.gate.state import NEVER, STOP, GateState
 from config.settings import UNLIMITED, LimitSettings
 
 ALL = slice(None)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from agents.supervisor.linear import STRENGTHS, STRONGEST, Line, Trust
-from agents.supervisor.network import INPUTS, STRETCH, encode
 from agents.supervisor.neural_ucb import NeuralUCB
+from agents.supervisor.reward_network import INPUTS, STRETCH, encode
 from config.settings import SupervisorSettings
 
 

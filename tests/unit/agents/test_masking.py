@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.llm.company_names import COMPANY_NAMES
-from agents.llm.masking import WORDS, Mask
+from agents.llm.masking.company_names import COMPANY_NAMES
+from agents.llm.masking.mask import WORDS, Mask
 
 NOW = 1_610_000_000_000_000_000  # 2021-01-07
 DAY = 86_400_000_000_000

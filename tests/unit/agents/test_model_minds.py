@@ -6,8 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from agents.arrays import Panel
 from agents.juniors import RuleNewsJunior, RuleTechnicalJunior
-from agents.juniors.model import ModelNewsJunior, ModelTechnicalJunior
+from agents.juniors.model_juniors import ModelNewsJunior, ModelTechnicalJunior
 from agents.juniors.round import JuniorRound
 from agents.llm.answers import (
     WORDS,
@@ -19,16 +20,15 @@ from agents.llm.answers import (
     answer_tokens,
 )
 from agents.llm.chat import ChatRequest, Completion, Failure, ModelIdentity
-from agents.llm.prompts import load_prompt
+from agents.llm.prompts.prompt_file import load_prompt
 from agents.llm.schema import violation
 from agents.messages import Abstention, Instrument, Opinion, TrackRecord
-from agents.protocols import Panel
 from agents.strategist import RuleStrategist
-from agents.strategist.model import ModelStrategist
-from agents.supervisor.baselines import AlwaysAll
+from agents.strategist.model_strategist import ModelStrategist
+from agents.supervisor.plain_routers import AlwaysAll
 from config.errors import ConfigError
 from config.settings import MindSettings, Settings
-from ops.minds import build_mind
+from ops.composition.model_minds import build_mind
 from tests.unit.agents.cases import RISING, case, item, state
 
 IDENTITY = ModelIdentity(model="tiny", weights="ab" * 32, engine="test", version="1", dtype="f")

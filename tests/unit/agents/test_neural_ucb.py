@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from agents.messages import JUNIORS, ROUTES, Route
 from agents.protocols import Supervisor
-from agents.supervisor.baselines import AlwaysAll, UniformRouter
 from agents.supervisor.lin_ucb import LinUCB
-from agents.supervisor.network import Adam, RewardNet, Weights, encode
 from agents.supervisor.neural_ucb import GAIN, NeuralUCB
 from agents.supervisor.offline import Trajectories, train_offline
+from agents.supervisor.plain_routers import AlwaysAll, UniformRouter
 from agents.supervisor.precision import Precision
+from agents.supervisor.reward_network import Adam, RewardNet, Weights, encode
 from config.errors import ConfigError, DataError
 from config.settings import SupervisorSettings
 

@@ -14,7 +14,7 @@ from agents.allocator.observation import (
     top_budgets,
     unflatten,
 )
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
 from tests.unit.agents.policies import arrays, normaliser
 
 F, M = len(INSTRUMENT_FEATURES), len(MACRO_FEATURES)

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure
-from agents.llm.openai_compatible import OpenAICompatibleBackend
 from agents.llm.schema import longest_answer, violation
+from agents.llm.server.openai_compatible import OpenAICompatibleBackend
 from config.errors import ConfigError, Retryable
 from config.settings import ServerSettings
 from tests.unit.agents.chat_server import GOOD, ChatServer
@@ -216,7 +216,7 @@ def test_a_closed_backend_starts_again_when_it_is_asked(connect):
 
 
 def test_the_client_is_not_imported_before_it_is_needed():
-    code = "import sys, agents.llm.openai_compatible; sys.exit('openai' in sys.modules)"
+    code = "import sys, agents.llm.server.openai_compatible; sys.exit('openai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 

@@ -9,7 +9,7 @@ from gguf import GGUFReader
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agents.llm.quoting import CLOSING, OPENING, clean, quote
+from agents.llm.prompts.quoting import CLOSING, OPENING, clean, quote
 
 TEMPLATE_TOKENS = (
     "<|im_start|>",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.regime import MIN_SESSIONS, REGIMES, regime_estimate, regime_label
+from agents.features.regime import MIN_SESSIONS, REGIMES, regime_estimate, regime_label
 
 
 def noise(seed, sessions, drift=0.0):

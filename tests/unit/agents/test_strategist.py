@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.features import MACRO_FEATURES
+from agents.features.batch import MACRO_FEATURES
 from agents.messages import JUNIORS, Case, MacroState, Opinion, Portfolio, TrackRecord
 from agents.strategist import RuleStrategist
 

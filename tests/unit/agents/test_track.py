@@ -7,11 +7,11 @@ from scipy.stats import spearmanr
 
 from agents.juniors.track import BREADTH, Track, rank_correlation, worth
 from agents.messages import Opinion, Outcome, Route
-from agents.protocols import Lesson
+from agents.protocols import Feedback
 from config.errors import ConfigError
 
 
-def lessons(decision, scores, moves, junior="news", horizon="medium"):
+def feedback(decision, scores, moves, junior="news", horizon="medium"):
     """Return what closes with one decision: an opinion and a return for each instrument."""
     closed = []
     for i, (score, move) in enumerate(zip(scores, moves, strict=True)):
@@ -26,7 +26,7 @@ def lessons(decision, scores, moves, junior="news", horizon="medium"):
             max_drawdown=0.0, benchmark_return=0.0, group_return=0.0, leave_one_out={},
         )  # fmt: skip
         route = Route(symbol=symbol, arm=0, context=(), scores=())
-        closed.append(Lesson(route, (opinion,), outcome, 0.0))
+        closed.append(Feedback(route, (opinion,), outcome, 0.0))
     return closed
 
 
@@ -46,15 +46,17 @@ def test_rank_correlation_is_spearmans_ties_included():
 
 def test_the_markets_own_move_gives_no_junior_credit():
     track = Track()
-    track.observe(lessons("d1", [1.0, 1.5, 2.0], [0.30, 0.20, 0.10]))  # all up, in the wrong order
+    track.observe(
+        feedback("d1", [1.0, 1.5, 2.0], [0.30, 0.20, 0.10])
+    )  # all up, in the wrong order
     assert record(track).rank_ic == -1.0
     assert (record(track).hits, record(track).calls) == (3, 3)
 
 
 def test_decisions_are_averaged_by_the_outcomes_that_each_is_worth():
     track = Track()
-    track.observe(lessons("d1", [-1, 0, 1, 2], [-0.1, 0.0, 0.1, 0.2]))
-    track.observe(lessons("d2", [1, -1], [-0.1, 0.1]))
+    track.observe(feedback("d1", [-1, 0, 1, 2], [-0.1, 0.0, 0.1, 0.2]))
+    track.observe(feedback("d2", [1, -1], [-0.1, 0.1]))
     assert record(track).outcomes == pytest.approx(3 / 5 + 1 / 5)
     assert record(track).rank_ic == pytest.approx((3 * 1.0 - 1 * 1.0) / 4)
     assert record(track, "technical").outcomes == 0.0
@@ -69,21 +71,21 @@ def test_a_longer_horizon_and_a_wider_book_count_for_less_than_they_hold():
 
 def test_one_instrument_and_one_score_for_all_say_nothing_of_rank():
     track = Track()
-    track.observe(lessons("d1", [2.0], [0.1]))
-    track.observe(lessons("d2", [1.0, 1.0, 1.0], [0.1, 0.2, 0.3]))
+    track.observe(feedback("d1", [2.0], [0.1]))
+    track.observe(feedback("d2", [1.0, 1.0, 1.0], [0.1, 0.2, 0.3]))
     assert (record(track).rank_ic, record(track).outcomes) == (0.0, 0.0)
 
 
 def test_what_closes_in_one_session_and_what_is_told_at_once_count_alike():
     rng = np.random.default_rng(3)
     closed = [
-        lessons(f"d{k}", rng.integers(-2, 3, 6).tolist(), rng.standard_normal(6).tolist())
+        feedback(f"d{k}", rng.integers(-2, 3, 6).tolist(), rng.standard_normal(6).tolist())
         for k in range(40)
     ]
     one, all_at_once = Track(), Track()
     for decision in closed:
         one.observe(decision)
-    all_at_once.observe([lesson for decision in closed for lesson in decision])
+    all_at_once.observe([item for decision in closed for item in decision])
     assert one.encode(5) == all_at_once.encode(5)
     assert Track.decode(one.encode(5), "here")[0].records() == one.records()
 
@@ -95,7 +97,7 @@ def test_a_known_correlation_is_found():
         scores = rng.standard_normal(20)
         moves = 0.2 * scores + np.sqrt(1 - 0.2**2) * rng.standard_normal(20)
         clipped = np.clip(scores, -2, 2).tolist()
-        track.observe(lessons(f"d{k}", clipped, moves.tolist(), horizon="short"))
+        track.observe(feedback(f"d{k}", clipped, moves.tolist(), horizon="short"))
     assert record(track).rank_ic == pytest.approx(0.19, abs=0.025)  # Pearson's 0.2, in ranks
     assert record(track).outcomes == 400 * 19
 

@@ -20,7 +20,7 @@ from agents.allocator.observation import (
 )
 from agents.allocator.policy_file import save_policy
 from agents.allocator.trained import case_arrays
-from agents.protocols import Panel
+from agents.arrays import Panel
 from config.errors import ConfigError
 from config.settings import AllocatorSettings
 from tests.unit.agents.policies import GROUPS, MARKET, ROWS, arrays, card, case_of, network

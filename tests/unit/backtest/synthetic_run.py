@@ -18,7 +18,7 @@ from agents.messages import (
     Verdict,
     VerdictLine,
 )
-from backtest.results import Book, ClosedTrade, RunResult
+from backtest.results import ClosedTrade, PositionHistory, RunResult
 
 DAY = 86_400_000_000_000
 GROUPS = {
@@ -48,7 +48,7 @@ def book(name, gate, ts, returns, rng, invested=0.8, trades=120, stress=""):
     sigma = np.sqrt(np.convolve(np.concatenate([[0.0], returns]) ** 2, np.ones(40) / 40)[:n])
     var = np.where(np.arange(n) < 60, np.nan, 2.6 * sigma)
     profits = rng.normal(12.0, 160.0, size=trades)
-    return Book(
+    return PositionHistory(
         name=name,
         gate=gate,
         ts=ts,

@@ -4,9 +4,9 @@ import statistics
 import pytest
 
 from agents.juniors import RuleFundamentalJunior, RuleNewsJunior, RuleTechnicalJunior
-from backtest.bench_juniors import junior_records
 from backtest.sources import open_source
 from config.settings import load_settings
+from ops.bench.juniors import junior_records
 
 JUNIORS = {j.name: j for j in (RuleNewsJunior(), RuleTechnicalJunior(), RuleFundamentalJunior())}
 WARM_UP = 252

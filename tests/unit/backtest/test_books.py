@@ -3,7 +3,7 @@
 import pytest
 
 from agents.messages import Instrument
-from backtest.books import as_book, contract_cost_bps
+from backtest.market.book_kinds import as_book, contract_cost_bps
 from config.settings import LimitSettings, load_settings
 
 

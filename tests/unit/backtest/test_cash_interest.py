@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from agents.messages import MacroValue
-from backtest.engine_book import EngineBook
-from backtest.rules import YEAR_NS
+from backtest.engine.stepped_book import EngineBook
+from backtest.market.rules import YEAR_NS
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
-from learning.envs.tape import make_tape
-from learning.envs.twin import Twin
+from learning.twin.market_arrays import make_market_arrays
+from learning.twin.twin import Twin
 
 SETTINGS = Settings(
     market=MarketSettings(slippage_probability=0.0),
@@ -27,7 +27,7 @@ def test_a_rate_pays_from_the_interval_after_it_became_known(make_market, event)
     rate = MacroValue(series="risk_free", ts_event=ts, ts_init=ts, value=5.0)
     market = make_market(symbols=("AAA",), sessions=40, news_every=0, macro=(rate,))
     book = EngineBook(market, SETTINGS, start=START)
-    twin = Twin(make_tape([market], SETTINGS), SETTINGS, 1, record=True)
+    twin = Twin(make_market_arrays([market], SETTINGS), SETTINGS, 1, record=True)
     twin.reset(np.zeros(1, np.int64), np.full(1, START), 0)
     try:
         book.start()
@@ -39,9 +39,9 @@ def test_a_rate_pays_from_the_interval_after_it_became_known(make_market, event)
     spans = np.diff([*begins, opens[START + 3]]) / YEAR_NS
     paid = [0.05 if ts <= begin else 0.0 for begin in begins]
     assert paid == ([0.05, 0.05, 0.05] if event == "close" else [0.0, 0.05, 0.05])
-    earned = [close.riskless for close in closes_of_book]
+    earned = [close.risk_free for close in closes_of_book]
     assert earned == pytest.approx(np.array(paid) * spans)
-    assert [float(s.riskless[0]) for s in steps] == pytest.approx(earned)
+    assert [float(s.risk_free[0]) for s in steps] == pytest.approx(earned)
     balance = 100_000.0
     for close, fraction in zip(closes_of_book, earned, strict=True):
         balance += round(balance * fraction, 2)

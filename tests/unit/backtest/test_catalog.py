@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from agents.messages import FundamentalsReport, MacroValue, NewsItem
-from backtest.catalog import list_catalogs, read_catalog, write_catalog
-from backtest.market import canonical
+from backtest.market.catalog import list_catalogs, read_catalog, write_catalog
+from backtest.market.market_data import canonical
 from backtest.sources import open_source
 from config.errors import DataError
 from config.sources import CATALOG_FACTS, find_catalog

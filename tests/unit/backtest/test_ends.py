@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from backtest.run import plan_run
+from backtest.plan import plan_run
 from backtest.sources.opening import cut
 from config.errors import DataError
 from config.settings import Settings
-from ops.minds import build_mind
+from ops.composition.model_minds import build_mind
 from tests.conftest import session
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from agents.messages import Instrument
-from backtest.engine_book import EngineBook
-from backtest.feed import make_feed
-from backtest.market import MarketData, canonical
+from backtest.engine.feed import make_feed
+from backtest.engine.stepped_book import EngineBook
+from backtest.market.market_data import MarketData, canonical
 from config.errors import DataError
 from config.settings import UNLIMITED, Settings
 

@@ -9,8 +9,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Normaliser
-from backtest.engine_book import EngineBook
-from backtest.engine_env import EngineEnv, Episodes
+from backtest.engine.engine_env import EngineEnv, Episodes
+from backtest.engine.stepped_book import EngineBook
 from config.errors import DataError
 from config.settings import Settings
 

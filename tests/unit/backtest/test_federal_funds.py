@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from backtest.market import window
-from backtest.rules import rates_known, riskless_rates
+from backtest.market.market_data import window
+from backtest.market.rules import rates_known, risk_free_rates
 from backtest.sources import open_source
 from backtest.sources.federal_funds import federal_funds
 
@@ -40,18 +40,18 @@ def test_the_last_rate_is_held_for_a_year_and_then_cash_earns_nothing():
 
 def test_a_source_without_a_rate_gets_the_months_that_its_span_needs(tmp_path):
     market = source(tmp_path)
-    rates = riskless_rates(market, "USD")
+    rates = risk_free_rates(market, "USD")
     assert known(rates, "2015-01-05", "2015-03-02") == [0.12, 0.11]
     assert any("federal funds rate" in note for note in market.notes)
-    assert riskless_rates(market, "EUR") == []
+    assert risk_free_rates(market, "EUR") == []
     kept, _ = window(market, stamp("2015-03-02"), 5)
-    assert known(riskless_rates(kept, "USD"), "2015-03-02") == [0.11]
+    assert known(risk_free_rates(kept, "USD"), "2015-03-02") == [0.11]
 
 
 def test_a_source_with_a_rate_keeps_it(tmp_path):
     (tmp_path / "macro.csv").write_text("date,series,value\n2015-01-02,DGS3MO,0.02\n")
     market = source(tmp_path)
-    assert [v for _, v in riskless_rates(market, "USD")] == [0.02]
+    assert [v for _, v in risk_free_rates(market, "USD")] == [0.02]
     assert not any("federal funds" in note for note in market.notes)
 
 
@@ -59,4 +59,4 @@ def test_a_source_beyond_the_table_says_so(tmp_path):
     market = source(tmp_path, first="2024-11-18")
     (note,) = [n for n in market.notes if "federal funds" in n]
     assert "ends with 2023-12, its last rate is held for 12 months" in note
-    assert known(riskless_rates(market, "USD"), "2024-12-31", "2025-01-02") == [5.33, 0.0]
+    assert known(risk_free_rates(market, "USD"), "2024-12-31", "2025-01-02") == [5.33, 0.0]

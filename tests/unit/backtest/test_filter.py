@@ -6,7 +6,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from backtest.simulator.filter import BayesFilter, beliefs, fit_reading, ideal_reading, observe
-from backtest.simulator.market import simulate
+from backtest.simulator.simulated_market import simulate
 from backtest.simulator.structure import relative
 from config.simulator import SimulatorSettings
 

@@ -15,9 +15,9 @@ from backtest.identity import (
     library_versions,
     run_id_of,
 )
-from backtest.run import plan_run
+from backtest.plan import plan_run
 from config.settings import MindSettings, Settings
-from ops.minds import build_mind
+from ops.composition.model_minds import build_mind
 from tests.conftest import session
 
 

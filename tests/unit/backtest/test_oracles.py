@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from backtest.simulator.filter import beliefs
-from backtest.simulator.market import simulate
 from backtest.simulator.oracles import (
     BPS,
     MOVES,
@@ -16,10 +15,11 @@ from backtest.simulator.oracles import (
     forecast,
     oracle_report,
     oracle_run,
-    riskless,
+    risk_free,
     sharpe,
     state_outlook,
 )
+from backtest.simulator.simulated_market import simulate
 from config.settings import LimitSettings
 from config.simulator import SimulatorSettings
 
@@ -138,14 +138,14 @@ def test_a_decision_is_filled_at_the_next_opening_and_pays_its_cost(market):
     equity = book.session(50, target)
     spent = 0.5 * (1.0 - 0.0015)
     grown = spent * market.close[50, 2] / market.open[50, 2]
-    cash = (1.0 - spent - 0.003 * spent) * (1.0 + riskless(market)[49])
+    cash = (1.0 - spent - 0.003 * spent) * (1.0 + risk_free(market)[49])
     assert equity == pytest.approx(grown + cash, rel=1e-12)
 
 
 def test_idle_cash_earns_the_riskless_rate_and_no_sharpe(market):
     run = follow(market, lambda t, held: None, 0.003)
     first = SHORT.warm_up - 1
-    assert run.equity[-1] == pytest.approx(np.prod(1.0 + riskless(market)[first:-1]))
+    assert run.equity[-1] == pytest.approx(np.prod(1.0 + risk_free(market)[first:-1]))
     assert sharpe(market, run.equity) == 0.0
 
 

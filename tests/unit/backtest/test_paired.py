@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from backtest.paired import compare_masking, masking_section, verdict
+from backtest.report.paired import compare_masking, masking_section, verdict
 from config.errors import DataError
 from tests.unit.backtest.synthetic_run import synthetic_run
 

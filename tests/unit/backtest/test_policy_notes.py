@@ -3,12 +3,13 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from agents.allocator.policy_file import TrainingRecord, save_policy
+from agents.allocator.policy_file import save_policy
+from agents.messages import TrainingRecord
+from backtest.plan import plan_run
 from backtest.policies import allocator_notes, overlaps, policy_facts
-from backtest.run import plan_run
 from config.errors import ConfigError
 from config.settings import AllocatorSettings, DeskSettings, Settings
-from ops.minds import build_mind
+from ops.composition.model_minds import build_mind
 from tests.conftest import DAY_NS, session
 from tests.unit.agents.policies import card, network
 

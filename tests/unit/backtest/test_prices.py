@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from agents.messages import Instrument
-from backtest.engine_book import EngineBook
-from backtest.rules import engine_bars, quote_around, split_factors, ticks
+from backtest.engine.stepped_book import EngineBook
+from backtest.market.rules import engine_bars, quote_around, split_factors, ticks
 from backtest.sources import open_source
 from config.errors import DataError
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
@@ -93,9 +93,9 @@ def test_a_slip_after_a_split_is_a_tick_of_the_new_shares(make_market):
     )
     rows = engine_bars(market.instruments[0], market.bars, split_factors(market), FREE)
     assert rows.tick[[34, 35]] == pytest.approx([0.01, 0.0005])
-    slips = msgspec.structs.replace(FREE, slippage_probability=1.0, open_liquidity_frac=1.0)
+    slippage = msgspec.structs.replace(FREE, slippage_probability=1.0, open_liquidity_frac=1.0)
     for session, tick in ((30, 0.01), (38, 0.0005)):
-        quantity, equity = end_of(market, slips, weight=0.5, session=session)
+        quantity, equity = end_of(market, slippage, weight=0.5, session=session)
         assert 100_000 - equity == pytest.approx(quantity * tick, abs=0.011)
 
 

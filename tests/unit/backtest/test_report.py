@@ -11,13 +11,13 @@ from rich.console import Console
 
 from agents.messages import ROUTES
 from agents.supervisor.reward import route_reward
-from backtest.charts import charts
-from backtest.headlines import headlines, verdict
-from backtest.report import write_report
-from backtest.routes import mean_interval, regret_words, route_log
+from backtest.report.charts import charts
+from backtest.report.headlines import headlines, verdict
+from backtest.report.page import write_report
+from backtest.report.printed_table import print_table
+from backtest.report.routes import mean_interval, regret_words, route_log
 from backtest.statistics import tallies
 from backtest.statistics.summary import summarise
-from backtest.table import print_table
 from config.settings import SupervisorSettings
 from tests.unit.backtest.synthetic_run import synthetic_run
 

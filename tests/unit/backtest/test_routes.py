@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from agents.features.routing_context import CONTEXT_NAMES
 from agents.messages import ROUTES
-from agents.routing import CONTEXT_NAMES
-from backtest.bench_routes import bench_costs, bench_routes, plot_learning
-from backtest.simulator.market import SimulatedMarket, simulate
-from backtest.simulator.routes import (
+from backtest.simulator.best_routes import (
     HIT_WINDOW,
     HORIZON,
     MEMBERS,
@@ -21,9 +19,11 @@ from backtest.simulator.routes import (
     regime_filter,
     route_market,
 )
+from backtest.simulator.simulated_market import SimulatedMarket, simulate
 from config.errors import ConfigError
 from config.settings import SupervisorSettings
 from config.simulator import SimulatorSettings
+from ops.bench.routes import bench_costs, bench_routes, plot_learning
 
 COSTS = 0.01 * MEMBERS.sum(axis=1)  # a junior's price and nothing else
 

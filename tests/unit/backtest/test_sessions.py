@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from backtest.sessions import (
+from backtest.market.sessions import (
     DAY_NS,
     load_sessions,
     parse_day,

@@ -7,7 +7,7 @@ import pytest
 
 from agents.baselines import plain_decision
 from agents.messages import Instrument, Verdict, VerdictLine
-from backtest.silence import why_no_orders
+from backtest.report.silence import why_no_orders
 from config.settings import LimitSettings, Settings
 from tests.unit.agents.cases import case, state
 

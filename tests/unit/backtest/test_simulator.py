@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from backtest.simulator.market import load_simulated, simulate
+from backtest.simulator.simulated_market import load_simulated, simulate
 from backtest.simulator.structure import MACRO_NAMES
 from backtest.simulator.text import LEVELS, level_of, level_values, read, write
 from config.errors import ConfigError

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from agents.messages import Instrument
-from backtest.sessions import stamp_text
+from backtest.market.sessions import stamp_text
 from backtest.sources import open_source
 from backtest.sources.actions import derive
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backtest.sessions import stamp_text
+from backtest.market.sessions import stamp_text
 from backtest.sources import open_source
 from backtest.sources.folder import read_sources
 from config.errors import DataError
@@ -374,7 +374,7 @@ def test_prices_are_rounded_to_the_instruments_precision(folder):
 
 
 def test_figures_and_macro_series_are_named_as_the_features_name_them():
-    from agents.features import FIGURES, MACRO_SERIES
+    from agents.features.batch import FIGURES, MACRO_SERIES
     from backtest.sources.columns import FIGURE_SYNONYMS
     from backtest.sources.context import MACRO_IDS
 

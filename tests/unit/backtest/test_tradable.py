@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 
 from backtest.check import check_source
-from backtest.feed import make_feed
+from backtest.engine.feed import make_feed
+from backtest.market.tradable import check_tradable
 from backtest.sources import open_source
-from backtest.tradable import check_tradable
 from config.errors import ConfigError, DataError
 from config.settings import DataSettings, MarketSettings, Settings
-from ops.source import open_market
+from ops.composition.source import open_market
 
 HEADER = "date,symbol,open,high,low,close,volume\n"
 

@@ -7,10 +7,10 @@ import pytest
 
 from agents.baselines import EqualWeight
 from agents.messages import FillRecord, Instrument, OrderRecord
-from backtest import engine
-from backtest.engine import run_book
-from backtest.feed import make_feed
-from backtest.market import MarketData, canonical
+from backtest.engine import run_book as engine
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
+from backtest.market.market_data import MarketData, canonical
 from config.errors import OrderFailed
 from config.settings import UNLIMITED, Settings
 from tests.conftest import session

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
-from learning.allocator.book import Book
-from learning.allocator.windows import Split, Window
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
+from learning.datasets.dataset import Dataset
+from learning.datasets.windows import Split, Window
 
 GROUPS = ("Energy", "Financials", "Utilities")
 EACH = 2
@@ -13,7 +13,7 @@ VOLATILITY = np.array([0.006, 0.03, 0.012])  # of bull, bear, sideways
 SECTOR = np.array([1.6, 1.0, 0.6])
 
 
-def planted_book() -> Book:
+def planted_book() -> Dataset:
     """Return four markets of six stocks in three sectors; regimes last 60 sessions."""
     rng = np.random.default_rng(0)
     stocks = EACH * len(GROUPS)
@@ -33,13 +33,13 @@ def planted_book() -> Book:
     label = np.asarray(label, dtype=np.int64)
     known = label.copy()
     known[:, :30] = known[:, -30:] = -1
-    return Book(
+    return Dataset(
         name="equity",
         symbols=tuple(f"S{i}" for i in range(stocks)),
         groups=GROUPS,
         group=group,
         shortable=np.zeros(stocks, dtype=np.bool_),
-        tape=None,
+        market_arrays=None,
         ts=np.tile(np.arange(1, SESSIONS + 1) * 86_400_000_000_000, (MARKETS, 1)),
         features=features.astype(np.float32),
         macro=macro.astype(np.float32),

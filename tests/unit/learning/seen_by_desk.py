@@ -3,11 +3,11 @@
 import numpy as np
 
 from agents.messages import Case
-from backtest.engine import run_book
-from backtest.feed import make_feed
-from backtest.market import MarketData
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
+from backtest.market.market_data import MarketData
 from config.settings import LimitSettings, Settings
-from ops.minds import build_mind
+from ops.composition.model_minds import build_mind
 
 SETTINGS = Settings(limits=LimitSettings(min_history=20))
 

@@ -6,10 +6,9 @@ import pytest
 from config.allocator import RewardSettings
 from config.errors import DataError
 from config.settings import LimitSettings
-from learning.allocator.evaluate import annual_sharpe, run_policy
-from learning.allocator.rewards import Reward, concentration, reference_volatility
-from learning.allocator.specialists import largest_budget
-from learning.allocator.windows import Window
+from learning.allocator.evaluation.policy_paths import annual_sharpe, largest_budget, run_policy
+from learning.datasets.windows import Window
+from learning.rewards.policy_reward import Reward, concentration, reference_volatility
 from tests.learning.made_book import LOOSE, SESSIONS, made_book
 
 REFERENCE = 0.01
@@ -19,7 +18,7 @@ EVEN = np.full((1, 4), 0.1)
 def worth(
     growth,
     *,
-    riskless=0.0,
+    risk_free=0.0,
     weights=EVEN,
     budget=0.4,
     drawdown=0.0,
@@ -28,18 +27,18 @@ def worth(
     **changed,
 ):
     reward = Reward(RewardSettings(**changed), REFERENCE)
-    one = [np.array([float(x)]) for x in (growth, riskless)]
+    one = [np.array([float(x)]) for x in (growth, risk_free)]
     rest = [np.array([float(x)]) for x in (budget, drawdown, before, even)]
     return float(reward(*one, np.asarray(weights, dtype=float), *rest)[0])
 
 
 def test_riskless_growth_is_worth_nothing():
-    assert worth(0.0002, riskless=0.0002) == 0.0
-    assert worth(0.0003, riskless=0.0002) > 0.0
+    assert worth(0.0002, risk_free=0.0002) == 0.0
+    assert worth(0.0003, risk_free=0.0002) > 0.0
 
 
 def test_unknown_rate_is_the_settings_own():
-    assert worth(0.02 / 252, riskless=np.nan) == 0.0
+    assert worth(0.02 / 252, risk_free=np.nan) == 0.0
 
 
 def test_reward_is_in_units_of_the_budgets_own_risk():

@@ -6,25 +6,25 @@ import msgspec
 import numpy as np
 import pytest
 
-import learning.allocator.book as books
-import learning.allocator.book_arrays as module
-from agents.features import INSTRUMENT_FEATURES
+import learning.datasets.dataset as books
+import learning.datasets.dataset_arrays as module
+from agents.features.batch import INSTRUMENT_FEATURES
+from agents.features.regime import regime_label
 from agents.juniors.lexicon import sentiment
-from agents.regime import regime_label
 from config.allocator import EpisodeSettings, SplitSettings
 from config.errors import ConfigError, DataError
 from config.settings import Settings
 from config.simulator import REGIMES
-from learning.allocator.book import (
-    Book,
+from learning.datasets.dataset import (
+    Dataset,
     held_out,
     real_book,
     simulated_book,
     split,
     training_rows,
 )
-from learning.allocator.markets import SIMULATORS, real_market, simulated_market
-from learning.tensors import compute_tensors
+from learning.datasets.markets import SIMULATORS, real_market, simulated_market
+from learning.datasets.tensors import compute_tensors
 from tests.unit.learning import seen_by_desk
 from tests.unit.learning.seen_by_desk import check_desk_sees
 from tests.unit.learning.test_markets import PAIRS, hourly
@@ -52,7 +52,7 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def book(cache) -> Book:
+def book(cache) -> Dataset:
     return simulated_book(**ASKED, cache=cache)
 
 
@@ -62,7 +62,7 @@ def test_a_simulated_book_holds_each_seeds_own_market(book):
     assert book.macro.shape == (4, 150, 18)
     assert book.groups == ("commodity", "forex", "index")
     assert np.bincount(book.group).tolist() == [3, 3, 3]
-    assert book.tape.ts_close.tolist() == book.ts.tolist()
+    assert book.market_arrays.ts_close.tolist() == book.ts.tolist()
     for k, seed in enumerate(book.seeds):
         truth = simulated_market("multi-asset", book.simulator, seed)
         made = compute_tensors(truth.to_market_data(), score=sentiment)
@@ -75,13 +75,15 @@ def test_a_simulated_book_holds_each_seeds_own_market(book):
 
 def test_a_book_is_made_once_and_then_opened_read_only(book, cache, monkeypatch):
     monkeypatch.setattr(module, "compute_tensors", never)
-    monkeypatch.setattr(module, "make_tape", never)
+    monkeypatch.setattr(module, "make_market_arrays", never)
     again = simulated_book(**ASKED, cache=cache)
     assert again.digest == book.digest
     np.testing.assert_array_equal(again.features, book.features)
-    np.testing.assert_array_equal(again.tape.risk.volatility, book.tape.risk.volatility)
-    assert again.tape.instruments == book.tape.instruments
-    assert again.tape.rate_sources == book.tape.rate_sources
+    np.testing.assert_array_equal(
+        again.market_arrays.risk.volatility, book.market_arrays.risk.volatility
+    )
+    assert again.market_arrays.instruments == book.market_arrays.instruments
+    assert again.market_arrays.rate_sources == book.market_arrays.rate_sources
     assert not again.features.flags.writeable
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from config.errors import ConfigError
-from learning.allocator.checkpoints import (
+from learning.allocator.training.checkpoints import (
     PATTERN,
     best,
     check_same_run,
@@ -24,7 +24,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from config.errors import ConfigError
-from learning.allocator.checkpoints import latest, save_checkpoint
+from learning.allocator.training.checkpoints import latest, save_checkpoint
 
 folder = Path(sys.argv[1])
 save_checkpoint(folder, 1, {"w": np.arange(8)}, {})

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from agents.messages import ROUTES
-from backtest.market import MarketData, canonical
+from backtest.market.market_data import MarketData, canonical
 from backtest.simulator import load_simulated
 from config.errors import DataError
 from config.settings import Settings
@@ -18,7 +18,7 @@ from config.simulator import SimulatorSettings
 from learning.supervisor.collect import CollectPlan, collect_routes, plan_collect
 from learning.supervisor.table import RouteRow, read_meta, read_routes, write_routes
 from learning.supervisor.train import fixed_route, train_supervisor
-from ops.minds import build_mind
+from ops.composition.model_minds import build_mind
 
 SETTINGS = Settings(
     supervisor=msgspec.structs.replace(Settings().supervisor, hidden=16),

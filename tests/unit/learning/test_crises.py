@@ -5,20 +5,20 @@ import msgspec
 import numpy as np
 import pytest
 
-from backtest.market import MarketData
+from backtest.market.market_data import MarketData
 from backtest.simulator import simulate
 from config.settings import Settings
 from config.simulator import SimulatorSettings
-from learning.allocator.book import Book, simulated_book
-from learning.allocator.crises import amplified, crisis_simulator, with_crises
-from learning.allocator.markets import SIMULATORS
-from learning.allocator.windows import Split, Window
+from learning.datasets.crises import amplified, crisis_simulator, with_crises
+from learning.datasets.dataset import Dataset, simulated_book
+from learning.datasets.markets import SIMULATORS
+from learning.datasets.windows import Split, Window
 
 SMALL = SimulatorSettings(instruments=3, sectors=2, sessions=300, warm_up=20)
 
 
 @pytest.fixture(scope="module")
-def with_crisis() -> tuple[Book, Book]:
+def with_crisis() -> tuple[Dataset, Dataset]:
     """Return a book of two markets of nine instruments, and the same with one crisis."""
     settings = Settings()
     short = msgspec.structs.replace(SIMULATORS["multi-asset"], warm_up=30)
@@ -92,10 +92,11 @@ def test_simulated_crises_are_wilder_and_worse() -> None:
 
 @pytest.mark.parametrize("kind", ["book", "tape", "risk"])
 def test_every_array_of_a_books_markets_has_the_crises_behind_it(
-    kind: str, with_crisis: tuple[Book, Book]
+    kind: str, with_crisis: tuple[Dataset, Dataset]
 ) -> None:
     parts = [
-        {"book": book, "tape": book.tape, "risk": book.tape.risk}[kind] for book in with_crisis
+        {"book": book, "tape": book.market_arrays, "risk": book.market_arrays.risk}[kind]
+        for book in with_crisis
     ]
     markets = [len(book.ts) for book in with_crisis]
     assert markets == [2, 3]

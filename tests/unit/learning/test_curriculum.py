@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from config.allocator import CurriculumSettings, EpisodeSettings
-from learning.allocator.curriculum import Curriculum, stretches, turbulence
-from learning.allocator.windows import Window
+from learning.allocator.training.joint.curriculum import Curriculum, stretches, turbulence
+from learning.datasets.windows import Window
 
 EPISODE = EpisodeSettings(sessions=60, warm_up=0)
 SETTINGS = CurriculumSettings(levels=4, stretch_sessions=20, window=2, patience=2, longest=10)

@@ -10,14 +10,14 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from config.errors import ConfigError
-from learning.allocator.checkpoints import latest
-from learning.allocator.epochs import Trained, batches, shuffled, train_epochs
-from learning.allocator.results import CHECKPOINTS, CURVE_FILE, LOGS, read_curve
+from learning.allocator.training.checkpoints import latest
+from learning.allocator.training.epochs import Trained, batches, shuffled, train_epochs
+from learning.allocator.training.phase_results import CHECKPOINTS, CURVE_FILE, LOGS, read_curve
 
 META = {"phase": "made", "seed": 0}
 
 
-class Lesson:
+class Examples:
     """A line to be found, with a little of both generators' noise in what is shown of it."""
 
     def __init__(self, losses: Sequence[float] = ()) -> None:
@@ -65,24 +65,24 @@ class Lesson:
 
 
 def test_a_line_is_found(tmp_path):
-    lesson = Lesson()
-    trained = lesson.run(tmp_path, epochs=40, patience=40)
+    examples = Examples()
+    trained = examples.run(tmp_path, epochs=40, patience=40)
     assert trained.best_loss < 1e-4
     torch.testing.assert_close(
-        lesson.net.weight.detach(), torch.tensor([[2.0, -1.0]]), atol=0.02, rtol=0.0
+        examples.net.weight.detach(), torch.tensor([[2.0, -1.0]]), atol=0.02, rtol=0.0
     )
 
 
 def test_the_network_is_left_at_its_best_epoch(tmp_path):
-    lesson = Lesson(losses=[3.0, 1.0, 2.0, 1.0, 4.0])
+    examples = Examples(losses=[3.0, 1.0, 2.0, 1.0, 4.0])
     kept = {}
 
     def keep(epoch, row):
-        kept[epoch] = lesson.net.weight.detach().clone()
+        kept[epoch] = examples.net.weight.detach().clone()
 
-    trained = lesson.run(tmp_path, epochs=4, progress=keep)
+    trained = examples.run(tmp_path, epochs=4, progress=keep)
     assert (trained.best_epoch, trained.best_loss, trained.epoch) == (2, 1.0, 4)
-    assert torch.equal(lesson.net.weight, kept[2])
+    assert torch.equal(examples.net.weight, kept[2])
     assert not torch.equal(kept[2], kept[4])
 
 
@@ -97,21 +97,23 @@ def test_the_network_is_left_at_its_best_epoch(tmp_path):
 def test_training_ends_after_as_many_epochs_without_a_better_one_as_it_has_patience(
     tmp_path, losses, epochs
 ):
-    lesson = Lesson(losses=losses)
-    assert lesson.run(tmp_path, epochs=6, patience=2).epoch == epochs
-    assert lesson.asked == list(range(1, epochs + 1))
+    examples = Examples(losses=losses)
+    assert examples.run(tmp_path, epochs=6, patience=2).epoch == epochs
+    assert examples.asked == list(range(1, epochs + 1))
 
 
 def test_a_network_that_never_validates_better_is_left_as_it_started(tmp_path):
-    lesson = Lesson(losses=[math.nan] * 3)
-    start = lesson.net.weight.detach().clone()
-    assert lesson.run(tmp_path, epochs=2).best_epoch == 0
-    assert torch.equal(lesson.net.weight, start)
+    examples = Examples(losses=[math.nan] * 3)
+    start = examples.net.weight.detach().clone()
+    assert examples.run(tmp_path, epochs=2).best_epoch == 0
+    assert torch.equal(examples.net.weight, start)
 
 
 def test_each_epoch_is_in_the_curve_the_scalars_and_the_callers_ear(tmp_path):
     heard = []
-    trained = Lesson().run(tmp_path, epochs=3, progress=lambda epoch, row: heard.append(dict(row)))
+    trained = Examples().run(
+        tmp_path, epochs=3, progress=lambda epoch, row: heard.append(dict(row))
+    )
     assert read_curve(tmp_path / CURVE_FILE) == trained.curve == heard
     assert list(trained.curve[0]) == ["epoch", "train_loss", "validation_loss", "half"]
     events = EventAccumulator(str(tmp_path / LOGS)).Reload()
@@ -125,11 +127,11 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, cut):
         if epoch == cut:
             raise KeyboardInterrupt
 
-    whole = Lesson()
+    whole = Examples()
     expected = whole.run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        Lesson().run(tmp_path / "cut", progress=stop)
-    again = Lesson()
+        Examples().run(tmp_path / "cut", progress=stop)
+    again = Examples()
     torch.manual_seed(99)
     resumed = again.run(tmp_path / "cut", resume=True)
     assert again.asked == list(range(cut + 1, 7))
@@ -141,16 +143,16 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, cut):
 
 def test_a_run_whose_patience_ended_does_not_go_on(tmp_path):
     losses = [1.0, 2.0, 3.0, 0.5]
-    Lesson(losses).run(tmp_path, patience=2)
-    again = Lesson(losses)
+    Examples(losses).run(tmp_path, patience=2)
+    again = Examples(losses)
     assert again.run(tmp_path, patience=2, resume=True).best_epoch == 1
     assert again.asked == []
 
 
 def test_another_runs_checkpoints_are_refused_and_left(tmp_path):
-    Lesson().run(tmp_path, epochs=2)
+    Examples().run(tmp_path, epochs=2)
     with pytest.raises(ConfigError, match="expected a run of the same seed, was another"):
-        Lesson().run(tmp_path, meta=META | {"seed": 1}, resume=True)
+        Examples().run(tmp_path, meta=META | {"seed": 1}, resume=True)
     assert latest(tmp_path / CHECKPOINTS).step == 2
 
 

@@ -20,12 +20,18 @@ from agents.allocator.observation import (
 )
 from config.allocator import EpisodeSettings, RewardSettings
 from config.errors import ConfigError, DataError
-from learning.allocator.book import training_rows
-from learning.envs.bottoms import Bottoms
-from learning.envs.forms import Arena, JointForm, PortfolioForm, SpecialistForm, with_budgets
-from learning.envs.sub_book import only_group
-from learning.envs.twin import Twin
+from learning.datasets.dataset import training_rows
+from learning.datasets.group_dataset import only_group
+from learning.envs.bottom_policies import BottomPolicies
+from learning.envs.environments import (
+    Arena,
+    JointEnvironment,
+    PortfolioEnvironment,
+    SpecialistEnvironment,
+    with_budgets,
+)
 from learning.envs.vec_env import TwinEnv, TwinVecEnv
+from learning.twin.twin import Twin
 from tests.learning.made_book import LOOSE, PARTS, made_book
 
 ROWS, MARKET = len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)
@@ -42,24 +48,26 @@ def arena(book, episode=EPISODE) -> Arena:
     return Arena(book, PARTS.train, PARTS.train, norm, LOOSE, RewardSettings(), episode)
 
 
-def bottoms(book) -> Bottoms:
+def bottom_policies(book) -> BottomPolicies:
     torch.manual_seed(0)
-    return Bottoms(book, {group: BottomNet(ROWS, MARKET) for group in book.groups})
+    return BottomPolicies(book, {group: BottomNet(ROWS, MARKET) for group in book.groups})
 
 
-def forms(book, batch=1):
+def environments(book, batch=1):
     return {
-        "specialist": SpecialistForm(
+        "specialist": SpecialistEnvironment(
             arena(only_group(book, "second")), batch, 5, budget=(0.2, 0.4)
         ),
-        "portfolio": PortfolioForm(arena(book), batch, 5, bottoms=bottoms(book)),
-        "joint": JointForm(arena(book), batch, 5),
+        "portfolio": PortfolioEnvironment(
+            arena(book), batch, 5, bottom_policies=bottom_policies(book)
+        ),
+        "joint": JointEnvironment(arena(book), batch, 5),
     }
 
 
 @pytest.mark.parametrize("name", ["specialist", "portfolio", "joint"])
 def test_checkers_of_gymnasium_and_stable_baselines_find_nothing(book, name):
-    env = TwinEnv(forms(book)[name])
+    env = TwinEnv(environments(book)[name])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gymnasium.utils.env_checker.check_env(env, skip_render_check=True)
@@ -67,20 +75,26 @@ def test_checkers_of_gymnasium_and_stable_baselines_find_nothing(book, name):
 
 
 def test_sizes_are_those_of_rows_market_and_actors(book):
-    sizes = {k: (f.observation_size, f.action_size) for k, f in forms(book).items()}
+    sizes = {k: (f.observation_size, f.action_size) for k, f in environments(book).items()}
     assert sizes == {
         "specialist": (2 * ROWS + MARKET, 2),
         "portfolio": (2 * ROWS + MARKET, 2),
         "joint": (4 * ROWS + MARKET, 6),
     }
     extra = np.zeros((1, len(book.ts[0]), 2, 3), dtype=np.float32)
-    form = PortfolioForm(arena(book), 2, 0, bottoms=bottoms(book), embeddings=extra)
-    assert form.reset().shape == (2, form.observation_size) == (2, 2 * (ROWS + 3) + MARKET)
+    environment = PortfolioEnvironment(
+        arena(book), 2, 0, bottom_policies=bottom_policies(book), embeddings=extra
+    )
+    assert (
+        environment.reset().shape
+        == (2, environment.observation_size)
+        == (2, 2 * (ROWS + 3) + MARKET)
+    )
 
 
 @pytest.mark.parametrize("name", ["specialist", "portfolio", "joint"])
 def test_restored_form_goes_on_bit_for_bit(book, name):
-    one, two = forms(book, 4)[name], forms(book, 4)[name]
+    one, two = environments(book, 4)[name], environments(book, 4)[name]
     rng = np.random.default_rng(1)
     actions = rng.uniform(-1, 1, (30, 4, one.action_size))
     one.reset()
@@ -96,11 +110,11 @@ def test_restored_form_goes_on_bit_for_bit(book, name):
 
 
 def test_ended_rows_start_again_and_hand_over_their_last_observation(book):
-    form = SpecialistForm(arena(only_group(book, "first")), 3, 0, budget=(0.4, 0.4))
-    env = TwinVecEnv(form)
+    environment = SpecialistEnvironment(arena(only_group(book, "first")), 3, 0, budget=(0.4, 0.4))
+    env = TwinVecEnv(environment)
     env.seed(8)
     env.reset()
-    form._stop[1] -= 5  # one row's episode is shorter
+    environment._stop[1] -= 5  # one row's episode is shorter
     ended = []
     for step in range(1, 13):
         before = env.last.get("episode_return")
@@ -120,10 +134,12 @@ def test_ended_rows_start_again_and_hand_over_their_last_observation(book):
 def test_ruin_ends_an_episode_and_is_no_truncation(make_market):
     falling = made_book(make_market, drifts=(-0.06, -0.06, 0.006, -0.006))
     long = EpisodeSettings(sessions=30, min_sessions=5, warm_up=0, cohort=1)
-    form = SpecialistForm(arena(only_group(falling, "first"), long), 2, 0, budget=(0.95, 0.95))
-    form.reset()
+    environment = SpecialistEnvironment(
+        arena(only_group(falling, "first"), long), 2, 0, budget=(0.95, 0.95)
+    )
+    environment.reset()
     for _ in range(29):
-        _, _, terminated, truncated, info = form.step(np.ones((2, 2)))
+        _, _, terminated, truncated, info = environment.step(np.ones((2, 2)))
         if terminated.any():
             break
     assert terminated.all()
@@ -132,23 +148,23 @@ def test_ruin_ends_an_episode_and_is_no_truncation(make_market):
 
 
 def test_empty_book_earns_nothing_but_what_the_market_did_not(book):
-    form = SpecialistForm(arena(only_group(book, "first")), 2, 0, budget=(0.4, 0.4))
-    form.reset()
-    form._even = np.zeros_like(form._even)
+    environment = SpecialistEnvironment(arena(only_group(book, "first")), 2, 0, budget=(0.4, 0.4))
+    environment.reset()
+    environment._even = np.zeros_like(environment._even)
     for _ in range(5):
-        _, reward, *_ = form.step(-np.ones((2, 2)))
+        _, reward, *_ = environment.step(-np.ones((2, 2)))
         assert reward == pytest.approx(0.0, abs=1e-12)
 
 
 def test_joint_form_places_what_the_tiers_ask(book, monkeypatch):
-    form = JointForm(arena(book), 2, 0)
+    environment = JointEnvironment(arena(book), 2, 0)
     asked = []
     real = Twin.step
     monkeypatch.setattr(Twin, "step", lambda t, w: (asked.append(w), real(t, w))[1])
-    form.reset()
+    environment.reset()
     action = np.random.default_rng(0).uniform(-1, 1, (2, 6))
-    form.step(action)
-    budgets = top_budgets(action[:, 4:], form.gross)
+    environment.step(action)
+    budgets = top_budgets(action[:, 4:], environment.gross)
     none = np.zeros(2, dtype=bool)
     expected = [
         budgets[:, :1] * bottom_shares(action[:, :2], none),
@@ -170,7 +186,7 @@ def test_budgets_reach_the_rows_of_their_groups(book):
 def test_group_alone_trades_as_it_does_in_the_whole_book(book):
     alone = only_group(book, "second")
     assert alone.symbols == ("CCC", "DDD")
-    one, two = (Twin(b.tape, LOOSE, 1) for b in (book, alone))
+    one, two = (Twin(b.market_arrays, LOOSE, 1) for b in (book, alone))
     for twin in (one, two):
         twin.reset(np.zeros(1, dtype=np.int64), np.full(1, 70), 0)
     rng = np.random.default_rng(2)
@@ -184,7 +200,10 @@ def test_group_alone_trades_as_it_does_in_the_whole_book(book):
 
 def test_every_array_of_a_group_is_as_wide_as_the_group(book):
     alone = only_group(book, "second")
-    for whole, part in ((book.tape, alone.tape), (book.tape.risk, alone.tape.risk)):
+    for whole, part in (
+        (book.market_arrays, alone.market_arrays),
+        (book.market_arrays.risk, alone.market_arrays.risk),
+    ):
         for field in fields(whole):
             values = getattr(whole, field.name)
             if isinstance(values, np.ndarray) and values.shape[-1:] == (4,):
@@ -193,20 +212,20 @@ def test_every_array_of_a_group_is_as_wide_as_the_group(book):
 
 def half_listed(book, t=80):
     """Return the book as if BBB listed at session `t` and DDD vanished at it."""
-    last, age = book.tape.last_close.copy(), book.tape.age.copy()
+    last, age = book.market_arrays.last_close.copy(), book.market_arrays.age.copy()
     last[0, :t, 1] = np.nan
     age[0, t:, 3] = 10
-    tape = replace(book.tape, last_close=last, age=age)
+    market_arrays = replace(book.market_arrays, last_close=last, age=age)
     for name in ("bid", "ask", "close"):
-        values = getattr(tape, name).copy()
+        values = getattr(market_arrays, name).copy()
         values[0, :t, :, 1] = values[0, t:, :, 3] = np.nan
-        tape = replace(tape, **{name: values})
-    return replace(book, tape=tape)
+        market_arrays = replace(market_arrays, **{name: values})
+    return replace(book, market_arrays=market_arrays)
 
 
 @pytest.mark.parametrize("name", ["specialist", "joint"])
 def test_what_is_not_listed_is_masked_and_its_action_has_no_effect(book, name):
-    one, two = (forms(half_listed(book))[name] for _ in range(2))
+    one, two = (environments(half_listed(book))[name] for _ in range(2))
     one.rng, two.rng = (np.random.default_rng(1) for _ in range(2))
     seen, other = one.reset(), two.reset()
     rng = np.random.default_rng(2)
@@ -225,38 +244,43 @@ def test_what_is_not_listed_is_masked_and_its_action_has_no_effect(book, name):
 
 
 def test_a_top_policy_sees_the_means_of_what_is_listed_and_places_nothing_elsewhere(book):
-    form = forms(half_listed(book))["portfolio"]
-    seen = form.reset()
+    environment = environments(half_listed(book))["portfolio"]
+    seen = environment.reset()
     for _ in range(25):
-        listed, features = form.twin.listed[0], form._features[0, form.twin.t[0]]
+        listed, features = (
+            environment.twin.listed[0],
+            environment._features[0, environment.twin.t[0]],
+        )
         means = [features[g][listed[g]].mean(axis=0) for g in (slice(0, 2), slice(2, 4))]
         shown = unflatten(seen, 2).instruments[0, :, :22]
         np.testing.assert_allclose(shown, means, rtol=1e-5, atol=1e-6)
-        assert not form._targets(np.ones((1, 2)))[0, ~listed].any()
-        seen, *_ = form.step(np.ones((1, 2)))
+        assert not environment._targets(np.ones((1, 2)))[0, ~listed].any()
+        seen, *_ = environment.step(np.ones((1, 2)))
 
 
 def test_currency_whose_pair_is_in_another_group_is_refused(book):
     sources = (None, None, None, (0, False))
-    book = replace(book, tape=replace(book.tape, rate_sources=sources))
+    book = replace(book, market_arrays=replace(book.market_arrays, rate_sources=sources))
     with pytest.raises(DataError, match="DDD: expected AAA, its currency's pair"):
         only_group(book, "second")
 
 
 def test_group_without_a_policy_is_refused(book):
     with pytest.raises(ValueError, match="expected a policy for each group, was none"):
-        Bottoms(book, {"first": BottomNet(ROWS, MARKET)})
+        BottomPolicies(book, {"first": BottomNet(ROWS, MARKET)})
 
 
 def test_a_cohort_lives_the_same_sessions_and_is_paid_beyond_its_peers(book):
     pairs = EpisodeSettings(sessions=12, min_sessions=5, warm_up=0, cohort=2)
-    form = SpecialistForm(arena(only_group(book, "second"), pairs), 6, 3, budget=(0.2, 0.4))
-    form.reset()
-    starts = form.twin.t.reshape(3, 2)
+    environment = SpecialistEnvironment(
+        arena(only_group(book, "second"), pairs), 6, 3, budget=(0.2, 0.4)
+    )
+    environment.reset()
+    starts = environment.twin.t.reshape(3, 2)
     assert (starts[:, 0] == starts[:, 1]).all()
     assert len(set(starts[:, 0].tolist())) > 1
     actions = np.random.default_rng(0).uniform(-1, 1, (6, 2))
-    _, paid, _, _, info = form.step(actions)
+    _, paid, _, _, info = environment.step(actions)
     earned = info["reward"].reshape(3, 2)
     assert np.allclose(paid.reshape(3, 2)[:, 0], earned[:, 0] - earned[:, 1])
     assert np.allclose(paid.reshape(3, 2).sum(axis=1), 0.0)
@@ -265,21 +289,23 @@ def test_a_cohort_lives_the_same_sessions_and_is_paid_beyond_its_peers(book):
 
 def test_alike_books_of_a_cohort_are_paid_nothing(book):
     four = EpisodeSettings(sessions=12, min_sessions=5, warm_up=0, cohort=4)
-    form = JointForm(arena(book, four), 4, 3)
-    form.reset()
-    _, paid, _, _, info = form.step(np.full((4, form.action_size), 0.5))
+    environment = JointEnvironment(arena(book, four), 4, 3)
+    environment.reset()
+    _, paid, _, _, info = environment.step(np.full((4, environment.action_size), 0.5))
     assert np.abs(info["reward"]).min() > 0
-    assert np.abs(paid).max() < 0.1 * np.abs(info["reward"]).max()  # but for their own slips
+    assert np.abs(paid).max() < 0.1 * np.abs(info["reward"]).max()  # but for their own slippage
 
 
 def test_a_cohort_ends_as_one(make_market):
     falling = made_book(make_market, drifts=(-0.06, -0.06, 0.006, -0.006))
     pair = EpisodeSettings(sessions=30, min_sessions=5, warm_up=0, cohort=2)
-    form = SpecialistForm(arena(only_group(falling, "first"), pair), 2, 0, budget=(0.95, 0.95))
-    form.reset()
+    environment = SpecialistEnvironment(
+        arena(only_group(falling, "first"), pair), 2, 0, budget=(0.95, 0.95)
+    )
+    environment.reset()
     actions = np.array([[1.0, 1.0], [-1.0, -1.0]])  # one buys what falls, the other nothing
     for _ in range(30):
-        _, _, terminated, truncated, _ = form.step(actions)
+        _, _, terminated, truncated, _ = environment.step(actions)
         if terminated.any():
             break
     assert terminated.tolist() == [True, False]
@@ -288,4 +314,6 @@ def test_a_cohort_ends_as_one(make_market):
 
 def test_environments_that_make_no_whole_cohorts_are_refused(book):
     with pytest.raises(ConfigError, match="whole cohorts of 8, was 12"):
-        JointForm(arena(book, EpisodeSettings(sessions=12, min_sessions=5, warm_up=0)), 12, 0)
+        JointEnvironment(
+            arena(book, EpisodeSettings(sessions=12, min_sessions=5, warm_up=0)), 12, 0
+        )

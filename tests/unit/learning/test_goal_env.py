@@ -20,19 +20,19 @@ from agents.allocator.observation import (
     observe,
     top_budgets,
 )
-from agents.allocator.policy_file import PolicyCard, TrainingRecord, save_policy
-from agents.features import INSTRUMENT_FEATURES, MACRO_FEATURES
-from agents.messages import Instrument
+from agents.allocator.policy_file import PolicyCard, save_policy
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
+from agents.messages import Instrument, TrainingRecord
 from config.allocator import HerSettings
 from config.errors import ConfigError
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
-from learning.allocator.book import Book
-from learning.allocator.her import goal_table
-from learning.allocator.micro import SectorBottom, bounded
-from learning.allocator.td3_policy import SectorValue, SessionInputs
-from learning.allocator.windows import Window
+from learning.allocator.training.equity.hindsight import goal_table
+from learning.allocator.training.equity.micro import SectorBottom, bounded
+from learning.allocator.training.equity.td3_policy import SectorValue, SessionInputs
+from learning.datasets.dataset import Dataset
+from learning.datasets.windows import Window
 from learning.envs.goal_env import POSITION_UNIT, GoalEnv, GoalMarket, GoalVecEnv, positions
-from learning.envs.tape import make_tape
+from learning.twin.market_arrays import make_market_arrays
 from tests.learning.made_book import bare_book
 
 GROUP = np.array([0, 0, 1, 1, 1])
@@ -45,7 +45,7 @@ HER = HerSettings(episode_sessions=6, return_scale=2.0, reward_scale=3.0)
 
 
 @pytest.fixture
-def book(make_market) -> Book:
+def book(make_market) -> Dataset:
     symbols = tuple(f"S{i}" for i in range(len(GROUP)))
     instruments = tuple(
         Instrument(symbol=s, venue="SIM", group=f"G{g}")
@@ -55,15 +55,17 @@ def book(make_market) -> Book:
         make_market(symbols=symbols, instruments=instruments, sessions=40, seed=seed, news_every=0)
         for seed in (1, 2)
     ]
-    tape = make_tape(markets, SETTINGS)
+    market_arrays = make_market_arrays(markets, SETTINGS)
     rng = np.random.default_rng(0)
-    features = rng.standard_normal((*tape.returns.shape, len(INSTRUMENT_FEATURES)))
+    features = rng.standard_normal((*market_arrays.returns.shape, len(INSTRUMENT_FEATURES)))
     features[rng.random(features.shape) < 0.1] = np.nan
-    macro = rng.standard_normal((*tape.ts_close.shape, len(MACRO_FEATURES))).astype(np.float32)
-    return bare_book(tape, features, GROUP, ("G0", "G1"), name="equity", macro=macro)
+    macro = rng.standard_normal((*market_arrays.ts_close.shape, len(MACRO_FEATURES))).astype(
+        np.float32
+    )
+    return bare_book(market_arrays, features, GROUP, ("G0", "G1"), name="equity", macro=macro)
 
 
-def make(book: Book, batch: int, *, seed: int = 0, goals=None, her=HER) -> GoalMarket:
+def make(book: Dataset, batch: int, *, seed: int = 0, goals=None, her=HER) -> GoalMarket:
     return GoalMarket(
         book,
         SETTINGS,
@@ -94,7 +96,7 @@ def test_the_reward_is_the_squared_distance_to_the_goal_and_the_net_return(book)
     np.testing.assert_allclose(seen["achieved_goal"], sums, rtol=1e-6)
 
 
-def fill(book: Book, goals: int = 4) -> HerReplayBuffer:
+def fill(book: Dataset, goals: int = 4) -> HerReplayBuffer:
     """Return a replay buffer of two whole episodes of each of three environments."""
     env = GoalVecEnv(make(book, 3))
     buffer = HerReplayBuffer(

@@ -12,15 +12,15 @@ from agents.allocator.graph import WINDOW, graph_inputs, load_graph
 from agents.allocator.policy_file import GRAPH_FILE
 from config.allocator import GraphSettings
 from config.errors import ConfigError, DataError
-from learning.allocator.graph import (
+from learning.allocator.training.equity.sector_graph import (
     CovarianceHead,
     SparseSectorGraph,
     covariance_loss,
     embeddings,
     train_graph,
 )
-from learning.allocator.results import read_curve, read_result
-from learning.allocator.windows import Split, Window
+from learning.allocator.training.phase_results import read_curve, read_result
+from learning.datasets.windows import Split, Window
 from tests.learning.cut_short import cut_short
 from tests.unit.learning.planted import planted_book, planted_split
 

@@ -16,9 +16,10 @@ from agents.allocator.observation import (
     Observation,
     group_means,
 )
-from agents.allocator.policy_file import PolicyCard, TrainingRecord, save_policy
+from agents.allocator.policy_file import PolicyCard, save_policy
+from agents.messages import TrainingRecord
 from config.errors import ConfigError
-from learning.allocator.joint_net import (
+from learning.allocator.training.joint.joint_net import (
     BUDGET,
     Former,
     Layout,
@@ -88,14 +89,14 @@ def test_shared_net_begins_as_the_earlier_policies_and_is_exported_as_it_answers
     net = SharedNet(earlier, 0.2, 0.2)
     given, _ = seen(chart, embedding)
     given = given.with_budgets(torch.rand(7, 2), chart.group)
-    for top, bottoms in ((earlier.top_net, earlier.nets), net.export()):
+    for top, bottom_policies in ((earlier.top_net, earlier.nets), net.export()):
         with torch.no_grad():
             close(net.top(given), top(given.top, given.market))
             for h, (_, groups) in enumerate(chart.heads):
                 means = net.bottom(given, h)
                 of = chart.group[chart.members(h)]
                 for group in groups:
-                    own = bottoms[h](given.rows[:, chart.group == group], given.market)
+                    own = bottom_policies[h](given.rows[:, chart.group == group], given.market)
                     close(means[:, of == group], own)
 
 
@@ -106,11 +107,14 @@ def test_exported_tiers_answer_as_a_shared_net_that_learned_does() -> None:
         for parameter in net.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     given, _ = seen(chart, 4)
-    top, bottoms = net.export()
+    top, bottom_policies = net.export()
     with torch.no_grad():
         close(net.top(given), top(given.top, given.market))
         for h in range(2):
-            close(net.bottom(given, h), bottoms[h](given.rows[:, chart.group == h], given.market))
+            close(
+                net.bottom(given, h),
+                bottom_policies[h](given.rows[:, chart.group == h], given.market),
+            )
 
 
 def test_encoders_of_several_depths_are_not_put_side_by_side() -> None:

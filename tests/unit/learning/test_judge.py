@@ -5,9 +5,15 @@ import pytest
 
 from backtest.statistics.intervals import difference_interval
 from backtest.statistics.var import kupiec
-from learning.allocator.evaluate import PolicyPath, run_policy
-from learning.allocator.judge import REBALANCE, baselines, judge, share_of, sharpe_difference
-from learning.allocator.windows import Window
+from learning.allocator.evaluation.evaluate import (
+    REBALANCE,
+    baselines,
+    judge,
+    share_of,
+    sharpe_difference,
+)
+from learning.allocator.evaluation.policy_paths import PolicyPath, run_policy
+from learning.datasets.windows import Window
 from tests.learning.made_book import LOOSE, made_book
 
 WINDOWS = (Window(0, 65, 135),)
@@ -24,7 +30,7 @@ def made_path(excess, *, beyond=None, var_frac=0.03, weights=None):
     none = np.zeros(excess.shape, dtype=bool)
     return PolicyPath(
         growth=excess,
-        riskless=np.zeros_like(excess),
+        risk_free=np.zeros_like(excess),
         turnover=np.full(excess.shape, 0.01),
         limited=none,
         var_frac=np.broadcast_to(var_frac, excess.shape).astype(np.float64),

@@ -28,10 +28,10 @@ from agents.messages import (
 from backtest.statistics.trials import Trial
 from config.errors import ConfigError, DataError
 from learning.experience import writer as writer_module
-from learning.experience.bench import sample_records, sample_run
 from learning.experience.library import ModelInfo, RunInfo, open_library
 from learning.experience.reading import tally
 from learning.experience.rows import JudgeScore
+from ops.bench.library import sample_records, sample_run
 
 
 def postgres_bin() -> Path | None:

@@ -12,8 +12,8 @@ import pytest
 
 from agents.messages import Outcome
 from config.errors import ConfigError, DataError
-from learning.experience.bench import sample_records, sample_run
 from learning.experience.library import open_library
+from ops.bench.library import sample_records, sample_run
 
 
 def refusal(action, *words):

@@ -8,10 +8,10 @@ import pytest
 
 from agents.messages import Case, Decision, Outcome
 from config.errors import ConfigError
-from learning.experience.bench import bench_library, sample_records, sample_run
 from learning.experience.export import export
 from learning.experience.library import open_library
 from learning.experience.models import metadata
+from ops.bench.library import bench_library, sample_records, sample_run
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from agents.messages import Decision, FillRecord, OrderRecord, Outcome, Reward, Verdict
 from config.errors import ConfigError
 from learning.experience import reading
-from learning.experience.bench import sample_records, sample_run
 from learning.experience.library import open_library
+from ops.bench.library import sample_records, sample_run
 
 
 @pytest.fixture

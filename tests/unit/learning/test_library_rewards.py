@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agents.messages import Outcome, Proposal
 from config.errors import DataError
 from learning.experience.advantage import attribute, junior_advantages, luck_adjusted
-from learning.rewards import (
+from learning.rewards.decision_reward import (
     ALWAYS_HOLD,
     RewardTerms,
     decision_reward,

@@ -12,11 +12,11 @@ from agents.allocator.observation import Normaliser, group_means, observe, top_b
 from agents.allocator.policy_file import load_policy
 from config.allocator import GraphSettings, MacroSettings, TargetSettings
 from config.errors import ConfigError, DataError
-from learning.allocator.book import training_rows
-from learning.allocator.graph import train_graph
-from learning.allocator.macro import Lesson, budgets_of, pretrain_macro, top_net
-from learning.allocator.results import read_curve, read_result
-from learning.allocator.windows import Split, Window
+from learning.allocator.training.equity.macro import Examples, budgets_of, pretrain_macro, top_net
+from learning.allocator.training.equity.sector_graph import train_graph
+from learning.allocator.training.phase_results import read_curve, read_result
+from learning.datasets.dataset import training_rows
+from learning.datasets.windows import Split, Window
 from tests.learning.cut_short import cut_short
 from tests.unit.learning.planted import planted_book, planted_split
 
@@ -131,12 +131,12 @@ def test_a_part_without_targets_is_refused(tmp_path):
 def test_what_it_learns_from_is_what_a_policy_sees_when_it_trades():
     book, parts = planted_book(), planted_split()
     norm = Normaliser.fit(*training_rows(book, parts))
-    lesson = Lesson(book, parts, TargetSettings(), norm, None, 0.95)
-    rows = lesson.rows(parts.test)[:7]
+    examples = Examples(book, parts, TargetSettings(), norm, None, 0.95)
+    rows = examples.rows(parts.test)[:7]
     at = rows[:, 0], rows[:, 1]
     weights = 0.1 * np.random.default_rng(0).random((7, len(book.symbols)))
     drawdown = np.linspace(0.0, 0.2, 7)
-    groups, market = lesson.seen(rows, weights, drawdown)
+    groups, market = examples.seen(rows, weights, drawdown)
     seen = observe(
         book.features[at], book.macro[at], weights, book.shortable, 0 * weights, drawdown, norm
     )

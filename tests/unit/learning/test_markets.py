@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agents.features import INSTRUMENT_FEATURES
+from agents.features.batch import INSTRUMENT_FEATURES
 from agents.juniors.lexicon import sentiment
 from agents.messages import Instrument
-from backtest.market import ACTION_COLUMNS, MarketData, canonical
-from backtest.sessions import DAY_NS, WEEKDAYS, load_sessions, session_day
+from backtest.market.market_data import ACTION_COLUMNS, MarketData, canonical
+from backtest.market.sessions import DAY_NS, WEEKDAYS, load_sessions, session_day
 from backtest.simulator import simulate
 from backtest.sources import open_source
 from backtest.sources.bars import in_sessions
 from backtest.sources.known import make_instrument
 from config.errors import ConfigError, DataError
-from learning.allocator.markets import (
+from learning.datasets.markets import (
     DOMAINS,
     MULTI_ASSET,
     SIMULATORS,
@@ -28,7 +28,7 @@ from learning.allocator.markets import (
     real_market,
     simulated_market,
 )
-from learning.tensors import compute_tensors
+from learning.datasets.tensors import compute_tensors
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 HOUR_NS = 3_600_000_000_000

@@ -1,7 +1,12 @@
 import numpy as np
 import torch
 
-from learning.allocator.pcgrad import conflict_share, flat, project_conflicts, unflat
+from learning.allocator.training.joint.pcgrad import (
+    conflict_share,
+    flat,
+    project_conflicts,
+    unflat,
+)
 
 
 def test_agreeing_gradients_are_summed_unchanged() -> None:

@@ -16,8 +16,8 @@ from learning.allocator.phases import (
     publish,
     run_macro_pretraining,
 )
-from learning.allocator.results import PhaseResult, write_result
-from ops.allocator import settings_of
+from learning.allocator.training.phase_results import PhaseResult, write_result
+from ops.composition.allocator_training import settings_of
 
 GROUPS = ("commodity", "forex")
 
@@ -83,11 +83,11 @@ def test_joint_training_begins_from_the_phase_whose_whole_book_validates_best(
     sharpes = {"micro-pretraining": 0.2, "macro-ppo": 1.0, "micro-td3-her": 0.8}
     begun = []
     monkeypatch.setattr(
-        "learning.allocator.examine.whole_book",
+        "learning.allocator.evaluation.examine.whole_book",
         lambda book, phase, slots, *_: {phase: phase} if "bottom" in slots else {},
     )
     monkeypatch.setattr(
-        "learning.allocator.evaluate.run_policy",
+        "learning.allocator.evaluation.policy_paths.run_policy",
         lambda book, windows, settings, act: SimpleNamespace(sharpe=sharpes[act]),
     )
     monkeypatch.setattr(
@@ -119,8 +119,13 @@ def test_a_phase_before_its_time_says_which_is_missing(tmp_path):
 
 def test_a_finished_graph_is_trained_again_only_where_a_run_does_not_resume(tmp_path, monkeypatch):
     trained = []
-    monkeypatch.setattr("learning.allocator.graph.train_graph", lambda *_, **k: trained.append(k))
-    monkeypatch.setattr("learning.allocator.macro.pretrain_macro", lambda *_, **k: k)
+    monkeypatch.setattr(
+        "learning.allocator.training.equity.sector_graph.train_graph",
+        lambda *_, **k: trained.append(k),
+    )
+    monkeypatch.setattr(
+        "learning.allocator.training.equity.macro.pretrain_macro", lambda *_, **k: k
+    )
     graph = tmp_path / "1-macro-pretraining" / "graph"
     leave(graph)
     given = run_macro_pretraining(training(tmp_path, "equity"))

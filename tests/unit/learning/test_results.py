@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from learning.allocator.results import PhaseResult, finished, identity, write_result
-from learning.allocator.windows import Window
+from learning.allocator.training.phase_results import PhaseResult, finished, identity, write_result
+from learning.datasets.windows import Window
 from tests.unit.learning.planted import planted_book, planted_split
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from config.allocator import TargetSettings
-from learning.allocator.targets import (
+from learning.datasets.targets import (
     group_returns,
     sector_targets,
     stock_targets,
     target_sessions,
 )
-from learning.allocator.windows import Window
+from learning.datasets.windows import Window
 
 GROUP = np.array([0, 1, 2, 0, 1, 2, 0])
 SETTINGS = TargetSettings(horizon_sessions=10, tilt=0.1, volatility_per_year=0.08)

@@ -6,7 +6,7 @@ import pytest
 from agents.juniors.lexicon import sentiment
 from agents.messages import MacroValue
 from config.errors import ConfigError
-from learning.tensors import load_tensors, session_bars, split
+from learning.datasets.tensors import load_tensors, session_bars, split
 from tests.conftest import session
 from tests.unit.learning.seen_by_desk import check_desk_sees
 

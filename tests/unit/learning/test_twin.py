@@ -6,12 +6,12 @@ import pytest
 
 from agents.baselines import plain_decision
 from agents.messages import Instrument, MacroValue
-from backtest.engine import run_book
-from backtest.feed import make_feed
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
 from config.errors import ConfigError, DataError
 from config.settings import UNLIMITED, DeskSettings, LimitSettings, Settings
-from learning.envs.tape import make_tape
-from learning.envs.twin import Twin
+from learning.twin.market_arrays import make_market_arrays
+from learning.twin.twin import Twin
 from tests.conftest import session
 
 LIMITS = LimitSettings(min_history=20)
@@ -32,10 +32,10 @@ class Script:
     def track(self):
         return ()
 
-    def observe(self, lessons) -> None:
+    def observe(self, feedback) -> None:
         pass
 
-    def learn(self, lessons) -> None:
+    def learn(self, feedback) -> None:
         pass
 
     def decide(self, case, panel, *, latency_ns, expires):
@@ -58,7 +58,7 @@ def in_engine(market, settings, weights):
 
 
 def in_twin(market, settings, weights):
-    twin = Twin(make_tape([market], settings), settings, 1, record=True)
+    twin = Twin(make_market_arrays([market], settings), settings, 1, record=True)
     twin.reset(np.zeros(1, np.int64), np.full(1, START), settings.seed)
     equity, fees, limited = [twin.equity[0]], [0.0], 0
     for t in range(START, len(weights) - 1):
@@ -127,21 +127,23 @@ def test_a_leveraged_currency_book_without_limits_is_the_desks_to_the_cent(make_
 
 
 @pytest.fixture
-def tape(make_market):
-    return make_tape([make_market(sessions=90, seed=s) for s in (1, 2)], Settings(limits=LIMITS))
+def market_arrays(make_market):
+    return make_market_arrays(
+        [make_market(sessions=90, seed=s) for s in (1, 2)], Settings(limits=LIMITS)
+    )
 
 
-def started(tape, batch, seed=0):
-    twin = Twin(tape, Settings(limits=LIMITS), batch)
+def started(market_arrays, batch, seed=0):
+    twin = Twin(market_arrays, Settings(limits=LIMITS), batch)
     rng = np.random.default_rng(seed)
     twin.reset(rng.integers(0, 2, batch), rng.integers(30, 40, batch), seed)
     return twin
 
 
-def test_a_restored_twin_goes_on_to_the_last_bit(tape):
+def test_a_restored_twin_goes_on_to_the_last_bit(market_arrays):
     rng = np.random.default_rng(0)
     asked = rng.normal(0.05, 0.1, (30, 16, 4))
-    twin, other = started(tape, 16), started(tape, 16, seed=9)
+    twin, other = started(market_arrays, 16), started(market_arrays, 16, seed=9)
     for row in asked[:12]:
         twin.step(row)
     other.restore(twin.state())
@@ -153,22 +155,22 @@ def test_a_restored_twin_goes_on_to_the_last_bit(tape):
         assert np.array_equal(value, other.state()[name], equal_nan=True), name
 
 
-def test_books_of_a_batch_do_not_depend_on_each_other(tape):
+def test_books_of_a_batch_do_not_depend_on_each_other(market_arrays):
     asked = np.random.default_rng(1).normal(0.05, 0.1, (40, 8, 4))
-    twin = Twin(tape, Settings(limits=LIMITS), 8, record=True)
+    twin = Twin(market_arrays, Settings(limits=LIMITS), 8, record=True)
     market, start = np.arange(8) % 2, 30 + np.arange(8)
     twin.reset(market, start, 0)
     together = [twin.step(row).growth for row in asked]
     for b in range(8):
-        alone = Twin(tape, Settings(limits=LIMITS), 1, record=True)
+        alone = Twin(market_arrays, Settings(limits=LIMITS), 1, record=True)
         alone.reset(market[b : b + 1], start[b : b + 1], 0)
         growth = [alone.step(row[b : b + 1]).growth[0] for row in asked]
         np.testing.assert_allclose(growth, [g[b] for g in together], atol=1e-12)
 
 
-def test_a_book_that_starts_anew_leaves_the_others_alone(tape):
+def test_a_book_that_starts_anew_leaves_the_others_alone(market_arrays):
     asked = np.full((4, 4), 0.08)
-    twin, other = started(tape, 4), started(tape, 4)
+    twin, other = started(market_arrays, 4), started(market_arrays, 4)
     for _ in range(5):
         twin.step(asked)
         other.step(asked)
@@ -183,28 +185,32 @@ def test_a_book_that_starts_anew_leaves_the_others_alone(tape):
 def test_cash_alone_earns_the_riskless_rate(make_market):
     rate = MacroValue(series="risk_free", ts_event=0, ts_init=session(0)[0], value=4.0)
     settings = Settings(limits=LIMITS)
-    twin = Twin(make_tape([make_market(sessions=60, macro=(rate,))], settings), settings, 2)
+    twin = Twin(
+        make_market_arrays([make_market(sessions=60, macro=(rate,))], settings), settings, 2
+    )
     twin.reset(np.zeros(2, np.int64), np.full(2, 30), 0)
     step = twin.step(np.zeros((2, 4)))
-    assert step.riskless[0] > 0
-    np.testing.assert_allclose(step.growth, step.riskless, atol=1e-7)
+    assert step.risk_free[0] > 0
+    np.testing.assert_allclose(step.growth, step.risk_free, atol=1e-7)
 
 
-def test_targets_that_are_not_numbers_are_refused(tape):
+def test_targets_that_are_not_numbers_are_refused(market_arrays):
     asked = np.zeros((2, 4))
     asked[1, 2] = np.nan
     with pytest.raises(ValueError, match="with 1 not finite"):
-        started(tape, 2).step(asked)
+        started(market_arrays, 2).step(asked)
 
 
-def test_a_start_without_a_next_session_is_refused(tape):
-    twin = Twin(tape, Settings(limits=LIMITS), 1)
+def test_a_start_without_a_next_session_is_refused(market_arrays):
+    twin = Twin(market_arrays, Settings(limits=LIMITS), 1)
     with pytest.raises(ValueError, match=r"sessions in 0\.\.88"):
         twin.reset(np.zeros(1, np.int64), np.full(1, 89), 0)
 
 
-def test_a_desk_that_does_not_decide_every_session_is_refused_unless_told_when(tape):
-    twin = Twin(tape, Settings(limits=LIMITS, desk=DeskSettings(decide_every_sessions=2)), 1)
+def test_a_desk_that_does_not_decide_every_session_is_refused_unless_told_when(market_arrays):
+    twin = Twin(
+        market_arrays, Settings(limits=LIMITS, desk=DeskSettings(decide_every_sessions=2)), 1
+    )
     twin.reset(np.zeros(1, np.int64), np.full(1, 30), 0)
     with pytest.raises(ConfigError, match="decide_every_sessions"):
         twin.step(np.full((1, 4), 0.08))
@@ -216,25 +222,25 @@ def test_a_desk_that_does_not_decide_every_session_is_refused_unless_told_when(t
 
 def test_markets_of_other_lengths_or_of_one_session_are_refused(make_market):
     with pytest.raises(DataError, match="sessions"):
-        make_tape([make_market(sessions=50), make_market(sessions=51)], Settings())
+        make_market_arrays([make_market(sessions=50), make_market(sessions=51)], Settings())
     with pytest.raises(DataError, match="at least 2 sessions, was 1"):
-        make_tape([make_market(sessions=1)], Settings())
+        make_market_arrays([make_market(sessions=1)], Settings())
 
 
 def test_the_tapes_risk_is_the_gates(make_market):
-    from agents.book_measures import measure
-    from learning.envs.risk_tape import RiskReader
+    from agents.gate.measures import measure
+    from learning.twin.risk_arrays import RiskReader
     from strategies.risk import Gate
 
     market = make_market(sessions=90)
     settings = Settings(limits=LIMITS, desk=DeskSettings(panel_sessions=40))
-    tape = make_tape([market], settings)
+    market_arrays = make_market_arrays([market], settings)
     gate = Gate(market.instruments, LIMITS)
-    reader = RiskReader(tape.risk, tape.group, tape.shortable)
+    reader = RiskReader(market_arrays.risk, market_arrays.group, market_arrays.shortable)
     rng = np.random.default_rng(0)
     for t in range(90):
-        panel = tape.returns[0, max(1, t - 39) : t + 1]
-        gate.close_session(tape.session_close[0, t], np.full(4, 1e6), panel, 1e5)
+        panel = market_arrays.returns[0, max(1, t - 39) : t + 1]
+        gate.close_session(market_arrays.session_close[0, t], np.full(4, 1e6), panel, 1e5)
         model = reader.at(np.zeros(1, np.int64), np.full(1, t))
         assert np.array_equal(model.known[0], gate.model.known)
         assert np.array_equal(model.correlation[0], gate.model.correlation)

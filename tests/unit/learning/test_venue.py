@@ -8,8 +8,8 @@ from nautilus_trader.core.nautilus_pyo3 import PriceType, get_exchange_rate
 from nautilus_trader.model.objects import Currency, Money, Price, Quantity
 
 from agents.messages import Instrument
-from learning.envs.venue import (
-    SlipStream,
+from learning.twin.venue import (
+    SlippageStream,
     fill_orders,
     fixed,
     make_terms,
@@ -36,7 +36,7 @@ def fill(order, *, held=0.0, average=0.0, instrument=STOCK, cost=0.003, slip=0.0
     source = (0, True) if instrument.currency == "JPY" else None
     return fill_orders(
         make_terms((instrument,), np.array([cost]), (source,), "USD"),
-        SlipStream(slip, 0, 1),
+        SlippageStream(slip, 0, 1),
         np.array([[float(order)]]),
         np.zeros((1, 1), np.int64),
         np.array([[held]]),
@@ -79,15 +79,15 @@ def test_prices_and_quantities_are_the_doubles_that_nautilus_gives(digits):
 def test_slips_are_those_of_the_engines_fill_model():
     stream = random.Random(42)
     expected = [stream.random() < 0.3 for _ in range(6_000)]
-    slips = SlipStream(0.3, 42, 2)
+    slippage = SlippageStream(0.3, 42, 2)
     got = []
     for _ in range(3_000):
         sent = np.array([[True, False, True], [False, False, False]])
-        drawn = slips.draw(sent, np.array([[1, 0, 0], [0, 0, 0]]))
+        drawn = slippage.draw(sent, np.array([[1, 0, 0], [0, 0, 0]]))
         got += [drawn[0, 2], drawn[0, 0]]  # in the order of their ranks
         assert not drawn[1].any()
     assert got == expected
-    assert slips.count.tolist() == [6_000, 0]
+    assert slippage.count.tolist() == [6_000, 0]
 
 
 def test_what_is_beyond_the_touch_fills_one_tick_worse():

@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from backtest.sessions import DAY_NS, session_day
+from backtest.market.sessions import DAY_NS, session_day
 from config.allocator import EpisodeSettings, SplitSettings
 from config.errors import DataError
-from learning.allocator.windows import EpisodeSampler, Window, split_by_market, split_by_time
+from learning.datasets.windows import EpisodeSampler, Window, split_by_market, split_by_time
 
 FIRST = np.datetime64("2015-01-01", "D").astype(int)
 EPISODE = EpisodeSettings(sessions=200, min_sessions=50, warm_up=30)

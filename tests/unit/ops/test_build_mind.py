@@ -5,7 +5,7 @@ import pytest
 from agents.juniors import RuleNewsJunior
 from agents.messages import Instrument
 from config.settings import load_settings
-from ops.minds import build_mind, round_trips
+from ops.composition.model_minds import build_mind, round_trips
 
 SETTINGS = load_settings("backtest", {"market.cost_frac": 0.0005, "market.spread_bps": 2.0}, {})
 PLAIN = Instrument(symbol="AAA", venue="X")

@@ -5,7 +5,7 @@ import pytest
 
 from agents.messages import Allocation, Instrument, Proposal, VerdictLine
 from config.settings import load_settings
-from ops.overruled import desk_word, overruled, strategist_word
+from ops.composition.overruled import desk_word, overruled, strategist_word
 from tests.unit.agents.cases import case, state
 
 SETTINGS = load_settings("backtest", environ={})  # a band of 1%

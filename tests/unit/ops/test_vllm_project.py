@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.llm.weights import adapter_digest, weights_digest
+from agents.llm.embedded.weights import adapter_digest, weights_digest
 
 OPS = Path(__file__).parents[3] / "ops" / "vllm"
 

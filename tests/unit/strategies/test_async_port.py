@@ -11,11 +11,11 @@ import pytest
 
 from agents.baselines import BuyAndHold
 from config.errors import ConfigError, Halt
-from live.bench_port import LIMIT_MS, Misbehaving, bench_port, make_cases
+from ops.bench.port import LIMIT_MS, Misbehaving, bench_port, make_cases
 from strategies.ports import AsyncPort
 
 CASES = make_cases(6, 4, 40)
-LESSON = object()  # the port only passes lessons on
+FEEDBACK = object()  # the port only passes feedback on
 
 
 class Desk:
@@ -90,16 +90,16 @@ def test_a_decision_is_what_the_mind_decides_when_asked_directly():
     assert desk.decisions == [BuyAndHold().decide(case, panel, latency_ns=1, expires=2)]
 
 
-def test_lessons_are_learned_between_the_decisions_that_they_were_sent_between():
+def test_feedback_is_learned_between_the_decisions_that_it_was_sent_between():
     events = []
     slow = mind(lambda asked: time.sleep(0.02) or events.append(f"decide {asked}"))
-    slow.learn = lambda lessons: events.append("learn")
+    slow.learn = lambda feedback: events.append("learn")
 
     async def use(port):
         port.send(*CASES[0])
-        port.learn([LESSON])
+        port.learn([FEEDBACK])
         port.send(*CASES[1])
-        port.learn([LESSON])
+        port.learn([FEEDBACK])
         assert port.pending == 4
         await port.drain()
 
@@ -170,16 +170,16 @@ def test_an_error_of_the_desk_on_delivery_is_passed_on():
     assert desk.failures == [error]
 
 
-def test_failing_lessons_are_counted_and_logged(caplog):
+def test_failing_feedback_is_counted_and_logged(caplog):
     bad = mind()
 
-    def learn(lessons):
+    def learn(feedback):
         raise ValueError("not finite")
 
     bad.learn = learn
 
     async def use(port):
-        port.learn([LESSON])
+        port.learn([FEEDBACK])
         await port.drain()
 
     _, port = with_port(bad, use)

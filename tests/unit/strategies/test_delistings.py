@@ -8,15 +8,15 @@ import pytest
 
 from agents.baselines import EqualWeight
 from agents.messages import Decision, FillRecord, Instrument, OrderRecord
-from backtest.delistings import delisting_notes
-from backtest.engine import run_book
-from backtest.engine_book import EngineBook
-from backtest.feed import make_feed
-from backtest.market import canonical, window
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
+from backtest.engine.stepped_book import EngineBook
+from backtest.market.market_data import canonical, window
+from backtest.report.delistings import delisting_notes
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
-from learning.envs.parity import compare
-from learning.envs.schedules import Schedule
-from ops.minds import build_mind
+from learning.twin.parity import compare
+from learning.twin.schedules import Schedule
+from ops.composition.model_minds import build_mind
 from tests.conftest import session
 from tests.unit.backtest.test_engine_book import HOUR_NS, hourly_market
 
@@ -39,12 +39,12 @@ JAPAN = (
 )
 
 
-def rules(recovery: float = 1.0, slips: float = 0.0, **limits) -> Settings:
+def rules(recovery: float = 1.0, slippage: float = 0.0, **limits) -> Settings:
     """Return settings under which nothing but the price changes a book's value."""
     return Settings(
         market=MarketSettings(
             cost_frac=0.0,
-            slippage_probability=slips,
+            slippage_probability=slippage,
             financing_bps_per_year=0.0,
             open_liquidity_frac=1.0,
             delisting_recovery=recovery,
@@ -102,7 +102,7 @@ def test_a_vanished_position_is_worth_its_last_price_times_the_recovery(
 ):
     market = make_market(sessions=60, instruments=INDEX, news_every=0)
     market = without(market, "AAA", range(LAST + 1, 60))
-    closes = lived(market, rules(recovery, slips=1.0), [weight, 0.0])
+    closes = lived(market, rules(recovery, slippage=1.0), [weight, 0.0])
     order, fill = the_end(closes, "AAA")
     held, last = closes[DUE - 1].quantity[0], last_close(market, "AAA")
     assert (order.ts_event, fill.ts_event) == (session(DUE)[0],) * 2

@@ -1,0 +1,1 @@
+"""The features of a case: indicators, evidence, ledgers, the regime, and the routing context."""

@@ -1,0 +1,1 @@
+"""Names, tickers and dates, hidden from a model."""

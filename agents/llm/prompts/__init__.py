@@ -1,0 +1,1 @@
+"""Prompts as versioned files, and how text from outside is quoted in them."""

@@ -1,0 +1,1 @@
+"""Completions that are kept and replayed."""

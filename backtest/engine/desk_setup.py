@@ -1,0 +1,108 @@
+"""
+A desk ready for its venue: what a backtest and a replayed paper session set up alike.
+
+The universe, the gate, the features, the cash flows and the observers of a book are made here,
+once, so that an engine and a node differ in what drives the desk and in nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nautilus_trader.common.component import Clock
+from nautilus_trader.model.instruments import Instrument as NautilusInstrument
+
+from agents.features.batch import FeatureEngine
+from agents.juniors.lexicon import sentiment
+from agents.protocols import ExperienceWriter, Mind
+from backtest.engine.cash import CashFlows
+from backtest.engine.desk_result import Records
+from backtest.market.market_data import MarketData
+from backtest.market.rules import dividends_paid, fee_fracs, funded, rate_source, risk_free_rates
+from config.settings import LimitSettings, Settings
+from strategies.desk import Desk, MakePort, Universe
+from strategies.instruments import bar_type, to_nautilus
+from strategies.recorder import SESSION_TOPIC, TOPIC, Recorder
+from strategies.risk import Gate
+from strategies.timekeeper import EngineTime, Timekeeper
+
+
+def latency_ns(settings: Settings) -> int:
+    """Return how long after its case a decision is delivered."""
+    return settings.desk.latency_ns
+
+
+def make_desk(
+    market: MarketData,
+    settings: Settings,
+    mind: Mind,
+    limits: LimitSettings,
+    make_port: MakePort,
+    *,
+    decide_from: int,
+    make_time: Callable[[Clock], Timekeeper] = EngineTime,
+) -> tuple[Desk, CashFlows]:
+    """Return a book's desk beside what its venue pays and charges."""
+    desk = Desk(
+        _universe(market, settings),
+        settings,
+        mind,
+        Gate(market.instruments, limits),
+        FeatureEngine(
+            market.instruments,
+            price_basis=market.price_basis,
+            score=sentiment,
+            panel_sessions=settings.desk.panel_sessions,
+        ),
+        make_port,
+        decide_from=decide_from,
+        make_time=make_time,
+    )
+    return desk, _cash_flows(market, settings, desk, decide_from)
+
+
+def native_instruments(market: MarketData, settings: Settings) -> list[NautilusInstrument]:
+    """Return the instruments as Nautilus takes them, with their fees."""
+    cost = settings.market.cost_frac
+    return [to_nautilus(instrument, cost_frac=cost) for instrument in market.instruments]
+
+
+def observe(
+    bus: Any, writer: ExperienceWriter | None, on_session: Callable[[int], None] | None
+) -> Records:
+    """Subscribe to what a desk publishes on a message bus; return what will hold its records."""
+    records = Records()
+    bus.subscribe(TOPIC, records.take)
+    if writer is not None:
+        Recorder(bus, writer)
+    if on_session is not None:
+        bus.subscribe(SESSION_TOPIC, on_session)
+    return records
+
+
+def _universe(market: MarketData, settings: Settings) -> Universe:
+    natives = native_instruments(market, settings)
+    return Universe(
+        instruments=market.instruments,
+        ids=tuple(native.id for native in natives),
+        bar_types=tuple(bar_type(i, market.step_ns) for i in market.instruments),
+        cost_frac=fee_fracs(market, settings.market),
+        rate_sources=tuple(
+            rate_source(market, i.currency, settings.market.currency) for i in market.instruments
+        ),
+        session_closes=market.session_closes,
+    )
+
+
+def _cash_flows(market: MarketData, settings: Settings, desk: Desk, accrue_from: int) -> CashFlows:
+    return CashFlows(
+        desk.ledger,
+        settings.market.currency,
+        dividends=dividends_paid(market),
+        rates=risk_free_rates(market, settings.market.currency),
+        funded=funded(market),
+        financing_frac=settings.market.financing_bps_per_year / 1e4,
+        session_closes=market.session_closes,
+        accrue_from=accrue_from,
+    )

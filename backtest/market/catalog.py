@@ -1,0 +1,251 @@
+"""
+Markets on disk: a Nautilus ParquetDataCatalog with our page of facts beside it.
+
+Instruments, bars, news, fundamentals, macro values and actions lie in Nautilus's own form, so
+that its tools read them; `quarterdeck.json` holds what that form has no place for. Reading
+gives back the same market, digest and all; a catalog is written aside and renamed when whole.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from agents.messages import Instrument
+from backtest.market.market_data import MarketData, PriceBasis, canonical
+from config.errors import DataError
+from config.sources import CATALOG_FACTS, catalog_root
+
+
+class CatalogInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One catalog at a glance; `first` and `last` are closing stamps of sessions."""
+
+    name: str
+    path: str
+    symbols: tuple[str, ...]
+    bars: int
+    news: int
+    fundamentals: int
+    macro: int
+    step_ns: int
+    price_basis: PriceBasis
+    first: int
+    last: int
+    digest: str
+
+
+class _Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The page of facts; `opens` are the openings of all distinct closing stamps, in order."""
+
+    name: str
+    instruments: tuple[Instrument, ...]
+    opens: tuple[int, ...]
+    session_closes: tuple[int, ...]
+    step_ns: int
+    price_basis: PriceBasis
+    calendar: str
+    source_digest: str
+    notes: tuple[str, ...]
+    bars: int
+    news: int
+    fundamentals: int
+    macro: int
+    digest: str
+
+
+def write_catalog(market: MarketData, path: Path) -> None:
+    """
+    Write a market as a catalog at `path`, which must not exist yet.
+
+    Raises DataError if it exists, or if the stored form would not give the same market back
+    (prices with more decimals than they are kept with).
+    """
+    from nautilus_trader.persistence.catalog import ParquetDataCatalog
+
+    from strategies import data as custom
+    from strategies.instruments import to_nautilus
+
+    if path.exists():
+        raise DataError(f"expected a new folder for the catalog, was {str(path)!r}")
+    market = canonical(market)
+    aside = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        catalog = ParquetDataCatalog(aside)
+        catalog.write_data([to_nautilus(i, cost_frac=0.0) for i in market.instruments])
+        for instrument in market.instruments:
+            catalog.write_data(_to_bars(market, instrument))
+        actions = market.actions.itertuples(index=False, name=None)
+        for items in (
+            [custom.from_news(n) for n in market.news],
+            [custom.from_fundamentals(f) for f in market.fundamentals],
+            [custom.from_macro(m) for m in market.macro],
+            [custom.from_action(*a) for a in actions],
+        ):
+            if items:
+                catalog.write_data(items)
+        facts = _Facts(
+            name=market.name,
+            instruments=market.instruments,
+            opens=_opens(market.bars),
+            session_closes=market.session_closes,
+            step_ns=market.step_ns,
+            price_basis=market.price_basis,
+            calendar=market.calendar,
+            source_digest=market.source_digest,
+            notes=market.notes,
+            bars=len(market.bars),
+            news=len(market.news),
+            fundamentals=len(market.fundamentals),
+            macro=len(market.macro),
+            digest=market.digest,
+        )
+        (aside / CATALOG_FACTS).write_bytes(msgspec.json.format(msgspec.json.encode(facts)))
+        read_catalog(aside)
+        aside.rename(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_catalog(path: Path) -> MarketData:
+    """
+    Return the market that a catalog holds.
+
+    Raises DataError if it is no catalog of ours, or if its content no longer has the digest
+    that was written with it.
+    """
+    from nautilus_trader.persistence.catalog import ParquetDataCatalog
+
+    from strategies import data as custom
+    from strategies.instruments import bar_type
+
+    facts = _facts(path)
+    catalog = ParquetDataCatalog(path)
+
+    def custom_data(kind: type) -> list[Any]:
+        return [item.data for item in catalog.query(kind) or []]
+
+    try:
+        bars = [
+            _from_bars(catalog.bars(bar_types=[str(bar_type(i, facts.step_ns))]), i, facts.step_ns)
+            for i in facts.instruments
+        ]
+        table = pd.concat(bars, ignore_index=True)
+        closes, places = np.unique(table["ts_close"].to_numpy(np.int64), return_inverse=True)
+        if len(closes) != len(facts.opens):
+            raise DataError(f"{path.name}: expected {len(facts.opens)} stamps, was {len(closes)}")
+        table["ts_open"] = np.asarray(facts.opens, dtype=np.int64)[places]
+        actions = [(a.symbol, a.ts_event, a.split, a.dividend) for a in custom_data(custom.Action)]
+        market = canonical(
+            MarketData(
+                name=facts.name,
+                instruments=facts.instruments,
+                bars=table,
+                actions=pd.DataFrame(actions, columns=["symbol", "ts", "split", "dividend"]),
+                session_closes=facts.session_closes,
+                step_ns=facts.step_ns,
+                price_basis=facts.price_basis,
+                news=tuple(custom.to_news(d) for d in custom_data(custom.News)),
+                fundamentals=tuple(
+                    custom.to_fundamentals(d) for d in custom_data(custom.Fundamentals)
+                ),
+                macro=tuple(custom.to_macro(d) for d in custom_data(custom.Macro)),
+                notes=facts.notes,
+                calendar=facts.calendar,
+                source_digest=facts.source_digest,
+            )
+        )
+    except (OSError, ValueError, KeyError, msgspec.ValidationError) as e:
+        reason = " ".join(str(e).split())
+        raise DataError(f"{path.name}: expected a whole catalog, was unreadable: {reason}") from e
+    if market.digest != facts.digest:
+        raise DataError(
+            f"{path.name}: expected content with digest {facts.digest[:12]}, "
+            f"was {market.digest[:12]}: the catalog was changed, or its prices have more "
+            "decimals than they are kept with"
+        )
+    return market
+
+
+def list_catalogs(root: Path | None = None) -> list[CatalogInfo]:
+    """Return the catalogs directly under a folder, by name; none where it does not exist."""
+    out = []
+    for path in sorted((root or catalog_root()).glob(f"*/{CATALOG_FACTS}")):
+        if path.parent.name.startswith("."):
+            continue
+        facts = _facts(path.parent)
+        out.append(
+            CatalogInfo(
+                name=path.parent.name,
+                path=str(path.parent),
+                symbols=tuple(i.symbol for i in facts.instruments),
+                bars=facts.bars,
+                news=facts.news,
+                fundamentals=facts.fundamentals,
+                macro=facts.macro,
+                step_ns=facts.step_ns,
+                price_basis=facts.price_basis,
+                first=facts.session_closes[0],
+                last=facts.session_closes[-1],
+                digest=facts.digest,
+            )
+        )
+    return out
+
+
+def _facts(path: Path) -> _Facts:
+    try:
+        return msgspec.json.decode((path / CATALOG_FACTS).read_bytes(), type=_Facts)
+    except OSError as e:
+        raise DataError(f"expected a catalog with {CATALOG_FACTS}, was {str(path)!r}") from e
+    except msgspec.DecodeError as e:
+        raise DataError(f"{path.name}/{CATALOG_FACTS}: expected a page of facts, was {e}") from e
+
+
+def _opens(bars: pd.DataFrame) -> tuple[int, ...]:
+    pairs = bars[["ts_close", "ts_open"]].drop_duplicates().sort_values("ts_close")
+    if pairs["ts_close"].duplicated().any():
+        raise DataError("expected bars that close together to open together, was not so")
+    return tuple(int(o) for o in pairs["ts_open"])
+
+
+def _to_bars(market: MarketData, instrument: Instrument) -> list[Any]:
+    from nautilus_trader.model.data import Bar
+
+    from strategies.instruments import bar_type, size_precision
+
+    rows = market.bars[market.bars["symbol"] == instrument.symbol]
+    stamps = rows["ts_close"].to_numpy(np.uint64, copy=True)
+    bars: list[Any] = Bar.from_raw_arrays_to_list(
+        bar_type(instrument, market.step_ns),
+        instrument.engine_precision,
+        size_precision(instrument),
+        *(
+            rows[c].to_numpy(np.float64, copy=True)
+            for c in ("open", "high", "low", "close", "volume")
+        ),
+        stamps,
+        stamps.copy(),
+    )
+    return bars
+
+
+def _from_bars(bars: list[Any], instrument: Instrument, step_ns: int) -> pd.DataFrame:
+    from strategies.instruments import size_precision
+
+    places = instrument.printed_precision
+    columns: dict[str, Any] = {
+        name: np.round([getattr(b, name).as_double() for b in bars], places)
+        for name in ("open", "high", "low", "close")
+    }
+    volume = np.round([b.volume.as_double() for b in bars], size_precision(instrument))
+    stamps = np.array([b.ts_event for b in bars], dtype=np.int64)
+    return pd.DataFrame(
+        {"symbol": instrument.symbol, **columns, "volume": volume, "ts_close": stamps}
+    )

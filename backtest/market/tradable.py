@@ -1,0 +1,90 @@
+"""
+Whether a backtest can trade a market: what `data check` lists, every run refuses.
+
+A source can be read without a fault and still not be tradable: a cross whose rate is missing, a
+stock dealt in fractions. Both commands ask here, so that both say the same line. It knows nothing
+of how a source is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from agents.gate.rules import QUANTITY_DECIMALS
+from agents.messages import Instrument
+from backtest.market.market_data import MarketData
+from backtest.market.rules import rate_source
+from backtest.market.sessions import stamp_text
+from config.errors import ConfigError, DataError
+
+
+def check_tradable(market: MarketData, currency: str) -> tuple[str, ...]:
+    """Return a line for each thing that keeps an account in `currency` from trading a market."""
+    return tuple(dict.fromkeys(_faults(market, currency)))
+
+
+def require_tradable(market: MarketData, currency: str) -> None:
+    """Raise DataError with the first line of `check_tradable`, if there is one."""
+    line = next(_faults(market, currency), None)
+    if line is not None:
+        raise DataError(line)
+
+
+def _faults(market: MarketData, currency: str) -> Iterator[str]:
+    """Yield what is wrong, first what is told without loading the engine."""
+    both = np.intersect1d(market.bars["ts_open"], market.bars["ts_close"])
+    if both.size:
+        yield (
+            f"expected {market.name} to have no bar that closes as another opens, "
+            f"was one at {stamp_text(int(both[0]))}"
+        )
+    if len(market.session_closes) < 2:
+        yield f"expected at least 2 sessions, was {len(market.session_closes)}"
+    venues = sorted({i.venue for i in market.instruments})
+    if len(venues) != 1:
+        yield f"expected all instruments on one venue, was {', '.join(venues) or 'none'}"
+    finest = 10.0**-QUANTITY_DECIMALS
+    for instrument in market.instruments:
+        if instrument.lot_size < finest:
+            yield (
+                f"expected a lot_size of at least {finest:f} for {instrument.symbol}, "
+                f"was {instrument.lot_size:g}"
+            )
+        try:
+            rate_source(market, instrument.currency, currency)
+        except DataError as e:
+            yield str(e)
+    yield from _without_volume(market)
+    yield from _unknown_to_nautilus(market)
+
+
+def _without_volume(market: MarketData) -> Iterator[str]:
+    """Yield a line where nothing is ever quoted: a stock's bar without volume has no quotes."""
+    silent = without_volume(market.bars, market.instruments)
+    if len(silent) == len(market.instruments):
+        yield (
+            f"expected stocks whose bars have volume, was volume 0 in every bar of "
+            f"{', '.join(silent)}: no order could be filled"
+        )
+
+
+def without_volume(bars: pd.DataFrame, instruments: Sequence[Instrument]) -> list[str]:
+    """Return the stocks whose every bar has volume 0, sorted; FX and CFDs need none."""
+    stocks = {i.symbol for i in instruments if i.asset_class == "equity"}
+    most = bars.groupby("symbol", sort=True)["volume"].max()
+    return [str(symbol) for symbol in most.index[most == 0] if symbol in stocks]
+
+
+def _unknown_to_nautilus(market: MarketData) -> Iterator[str]:
+    """Yield what the engine's own types refuse: lots, currencies, lengths of bars."""
+    from strategies.instruments import bar_type, to_nautilus
+
+    for instrument in market.instruments:
+        try:
+            to_nautilus(instrument, cost_frac=0.0)
+            bar_type(instrument, market.step_ns)
+        except ConfigError as e:
+            yield str(e)

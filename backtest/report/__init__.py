@@ -1,0 +1,1 @@
+"""What a run shows: the printed table, the plots and the report."""

@@ -1,0 +1,66 @@
+"""
+Curves as a PNG, for reports that need no browser.
+
+matplotlib's Agg canvas, without its global state; the same curves write the same bytes. It knows
+no learner: the report's own plots, which a reader may turn and zoom, are in `charts`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.arrays import FloatArray
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line, the mean of R repeats in a band from the lowest to the highest; y (R, T)."""
+
+    name: str
+    colour: str
+    x: NDArray[np.int64]
+    y: FloatArray
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves on one pair of axes; `limits` of y, None where the curves decide."""
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: tuple[Curve, ...]
+    limits: tuple[float | None, float | None] = (None, None)
+
+
+def write_curves(path: Path, panels: tuple[Panel, ...]) -> None:
+    """Write panels side by side to a PNG, whole or not at all."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4 * len(panels), 4.4), layout="constrained")
+    for place, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        for curve in panel.curves:
+            axes.plot(curve.x, curve.y.mean(axis=0), color=curve.colour, label=curve.name)
+            low, high = curve.y.min(axis=0), curve.y.max(axis=0)
+            axes.fill_between(curve.x, low, high, color=curve.colour, alpha=0.18, linewidth=0)
+        axes.set_title(panel.title, fontsize=11)
+        axes.set_xlabel(panel.x_label)
+        axes.set_ylabel(panel.y_label)
+        axes.set_ylim(*panel.limits)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=9)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110, metadata={"Software": None})
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(drawn.getvalue())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

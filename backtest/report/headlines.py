@@ -1,0 +1,130 @@
+"""
+What a run shows, in sentences: what its gate cost and what its minds added.
+
+They stand on the report's first screen and under the printed table. Each is made of the dict of
+`summarise`; a figure that the run does not determine is left out, never guessed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agents.allocator.views import BlackLittermanBottom
+from backtest.report.formats import interval, number, percent, strategy
+
+OFF = {"no_stop": "without the stop", "gross_only": "with gross alone limited"}
+FORMS = {"gross_only": "without limits", "no_stop": "under the gate"}
+
+
+def headlines(summary: dict[str, Any]) -> list[str]:
+    """Return the sentences on the gate, the minds, expired decisions and the book's capacity."""
+    lines = (gate_costs(summary), minds_add(summary), expired(summary), capacity(summary))
+    return [line for line in lines if line]
+
+
+def gate_costs(summary: dict[str, Any]) -> str:
+    """Return what the same decisions earned under a lighter gate, and how sure that is."""
+    said = []
+    for row in summary["gate_costs"]:
+        book = _variant(summary, row["gate"])
+        said.append(
+            f"{OFF[row['gate']]} the same decisions return "
+            f"{percent(book['total_return'], sign=True)} (Sharpe {number(book['sharpe'])}): "
+            f"{_gap(row)}"
+        )
+    if not said:
+        return ""
+    own = summary["books"][0]["figures"]
+    traded = f"{percent(own['total_return'], sign=True)} (Sharpe {number(own['sharpe'])})"
+    return f"What the gate costs: as traded {traded}; {'; '.join(said)}."
+
+
+def minds_add(summary: dict[str, Any]) -> str:
+    """Return by how much the hierarchy beats buy-and-hold, without limits and under the gate."""
+    said = [f"{FORMS[row['gate']]} {_gap(row)}" for row in summary["minds_add"]]
+    if not said:
+        return ""
+    line = f"What the minds add to holding: {'; '.join(said)}."
+    if _silent(summary):
+        line += " No view moved a weight: the baseline allocation alone decided."
+    return line
+
+
+def _silent(summary: dict[str, Any]) -> bool:
+    """Tell whether the baseline allocation alone decided."""
+    untrained = summary["bottom_policies"] == [BlackLittermanBottom.name]
+    return untrained and not summary["counts"]["views"]
+
+
+def expired(summary: dict[str, Any]) -> str:
+    """Return how many decisions expired, "" for none."""
+    count = summary["counts"]["expired_decisions"]
+    plural = "decision" if count == 1 else "decisions"
+    return f"{count:,} {plural} expired before they could be traded." if count else ""
+
+
+def capacity(summary: dict[str, Any]) -> str:
+    """Return the equity up to which the book's orders are small, "" where no volume is known."""
+    usd = summary["capacity_usd"]
+    if usd is None:
+        return ""
+    return f"Orders reach 10% of mean daily volume at about ${_rounded(usd)} of equity."
+
+
+def verdict(summary: dict[str, Any]) -> str:
+    """Return in words what the hierarchy's figures do and do not show."""
+    own = summary["books"][0]["figures"]
+    said = (
+        f"The hierarchy returned {percent(own['total_return'], sign=True)} after costs "
+        f"and at worst stood {percent(own['max_drawdown'])} below its high."
+    )
+    if own["sharpe_interval"] is not None:
+        low, high = own["sharpe_interval"]
+        reading = (
+            "which includes 0, so luck alone could explain it"
+            if low <= 0.0 <= high
+            else "which lies above 0"
+            if low > 0.0
+            else "which lies below 0"
+        )
+        bounds = interval([low, high])
+        said += f" Its Sharpe ratio is {number(own['sharpe'])}, 95% interval {bounds}, {reading}."
+    elif own["sharpe"] is None:
+        said += f" It has no Sharpe ratio: {summary['books'][0]['undefined']['sharpe']}."
+    for row in summary["differences"]:
+        if row["figures"]["mean_interval"] is not None and row["gate"] == "gross_only":
+            said += f" Against {strategy(row['baseline'])}: {_gap(row)}."
+    return said
+
+
+def _gap(row: dict[str, Any]) -> str:
+    """Return a paired difference with its interval, in return and in Sharpe: "+1.2% a year …"."""
+    figures = row["figures"]
+    bounds = figures["mean_interval"]
+    if bounds is None:
+        return f"not measured ({row['undefined']['mean_interval']})"
+    gap = percent(figures["mean"], sign=True)
+    span = f"[{percent(bounds[0], sign=True)}, {percent(bounds[1], sign=True)}]"
+    real = "more than noise" if bounds[0] > 0.0 or bounds[1] < 0.0 else "within noise"
+    ratio = figures["sharpe"]
+    of_sharpe = "" if ratio is None else f", {ratio:+.2f} of Sharpe"
+    return f"{gap} a year {span}{of_sharpe}, {real}"
+
+
+def _variant(summary: dict[str, Any], gate: str) -> dict[str, Any]:
+    """Return the figures of the hierarchy's unstressed book under a gate."""
+    name = summary["books"][0]["name"]
+    figures: dict[str, Any] = next(
+        row["figures"]
+        for row in summary["books"]
+        if row["name"] == name and row["gate"] == gate and not row["stress"]
+    )
+    return figures
+
+
+def _rounded(usd: float) -> str:
+    """Return an amount in two significant digits: "1.2 million"."""
+    for size, word in ((1e9, " billion"), (1e6, " million")):
+        if usd >= size:
+            return f"{usd / size:.2g}{word}" if usd < 100 * size else f"{usd / size:,.0f}{word}"
+    return f"{float(f'{usd:.2g}'):,.0f}"

@@ -1,0 +1,117 @@
+"""
+What a report says first of a run: what is to be doubted, then how it was traded.
+
+It reads a plan and its records and measures nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from agents.messages import JUNIORS, Decision, FillRecord, OrderRecord
+from agents.protocols import LearningMind
+from backtest.engine.desk_result import BookRun
+from backtest.market.rules import risk_free_rates
+from backtest.market.sessions import stamp_text
+from backtest.plan import RunPlan
+from backtest.policies import allocator_notes, overlaps
+from backtest.report.delistings import delisting_notes
+from backtest.results import PositionHistory
+from config.settings import LimitSettings
+
+
+def run_notes(plan: RunPlan, own: BookRun, books: Sequence[PositionHistory]) -> tuple[str, ...]:
+    """
+    Return the lines that a report shows first, what is to be doubted before the rest.
+
+    `own` is the hierarchy's book with its records, `books` are all of the report.
+    """
+    market, settings = plan.market, plan.settings
+    notes = []
+    if plan.manifest["learned_until"] >= plan.decide_from:
+        until, first = stamp_text(plan.manifest["learned_until"]), stamp_text(plan.decide_from)
+        notes.append(
+            f"OVERLAP: the start state learned until {until}, this run decides from {first} on: "
+            "its results are no evidence"
+        )
+    notes += overlaps(plan.mind.policies, market, plan.decide_from)
+    notes += market.notes[:1]  # what span is traded, and why
+    notes += [_ruined(book) for book in books if (book.equity <= 0).any()]
+    notes += delisting_notes(
+        own.records.of(OrderRecord), own.records.of(FillRecord), market.instruments
+    )
+    notes += market.notes[1:]
+    notes += allocator_notes(plan.mind.policies, market)
+    notes.append(_minds_note(plan.mind))
+    if not risk_free_rates(market, settings.market.currency):
+        notes.append("no risk-free rate in the data: idle cash earns nothing, excess is over zero")
+    notes.append(
+        f"costs: {settings.market.cost_frac:.4f} of notional per fill unless the instrument has "
+        f"its own, {settings.market.spread_bps:g} bps spread, slippage of a tick with "
+        f"probability {settings.market.slippage_probability:g}"
+    )
+    notes.append(_limits_note(settings.limits))
+    notes.append(_views_note(own.records.of(Decision)))
+    own_costs = _own_costs(market.instruments)
+    if own_costs:
+        notes.append(f"own costs (bps per fill): {own_costs}")
+    if own.missed_decisions:
+        notes.append(f"{own.missed_decisions} decisions were missed: the mind failed")
+    if own.expired_decisions:
+        notes.append(f"{own.expired_decisions} decisions expired before they could be traded")
+    if own.unpriced_routes:
+        notes.append(f"{own.unpriced_routes} routes had no price before their horizon's end")
+    if own.open_routes:
+        notes.append(f"{own.open_routes} routes were open at the end and have no outcome")
+    return tuple(notes)
+
+
+def _minds_note(mind: LearningMind) -> str:
+    untrained = sorted(
+        role
+        for role, model in mind.models.items()
+        if role in ("strategist", *JUNIORS) and "rules/" not in model and "+" not in model
+    )
+    if untrained:
+        return (
+            f"minds: {mind.name}; UNTRAINED language models ({', '.join(untrained)}): no adapter, "
+            "so their opinions bind to the schema and mean nothing yet"
+        )
+    spoken = any("+" in mind.models[role] for role in ("strategist", *JUNIORS))
+    return f"minds: {mind.name}, " + ("trained" if spoken else "rule-backed; no trained model")
+
+
+def _own_costs(instruments: Sequence[Any]) -> str:
+    return ", ".join(f"{i.symbol} {i.cost_bps:g}" for i in instruments if i.cost_bps is not None)
+
+
+def _ruined(book: PositionHistory) -> str:
+    first = stamp_text(int(book.ts[int(np.argmax(book.equity <= 0))]))
+    name = ", ".join(
+        part for part in (book.name, book.stress, book.gate.replace("_", " ")) if part
+    )
+    return f"RUIN: equity fell to zero or below in {name} on {first}; the book was halted"
+
+
+def _limits_note(limits: LimitSettings) -> str:
+    target = limits.volatility_target
+    return (
+        f"limits: position {limits.max_position:.1%}, group {limits.max_group:.0%}, VaR "
+        f"{limits.max_var:.1%}, drawdown breaker {limits.max_drawdown:.0%}, "
+        + ("no volatility target, " if target is None else f"volatility target {target:.0%}, ")
+        + limits.stop_text
+    )
+
+
+def _views_note(decisions: Sequence[Decision]) -> str:
+    spoke = sum(len(d.allocation.views) for d in decisions)
+    asked = sum(len(d.proposals) for d in decisions)
+    if not asked:
+        return "views: no proposal was made"
+    return (
+        f"views: {spoke:,} of {asked:,} proposals moved a weight; the others are worth less than "
+        "a round trip, and the baseline allocation stands"
+    )

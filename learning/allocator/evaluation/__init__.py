@@ -1,0 +1,1 @@
+"""What trained policies earn on windows that they never saw."""

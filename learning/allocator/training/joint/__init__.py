@@ -1,0 +1,1 @@
+"""The joint phase: all policies train together over one encoder."""

@@ -1,0 +1,104 @@
+"""
+What a training phase leaves behind, the same for every phase.
+
+A phase owns a folder: its checkpoints, its logs, its curve, its exported policies and this
+summary. What tells one run from another, and what a policy's card says of its training, are
+alike for all, too. It knows no algorithm.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agents.messages import TrainingRecord
+from learning.datasets.dataset import Dataset
+from learning.datasets.windows import Split
+
+RESULT_FILE = "result.json"
+CURVE_FILE = "curve.csv"
+CHECKPOINTS = "checkpoints"
+LOGS = "tensorboard"
+FIRST_LESSON = "first-lesson"  # the folder in a phase that has one
+
+
+class PhaseResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    A finished phase.
+
+    `policies` are the exported policy folders by name ("top", "bottom-<group>", "bottom"),
+    relative to `folder`; `seconds` the wall time by part ("environment", "rollout", "update",
+    ...); `measures` the phase's own figures, by name; `curve` the CSV of its learning curve.
+    """
+
+    phase: str
+    folder: str
+    steps: int
+    seconds: dict[str, float]
+    measures: dict[str, float]
+    policies: dict[str, str] = {}
+    curve: str = CURVE_FILE
+    notes: tuple[str, ...] = ()
+
+
+def write_result(result: PhaseResult) -> None:
+    """Write a phase's summary into its folder, whole or not at all."""
+    path = Path(result.folder) / RESULT_FILE
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    partial.rename(path)
+
+
+def read_result(folder: Path) -> PhaseResult | None:
+    """Return the summary of a finished phase where it lies now, None where it has not ended."""
+    path = folder / RESULT_FILE
+    if not path.is_file():
+        return None
+    result = msgspec.json.decode(path.read_bytes(), type=PhaseResult)
+    return msgspec.structs.replace(result, folder=str(folder))
+
+
+def finished(folder: Path, timesteps: int) -> PhaseResult | None:
+    """Return the summary of a phase that has ended and took so many steps, None for no such."""
+    result = read_result(folder)
+    return result if result is not None and result.steps >= timesteps else None
+
+
+def identity(phase: str, book: Dataset, parts: Split, seed: int) -> dict[str, Any]:
+    """Return what tells one run's checkpoints from another's, as plain JSON."""
+    windows = [[w.market, w.start, w.stop] for w in (*parts.train, *parts.validation)]
+    return {"phase": phase, "digest": book.digest, "seed": seed, "windows": windows}
+
+
+def training_record(book: Dataset, parts: Split, steps: int, seed: int) -> TrainingRecord:
+    """Return what a policy's card says of its training."""
+    markets = sorted({w.market for w in (*parts.train, *parts.validation)})
+    return TrainingRecord(
+        source=book.source,
+        digest=book.digest,
+        first_ts=parts.learned_from,
+        last_ts=parts.learned_until,
+        seeds=tuple(book.seeds[m] for m in markets) if book.seeds else (),
+        steps=steps,
+        seed=seed,
+    )
+
+
+def write_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write a learning curve, a row an update; the columns are the first row's names."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.rename(path)
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """Return a learning curve as it was written."""
+    with path.open(newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]

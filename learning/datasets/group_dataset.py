@@ -1,0 +1,74 @@
+"""
+The book of one group's instruments: what its specialist trades, and all that it trades.
+
+The risk model of fewer instruments is a part of the whole one's, except for the crowd's loss,
+which is kept: of more instruments it is larger, and a larger one still bounds every book's VaR
+from above. A pair that turns another instrument's currency has to be of the same group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from agents.arrays import IntArray
+from config.errors import DataError
+from learning.datasets.dataset import Dataset
+from learning.twin.market_arrays import MarketArrays
+
+PER_INSTRUMENT = (  # fields of a tape whose last axis is the instruments
+    *("bid", "ask", "size", "close", "close_bid", "close_ask", "session_close", "last_close"),
+    *("age", "dividends", "returns", "volatility", "volume"),
+    *("tick", "lot", "fee_frac", "funded", "shortable"),
+)
+
+
+def only_group(book: Dataset, group: str) -> Dataset:
+    """
+    Return the book of one group's instruments; its markets, sessions and digest stay.
+
+    Raises DataError where the book has no such group, or a member's currency needs a pair of
+    another group.
+    """
+    if group not in book.groups:
+        raise DataError(f"expected a group of {', '.join(book.groups)}, was {group!r}")
+    members = np.flatnonzero(book.group == book.groups.index(group))
+    return replace(
+        book,
+        symbols=tuple(book.symbols[i] for i in members),
+        groups=(group,),
+        group=np.zeros(len(members), dtype=np.int64),
+        shortable=book.shortable[members],
+        market_arrays=_part(book.market_arrays, members),
+        features=book.features[:, :, members],
+        returns=book.returns[..., members],
+    )
+
+
+def _part(market_arrays: MarketArrays, members: IntArray) -> MarketArrays:
+    place = {int(i): k for k, i in enumerate(members)}
+    sources: list[tuple[int, bool] | None] = []
+    for i in members:
+        source = market_arrays.rate_sources[i]
+        if source is not None and source[0] not in place:
+            own, pair = (market_arrays.instruments[k].symbol for k in (i, source[0]))
+            raise DataError(f"{own}: expected {pair}, its currency's pair, in its group, was not")
+        sources.append(None if source is None else (place[source[0]], source[1]))
+    risk = market_arrays.risk
+    return replace(
+        market_arrays,
+        **{name: getattr(market_arrays, name)[..., members] for name in PER_INSTRUMENT},
+        instruments=tuple(market_arrays.instruments[i] for i in members),
+        group=np.zeros(len(members), dtype=np.int64),
+        rate_sources=tuple(sources),
+        risk=replace(
+            risk,
+            residual=risk.residual[..., members],
+            volatility=risk.volatility[..., members],
+            known=risk.known[..., members],
+            correlation=risk.correlation[..., members[:, None], members],
+            var=risk.var[..., members],
+            mean=risk.mean[..., members],
+        ),
+    )

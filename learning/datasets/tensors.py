@@ -1,0 +1,203 @@
+"""
+The training loader: a market's sessions as aligned, memory-mapped arrays.
+
+Features come from `agents.features.batch.batch_features`, the same definition that the desk
+computes event by event. Arrays are cached under the hash of everything they are made of - the
+market, the code that makes them and their layout - and opened read-only as memory maps, so that
+several trainers share one copy. It knows no learner and no labels that look ahead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+import agents
+from agents.arrays import FloatArray
+from agents.features.batch import (
+    INSTRUMENT_FEATURES,
+    MACRO_SERIES,
+    CorporateAction,
+    batch_features,
+)
+from agents.messages import Regime
+from backtest.market.market_data import MarketData
+from config.errors import ConfigError
+
+TRAIN = ("2015-01-01", "2022-12-31")
+VALIDATION = ("2023-01-01", "2023-12-31")
+SHARE = 8 / 9  # of the sessions that train where the data do not reach those years
+ARRAYS = ("ts", "bars", "features", "macro", "returns", "estimate")
+REGIMES: tuple[Regime, ...] = ("bull", "bear", "sideways")  # `Tensors.estimate` indexes it
+LAYOUT = 2
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """
+    A market's sessions, oldest first, aligned across instruments; NaN where masked.
+
+    Shapes: ts (T,) closing stamps; bars (T, N, 5) open, high, low, close, volume as quoted;
+    features (T, N, 22); macro (T, 18); returns (T, N) total simple returns of each session;
+    estimate (T,) the causal regime estimate, an index of `REGIMES`.
+    """
+
+    symbols: tuple[str, ...]
+    ts: NDArray[np.int64]
+    bars: FloatArray
+    features: FloatArray
+    macro: FloatArray
+    returns: FloatArray
+    estimate: NDArray[np.int64]
+
+
+def load_tensors(market: MarketData, cache: Path, *, score: Callable[[str], float]) -> Tensors:
+    """
+    Return a market's tensors, computed once and then opened from `cache`.
+
+    `score` turns a text into a sentiment, -2..2. Raises ConfigError where the cache cannot be
+    written; nothing half-written is left.
+    """
+    key = hashlib.sha256(f"{LAYOUT} {market.digest} {feature_code()}".encode()).hexdigest()[:24]
+    folder = cache / key
+    if not folder.is_dir():
+        made = compute_tensors(market, score=score)
+        write_arrays(folder, {name: getattr(made, name) for name in ARRAYS})
+    return Tensors(symbols=market.symbols, **open_arrays(folder, ARRAYS))
+
+
+def split(
+    tensors: Tensors,
+    train: tuple[str, str] = TRAIN,
+    validation: tuple[str, str] = VALIDATION,
+    *,
+    purge: int = 20,
+) -> tuple[slice, slice]:
+    """
+    Return the training and the validation sessions as slices; days are inclusive.
+
+    Where either window is empty in the data, the first `SHARE` of the sessions trains and the
+    rest validates. `purge` sessions before the validation are in neither. Raises ConfigError
+    where the windows overlap or a part is left empty.
+    """
+    days = pd.DatetimeIndex(np.asarray(tensors.ts)).tz_localize("UTC").strftime("%Y-%m-%d")
+    ranges = [
+        (int(days.searchsorted(a)), int(days.searchsorted(b, side="right")))
+        for a, b in (train, validation)
+    ]
+    if any(start == stop for start, stop in ranges):
+        cut = int(len(days) * SHARE)
+        ranges = [(0, cut), (cut, len(days))]
+    (first, last), (start, stop) = ranges
+    if last > start:
+        raise ConfigError(f"expected training before validation, was {train} and {validation}")
+    last = min(last, start - purge)
+    if first >= last or start >= stop:
+        raise ConfigError(
+            f"expected sessions to train and to validate on beyond a purge of {purge}, "
+            f"was {len(days)} sessions from {days[0]} to {days[-1]}"
+        )
+    return slice(first, last), slice(start, stop)
+
+
+def session_bars(market: MarketData) -> FloatArray:
+    """
+    Return open, high, low, close, volume of each session; NaN where nothing traded.
+
+    Shapes: (T, N, 5), sessions as in `market.session_closes`.
+    """
+    closes = np.asarray(market.session_closes, dtype=np.int64)
+    table = market.bars.assign(session=np.searchsorted(closes, market.bars["ts_close"]))
+    grouped = table.groupby(["session", "symbol"], sort=True)
+    daily = grouped.agg(
+        open=("open", "first"),
+        high=("high", "max"),
+        low=("low", "min"),
+        close=("close", "last"),
+        volume=("volume", "sum"),
+    )
+    bars = np.full((len(closes), len(market.symbols), 5), np.nan)
+    place = {symbol: i for i, symbol in enumerate(market.symbols)}
+    rows = daily.index.get_level_values(0).to_numpy()
+    columns = daily.index.get_level_values(1).map(place).to_numpy()
+    bars[rows, columns] = daily.to_numpy()
+    return bars
+
+
+def compute_tensors(market: MarketData, *, score: Callable[[str], float]) -> Tensors:
+    """Return a market's tensors, computed anew; `score` as in `load_tensors`."""
+    bars = session_bars(market)
+    actions = zip(
+        *(market.actions[c].tolist() for c in ("symbol", "ts", "split", "dividend")), strict=True
+    )
+    batch = batch_features(
+        market.instruments,
+        np.asarray(market.session_closes, dtype=np.int64),
+        bars,
+        price_basis=market.price_basis,
+        score=score,
+        actions=[CorporateAction(*row) for row in actions],
+        news=market.news,
+        fundamentals=market.fundamentals,
+        macro=[value for value in market.macro if value.series in MACRO_SERIES],
+    )
+    return Tensors(
+        symbols=market.symbols,
+        ts=np.asarray(batch.ts),
+        bars=bars,
+        features=batch.instrument,
+        macro=batch.macro,
+        returns=np.expm1(batch.instrument[:, :, INSTRUMENT_FEATURES.index("return_1")]),
+        estimate=np.array([REGIMES.index(name) for name in batch.regimes], dtype=np.int64),
+    )
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """
+    Write arrays into a new folder, whole or not at all; the first of several writers wins.
+
+    Raises ConfigError where it cannot be written; nothing half-written is left.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True
+        ) as partial:
+            for name, values in arrays.items():
+                np.save(Path(partial) / f"{name}.npy", values)
+            Path(partial).rename(folder)
+    except OSError as e:
+        if not folder.is_dir():  # else another writer was first, with the same content
+            raise ConfigError(f"expected to write arrays into {folder}, was: {e.strerror}") from e
+
+
+def open_arrays(folder: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return arrays that `write_arrays` left, as read-only memory maps."""
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+
+
+def feature_code() -> str:
+    """
+    Return the hash of the code that makes features.
+
+    Of `agents`, the vocabulary, the features and the juniors, whose lexicon scores texts: what
+    the other folders hold knows features but does not make them.
+    """
+    root = Path(agents.__file__).parent
+    made_by = [
+        *root.glob("*.py"),
+        *(root / "features").glob("*.py"),
+        *(root / "juniors").glob("*.py"),
+    ]
+    h = hashlib.sha256()
+    for path in sorted(made_by):
+        h.update(path.read_bytes())
+    return h.hexdigest()

@@ -1,0 +1,382 @@
+"""
+A market as the twin needs it: everything that the venue and the gate see of it, as arrays.
+
+A session's bars are slots, the union of the instruments' openings; each slot has an opening event
+(quotes) and a closing event (bars, and the quotes that keep exchange rates). Prices are engine
+prices, as `backtest.engine.feed` hands them to the venue, returns those of the desk's own feature
+engine. Nothing here depends on what a book does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from agents.arrays import BoolArray, FloatArray, IntArray
+from agents.features.feature_engine import FeatureEngine
+from agents.gate.rules import mean_volume, recent_volatility
+from agents.messages import Instrument
+from backtest.market.market_data import MarketData
+from backtest.market.rules import (
+    LEAVING_SIZE,
+    EngineBars,
+    dividends_paid,
+    engine_bars,
+    expiry,
+    fee_fracs,
+    final_prices,
+    funded,
+    quote_around,
+    rate_source,
+    rates_known,
+    risk_free_rates,
+    split_factors,
+)
+from backtest.market.sessions import stamp_text
+from config.errors import DataError
+from config.settings import Settings
+from learning.twin.risk_arrays import RiskArrays, make_risk_arrays
+from learning.twin.venue import fixed
+
+NEVER = np.iinfo(np.int64).max
+# of a slot, NaN for none
+PRICES = ("bid", "ask", "size", "tick", "close", "close_bid", "close_ask")
+
+
+@dataclass(frozen=True)
+class MarketArrays:
+    """
+    M markets of T sessions of at most K bar slots, N instruments sorted by symbol.
+
+    Shapes: ts_close, ts_accrue (M, T): the closing stamp and the session's first price event
+    (NEVER where it has none); risk_free, risk_free_close (M, T) the risk-free rate known at that
+    event and at the close, percent a year: what cash earns until the next such event; ts_bar,
+    ts_end (M, T, K): when a slot opens and closes, NEVER padded; bid, ask, size, tick, close
+    (M, T, K, N): the opening's quote and the bar's close, NaN where there is none; close_bid,
+    close_ask (M, T, K, N) the same of the closing quote that an instrument of another currency
+    gets; session_close (M, T, N) the session's last close, NaN where none; last_close, age
+    (M, T, N) the newest close and the sessions since in which others traded; dividends (M, T, N)
+    cash per engine unit; returns, volatility (M, T, N) of a session, as stops know it; volume
+    (M, T, N) the mean daily volume in units of quantity, infinite where it says nothing of size;
+    ts_expires (M, T) until when a decision of the session's close may be acted on; lot, fee_frac
+    (N,); funded, shortable, group (N,). `rate_sources[i]` says which pair turns the quote currency
+    of `i` into the account's, and whether inverted.
+    """
+
+    instruments: tuple[Instrument, ...]
+    ts_close: IntArray
+    ts_accrue: IntArray
+    ts_bar: IntArray
+    ts_end: IntArray
+    bid: FloatArray
+    ask: FloatArray
+    size: FloatArray
+    tick: FloatArray
+    close: FloatArray
+    close_bid: FloatArray
+    close_ask: FloatArray
+    session_close: FloatArray
+    last_close: FloatArray
+    age: IntArray
+    dividends: FloatArray
+    risk_free: FloatArray
+    risk_free_close: FloatArray
+    returns: FloatArray
+    volatility: FloatArray
+    volume: FloatArray
+    ts_expires: IntArray
+    lot: FloatArray
+    fee_frac: FloatArray
+    funded: BoolArray
+    shortable: BoolArray
+    group: IntArray
+    rate_sources: tuple[tuple[int, bool] | None, ...]
+    sessions_per_year: int
+    risk: RiskArrays
+
+    @property
+    def markets(self) -> int:
+        """How many markets."""
+        return len(self.ts_close)
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions each market has."""
+        return int(self.ts_close.shape[1])
+
+
+@dataclass
+class _Reel:
+    """One market's part of a tape; arrays as in `MarketArrays`, without the axis of markets."""
+
+    ts_close: IntArray
+    ts_accrue: IntArray
+    ts_bar: IntArray
+    ts_end: IntArray
+    bid: FloatArray
+    ask: FloatArray
+    size: FloatArray
+    tick: FloatArray
+    close: FloatArray
+    close_bid: FloatArray
+    close_ask: FloatArray
+    dividends: FloatArray
+    risk_free: FloatArray
+    risk_free_close: FloatArray
+    returns: FloatArray
+    volatility: FloatArray
+    volume: FloatArray
+    ts_expires: IntArray
+
+    def pad(self, slots: int) -> None:
+        """Give every session as many slots."""
+        more = slots - self.ts_bar.shape[1]
+        for name in ("ts_bar", "ts_end"):
+            stamps = getattr(self, name)
+            setattr(self, name, np.pad(stamps, ((0, 0), (0, more)), constant_values=NEVER))
+        for name in PRICES:
+            wide = ((0, 0), (0, more), (0, 0))
+            setattr(self, name, np.pad(getattr(self, name), wide, constant_values=np.nan))
+
+
+def make_market_arrays(markets: Sequence[MarketData], settings: Settings) -> MarketArrays:
+    """
+    Return the tape of markets that share instruments and the number of sessions.
+
+    Raises DataError where they do not, where there are fewer than two sessions, or where a bar
+    reaches beyond its session or the opening after it.
+    """
+    _check_alike(markets)
+    first = markets[0]
+    reels = [_reel(market, settings) for market in markets]
+    slots = max(reel.ts_bar.shape[1] for reel in reels)
+    for reel in reels:
+        reel.pad(slots)
+    stacked = {f.name: np.stack([getattr(r, f.name) for r in reels]) for f in fields(_Reel)}
+    session_close = stacked["close"][:, :, 0]
+    for k in range(1, slots):
+        close = stacked["close"][:, :, k]
+        session_close = np.where(np.isfinite(close), close, session_close)
+    last_close, age = _newest(session_close)
+    groups = sorted({i.group for i in first.instruments})
+    shortable = np.array([i.shortable for i in first.instruments], dtype=bool)
+    group = np.array([groups.index(i.group) for i in first.instruments], dtype=np.int64)
+    currency = settings.market.currency
+    return MarketArrays(
+        instruments=first.instruments,
+        **stacked,
+        session_close=session_close,
+        last_close=last_close,
+        age=age,
+        lot=np.array([i.lot_size for i in first.instruments]),
+        fee_frac=fee_fracs(first, settings.market),
+        funded=funded(first),
+        shortable=shortable,
+        group=group,
+        rate_sources=tuple(rate_source(first, i.currency, currency) for i in first.instruments),
+        sessions_per_year=first.sessions_per_year,
+        risk=make_risk_arrays(
+            stacked["returns"], settings.desk.panel_sessions, settings.limits.min_history
+        ),
+    )
+
+
+def _check_alike(markets: Sequence[MarketData]) -> None:
+    if not markets:
+        raise DataError("expected at least one market, was none")
+    first = markets[0]
+    for market in markets:
+        if market.instruments != first.instruments:
+            raise DataError(
+                f"expected {market.name} to have the instruments of {first.name}, had others"
+            )
+        if len(market.session_closes) != len(first.session_closes):
+            raise DataError(
+                f"expected {market.name} to have the {len(first.session_closes)} sessions of "
+                f"{first.name}, was {len(market.session_closes)}"
+            )
+    if len(first.session_closes) < 2:
+        raise DataError(f"expected at least 2 sessions, was {len(first.session_closes)}")
+
+
+def _reel(market: MarketData, settings: Settings) -> _Reel:
+    closes = np.asarray(market.session_closes, dtype=np.int64)
+    openings, row = np.unique(market.bars["ts_open"].to_numpy(np.int64), return_index=True)
+    session = np.searchsorted(closes, market.bars["ts_close"].to_numpy(np.int64)[row])
+    if session.max(initial=0) >= len(closes):
+        raise DataError(f"expected {market.name} to have no bar after its last session, had one")
+    slot = np.arange(len(openings)) - np.searchsorted(session, session)
+    t, k, n = len(closes), int(slot.max(initial=0)) + 1, len(market.instruments)
+    bars_of = _engine_bars(market, settings)
+    returns = _returns(market, bars_of)
+    expires = expiry(market.session_closes, settings)
+    reel = _Reel(
+        ts_close=closes,
+        ts_accrue=np.full(t, NEVER),
+        ts_bar=np.full((t, k), NEVER),
+        ts_end=np.full((t, k), -1),
+        **{name: np.full((t, k, n), np.nan) for name in PRICES},
+        dividends=np.zeros((t, n)),
+        risk_free=np.zeros(t),
+        risk_free_close=np.zeros(t),
+        returns=returns,
+        volatility=_volatility(returns, settings.desk.panel_sessions),
+        volume=_mean_volumes(market, bars_of),
+        ts_expires=np.array([expires(ts) for ts in market.session_closes], dtype=np.int64),
+    )
+    reel.ts_bar[session, slot] = openings
+    for i, bars in bars_of.items():
+        place = np.searchsorted(openings, bars.ts_open)
+        at = session[place], slot[place]
+        _write_prices(reel, (*at, i), market.instruments[i], bars, settings)
+        np.maximum.at(reel.ts_end, at, bars.ts_close)
+        np.minimum.at(reel.ts_accrue, at[0], np.where(bars.traded, bars.ts_open, bars.ts_close))
+    for ts, i, price in final_prices(market, settings.market):
+        opens = int(np.searchsorted(openings, ts))
+        leaves = int(session[opens]), int(slot[opens]), i
+        reel.bid[leaves] = reel.ask[leaves] = price
+        reel.size[leaves] = LEAVING_SIZE
+        reel.tick[leaves] = 10.0 ** -market.instruments[i].engine_precision
+        accrues = int(session[opens])
+        reel.ts_accrue[accrues] = min(int(reel.ts_accrue[accrues]), ts)
+    reel.ts_end[reel.ts_end < 0] = NEVER
+    _check_order(market, reel)
+    _write_cash(market, reel, settings.market.currency)
+    return reel
+
+
+def _write_prices(
+    reel: _Reel,
+    at: tuple[IntArray, IntArray, int],
+    instrument: Instrument,
+    bars: EngineBars,
+    settings: Settings,
+) -> None:
+    """Write an instrument's quotes and closes, as the venue's fixed-point numbers give them."""
+    scale = 10.0**instrument.engine_precision
+    quoted = np.where(bars.traded, 1.0, np.nan)
+
+    def on_grid(price: FloatArray) -> FloatArray:
+        return fixed(np.rint(price * scale), scale)
+
+    bid, ask = quote_around(bars.open, instrument, settings.market)
+    reel.bid[at], reel.ask[at] = on_grid(bid) * quoted, on_grid(ask) * quoted
+    reel.size[at], reel.tick[at] = bars.size * quoted, bars.tick * quoted
+    reel.close[at] = on_grid(bars.close)
+    if instrument.currency != settings.market.currency:
+        bid, ask = quote_around(bars.close, instrument, settings.market)
+        reel.close_bid[at], reel.close_ask[at] = on_grid(bid) * quoted, on_grid(ask) * quoted
+
+
+def _check_order(market: MarketData, reel: _Reel) -> None:
+    """Raise DataError unless openings and closings of bars and sessions follow each other."""
+    live = reel.ts_bar != NEVER
+    opens, ends = reel.ts_bar[live], reel.ts_end[live]
+    before = np.repeat(np.append(-1, reel.ts_close[:-1]), live.sum(axis=1))
+    after = np.repeat(reel.ts_close, live.sum(axis=1))
+    late = (opens <= before) | (ends <= opens) | (ends > after)
+    late[:-1] |= ends[:-1] >= opens[1:]
+    if late.any():
+        raise DataError(
+            f"expected each bar of {market.name} to lie in a session and to close before the next "
+            f"opens, was one at {stamp_text(int(opens[late][0]))}"
+        )
+
+
+def _write_cash(market: MarketData, reel: _Reel, currency: str) -> None:
+    """Write the dividends that each session's first event meets, and the risk-free rates."""
+    active = np.flatnonzero(reel.ts_accrue != NEVER)
+    for ts, i, cash in dividends_paid(market):
+        due = np.searchsorted(reel.ts_close, ts)  # its session, or the next one with an event
+        session = active[active >= due][:1]
+        reel.dividends[session, i] += cash
+    rates = risk_free_rates(market, currency)
+    reel.risk_free[:] = rates_known(rates, np.minimum(reel.ts_accrue, reel.ts_close))
+    reel.risk_free_close[:] = rates_known(rates, reel.ts_close)
+
+
+def _returns(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:
+    """Return the feature engine's total returns (T, N), a row a session, as the desk feeds it."""
+    closes = _session_closes(market, bars_of)
+    engine = FeatureEngine(
+        market.instruments, price_basis=market.price_basis, score=lambda _: 0.0, panel_sessions=1
+    )
+    actions = list(
+        zip(
+            *(market.actions[c].tolist() for c in ("ts", "symbol", "split", "dividend")),
+            strict=True,
+        )
+    )
+    place = {symbol: i for i, symbol in enumerate(market.symbols)}
+    scale = np.array([10.0**i.printed_precision for i in market.instruments])
+    factor = np.ones(len(scale))
+    returns = np.full(closes.shape, np.nan)
+    for t, ts in enumerate(market.session_closes):
+        while actions and actions[0][0] <= ts:
+            _, symbol, split, dividend = actions.pop(0)
+            factor[place[symbol]] *= split
+            engine.on_action(symbol, split, dividend)
+        close = np.rint(closes[t] / factor * scale) / scale
+        engine.on_session(ts, close, close, close, close, np.zeros(len(close)))
+        if t:
+            returns[t] = engine.panel().returns[-1]
+    return returns
+
+
+def _volatility(returns: FloatArray, window: int) -> FloatArray:
+    """Return each session's volatility as stops know it, of returns (T, N), a row a session."""
+    rows = [
+        recent_volatility(returns[max(1, t + 1 - window) : t + 1]) for t in range(len(returns))
+    ]
+    return np.array(rows)
+
+
+def _mean_volumes(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:
+    """Return the mean daily volumes (T, N) in units of quantity, as the desk counts them."""
+    closes = market.session_closes
+    volumes = np.full((len(closes), len(market.instruments)), np.nan)
+    sized = np.array([i.asset_class == "equity" for i in market.instruments], dtype=bool)
+    for i in np.flatnonzero(sized).tolist():
+        if i in bars_of:
+            bars = bars_of[i]
+            at, place = np.unique(np.searchsorted(closes, bars.ts_close), return_inverse=True)
+            volumes[at, i] = np.bincount(place, weights=np.maximum(np.round(bars.volume), 1.0))
+    factors = split_factors(market)
+    for symbol, (stamps, cumulative) in factors.items():
+        since = np.searchsorted(stamps, np.asarray(closes), side="right")
+        volumes[:, market.symbols.index(symbol)] /= np.append(1.0, cumulative)[since]
+    rows = [mean_volume(volumes[: t + 1]) for t in range(len(volumes))]
+    return np.where(sized, np.array(rows), np.inf)
+
+
+def _session_closes(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:
+    """Return the last engine price of each session, (T, N), NaN where there was no bar."""
+    result = np.full((len(market.session_closes), len(market.instruments)), np.nan)
+    for i, bars in bars_of.items():
+        result[np.searchsorted(market.session_closes, bars.ts_close), i] = bars.close
+    return result
+
+
+def _engine_bars(market: MarketData, settings: Settings) -> dict[int, EngineBars]:
+    """Return the bars that the venue is handed by an instrument's place, none without any."""
+    factors = split_factors(market)
+    own = dict(tuple(market.bars.groupby("symbol", sort=True)))
+    return {
+        i: engine_bars(instrument, own[instrument.symbol], factors, settings.market)
+        for i, instrument in enumerate(market.instruments)
+        if instrument.symbol in own
+    }
+
+
+def _newest(session_close: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Return the newest close and the sessions since, as the gate keeps them; (M, T, N)."""
+    last, age = session_close.copy(), np.zeros(session_close.shape, np.int64)
+    before, count = np.full(last[:, 0].shape, np.nan), np.zeros(last[:, 0].shape, np.int64)
+    for t in range(last.shape[1]):
+        traded = np.isfinite(session_close[:, t])
+        before = last[:, t] = np.where(traded, session_close[:, t], before)
+        others = traded.any(axis=1, keepdims=True)
+        count = age[:, t] = np.where(traded, 0, count + others)
+    return last, age

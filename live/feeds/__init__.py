@@ -1,0 +1,1 @@
+"""Where a live node's data come from."""

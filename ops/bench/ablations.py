@@ -1,0 +1,175 @@
+"""
+What a part of the training is worth: the same training with and without it, over several seeds.
+
+Every variant is trained with every seed from the same earlier policies and judged on the same
+held-out windows, so that a difference is of one seed's two trainings; its interval is Student's
+over the seeds. Trainings run side by side in processes of their own. It knows no command line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from scipy.stats import t as student
+
+from config.allocator import TrainingSettings
+from config.errors import ConfigError
+from learning.allocator.evaluation.examine import whole_book
+from learning.allocator.evaluation.policy_paths import run_policy
+from learning.allocator.phases import (
+    Training,
+    embeddings_of,
+    open_book,
+    policies_by_phase,
+    run_joint,
+    run_macro_pretraining,
+)
+from learning.allocator.training.phase_results import CURVE_FILE, read_curve, read_result
+from learning.datasets.markets import BookName
+
+AS_SET = "as set"
+VARIANTS: dict[BookName, tuple[str, ...]] = {
+    "multi-asset": (AS_SET, "without projection", "without curriculum"),
+    "equity": (AS_SET, "without graph"),
+}
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One measure of one variant against the training as set: per seed, mean and 95% interval."""
+
+    variant: str
+    measure: str
+    as_set: tuple[float, ...]
+    varied: tuple[float, ...]
+    difference: float  # as set less varied
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Job:
+    training: Path
+    settings: TrainingSettings
+    variant: str
+    folder: Path
+
+
+def ablate(
+    training: Path,
+    settings: TrainingSettings,
+    seeds: Sequence[int],
+    folder: Path,
+    *,
+    processes: int,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> list[Difference]:
+    """
+    Return what projection and curriculum (multi-asset) or the graph (equity) are worth.
+
+    A multi-asset `training` has its first two phases behind it. What was trained before in
+    `folder` is not trained again. Raises ConfigError for fewer than two seeds.
+    """
+    if len(seeds) < 2:
+        raise ConfigError(f"expected at least two seeds for an interval, was {len(seeds)}")
+    variants = VARIANTS[settings.book.name]
+    jobs = [
+        _Job(
+            training,
+            msgspec.structs.replace(settings, seed=seed),
+            name,
+            folder / f"{name.replace(' ', '-')}-{seed}",
+        )
+        for seed in seeds
+        for name in variants
+    ]
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_run, job): job for job in jobs}
+        for future in as_completed(futures):
+            job = futures[future]
+            found[job.variant, job.settings.seed] = future.result()
+            progress(len(found), len(jobs))
+    return [
+        _difference(name, measure, found, seeds)
+        for name in variants
+        if name != AS_SET
+        for measure in found[AS_SET, seeds[0]]
+    ]
+
+
+def _difference(
+    variant: str,
+    measure: str,
+    found: Mapping[tuple[str, int], Mapping[str, float]],
+    seeds: Sequence[int],
+) -> Difference:
+    own = np.array([found[AS_SET, seed][measure] for seed in seeds])
+    varied = np.array([found[variant, seed][measure] for seed in seeds])
+    gap = own - varied
+    half = float(student.ppf(0.975, len(seeds) - 1)) * float(gap.std(ddof=1))
+    half /= math.sqrt(len(seeds))
+    mean = float(gap.mean())
+    return Difference(
+        variant=variant,
+        measure=measure,
+        as_set=tuple(own.tolist()),
+        varied=tuple(varied.tolist()),
+        difference=mean,
+        interval=(mean - half, mean + half),
+    )
+
+
+def _run(job: _Job) -> dict[str, float]:
+    """Train one variant with one seed, unless that was done, and return its measures."""
+    torch.set_num_threads(1)
+    settings = _varied(job.settings, job.variant)
+    book, parts, market = open_book(settings)
+    training = Training(book, parts, settings, job.folder, True, lambda *_: None, market)
+    return _macro(training) if book.name == "equity" else _joint(training, job.training)
+
+
+def _macro(training: Training) -> dict[str, float]:
+    place = training.place("macro-pretraining", "macro")
+    result = read_result(place) or run_macro_pretraining(training)
+    wanted = ("test_allocation_loss", "test_hidden_accuracy", "test_label_accuracy")
+    return {name: value for name, value in result.measures.items() if name in wanted}
+
+
+def _joint(training: Training, earlier: Path) -> dict[str, float]:
+    """Train the joint phase over the policies of an earlier training's first two."""
+    book, settings = training.book, training.settings
+    before = policies_by_phase(earlier, book.name)
+    if "meta" not in before:
+        raise ConfigError(f"expected two finished phases in {earlier}, was less")
+    folder = training.place("joint")
+    if read_result(folder) is None:
+        run_joint(training, before["meta"])
+    after = policies_by_phase(training.folder, book.name)["joint"]
+    gross = settings.limits.max_gross * settings.limits.headroom
+    acts = whole_book(book, "joint", after, gross, lambda top: embeddings_of(book, top))
+    path = run_policy(book, training.parts.test, settings.trading, acts["joint"])
+    curve = read_curve(folder / CURVE_FILE)
+    found = [row["validation_sharpe"] for row in curve if math.isfinite(row["validation_sharpe"])]
+    rewards = [row["reward"] for row in curve]
+    return {
+        "test_sharpe": path.sharpe,  # of what is exported, which may be the earlier policies
+        "joint_validation_sharpe": max(found),
+        "reward_of_last_half": float(np.mean(rewards[len(rewards) // 2 :])),
+    }
+
+
+def _varied(settings: TrainingSettings, variant: str) -> TrainingSettings:
+    replace = msgspec.structs.replace
+    if variant == "without projection":
+        return replace(settings, joint=replace(settings.joint, projection=False))
+    if variant == "without curriculum":
+        curriculum = replace(settings.joint.curriculum, enabled=False)
+        return replace(settings, joint=replace(settings.joint, curriculum=curriculum))
+    return replace(settings, graph=None) if variant == "without graph" else settings

@@ -1,0 +1,190 @@
+"""
+Benches that need more than one package: the desk beside the bare engine, the routes' learning.
+
+Absolute times mean little on a shared machine; the ratio in one run does.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.config import LoggingConfig, StrategyConfig
+from nautilus_trader.model.data import Bar
+from nautilus_trader.model.enums import AccountType, OmsType
+from nautilus_trader.model.identifiers import Venue
+from nautilus_trader.model.objects import Currency, Money
+from nautilus_trader.trading.strategy import Strategy
+
+from agents.messages import Instrument
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import run_book
+from backtest.market.market_data import MarketData, canonical
+from config.settings import Settings
+from ops.composition.model_minds import build_mind
+from strategies.instruments import bar_type, to_nautilus
+
+MINUTE_NS = 60_000_000_000
+DAY_NS = 86_400_000_000_000
+BARS_PER_SESSION = 390
+OPENING_NS = 52_200_000_000_000  # 14:30 UTC
+FIRST_DAY = 19_000  # days since 1970
+ROUNDS = 3
+
+
+class _NoOp(Strategy):
+    """Takes bars and does nothing: what the engine alone costs."""
+
+    def __init__(self, bar_types: list[Any]) -> None:
+        super().__init__(StrategyConfig(strategy_id="NOOP-000"))
+        self._bar_types = bar_types
+
+    def on_start(self) -> None:
+        for kind in self._bar_types:
+            self.subscribe_bars(kind)
+
+    def on_bar(self, bar: Bar) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class _Timing:
+    bare: float
+    quoted: float
+    desk: float
+
+
+def minute_market(sessions: int, seed: int) -> MarketData:
+    """Return random walks of 8 instruments in 1-minute bars."""
+    rng = np.random.default_rng(seed)
+    instruments = tuple(
+        Instrument(symbol=f"S{i}", venue="SIM", group=f"G{i % 4}") for i in range(8)
+    )
+    days = (FIRST_DAY + np.arange(sessions)) * DAY_NS + OPENING_NS
+    opens = (days[:, None] + np.arange(BARS_PER_SESSION) * MINUTE_NS).ravel()
+    tables = []
+    for instrument in instruments:
+        steps = rng.normal(0.0, 4e-4, (len(opens), 4))
+        close = 100.0 * np.exp(np.cumsum(steps[:, 0]))
+        open_ = np.concatenate([[100.0], close[:-1]])
+        spread = np.abs(steps[:, 1:3]) * close[:, None]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "symbol": instrument.symbol,
+                    "ts_open": opens,
+                    "ts_close": opens + MINUTE_NS - 1,
+                    "open": open_.round(2),
+                    "high": (np.maximum(open_, close) + spread[:, 0]).round(2),
+                    "low": (np.minimum(open_, close) - spread[:, 1]).round(2),
+                    "close": close.round(2),
+                    "volume": rng.integers(100, 10_000, len(opens)).astype(float),
+                }
+            )
+        )
+    return canonical(
+        MarketData(
+            name="random minutes",
+            instruments=instruments,
+            bars=pd.concat(tables),
+            actions=pd.DataFrame({"symbol": [], "ts": [], "split": [], "dividend": []}),
+            session_closes=tuple((days + BARS_PER_SESSION * MINUTE_NS).tolist()),
+            step_ns=MINUTE_NS,
+            price_basis="unadjusted",
+        )
+    )
+
+
+def bench_desk(*, sessions: int, seed: int) -> dict[str, Any]:
+    """
+    Return bars/s of the bare engine and of the desk deciding daily, and their ratio.
+
+    In seconds of processor time, so that neighbours on a shared machine weigh less. Three
+    rounds, each the bare engine (bars only), the bare engine given the opening quotes as well,
+    and the desk, one after the other; medians of the rounds' ratios. Feeds are made before the
+    clock starts; engine set-up and loading are in all three.
+    """
+    market = minute_market(sessions, seed)
+    settings = msgspec.structs.replace(
+        Settings(seed=seed),
+        limits=msgspec.structs.replace(Settings().limits, min_history=2),
+    )
+    feed = make_feed(market, settings.market, market.session_closes[0])
+    bars_only = [event for event in feed.prices if isinstance(event, Bar)]
+    timings = []
+    for _ in range(ROUNDS):
+        bare = _time_bare(market, bars_only)
+        quoted = _time_bare(market, feed.prices)
+        started = time.process_time()
+        run = run_book(
+            market,
+            feed,
+            settings,
+            build_mind(settings),
+            name="desk",
+            limits=settings.limits,
+            decide_from=market.session_closes[0],
+        )
+        timings.append(_Timing(bare, quoted, time.process_time() - started))
+    bars = len(bars_only)
+    return {
+        "bars": bars,
+        "decisions": len(market.session_closes),
+        "fills": int(np.count_nonzero(run.book.costs)),
+        "bare_bars_per_s": round(bars / statistics.median(t.bare for t in timings)),
+        "bare_with_quotes_bars_per_s": round(bars / statistics.median(t.quoted for t in timings)),
+        "desk_bars_per_s": round(bars / statistics.median(t.desk for t in timings)),
+        "ratio": round(statistics.median(t.bare / t.desk for t in timings), 3),
+        "ratio_with_quotes": round(statistics.median(t.quoted / t.desk for t in timings), 3),
+    }
+
+
+def _time_bare(market: MarketData, events: list[Any]) -> float:
+    """Return the seconds that an engine with a no-op strategy takes, set-up included."""
+    started = time.process_time()
+    engine = BacktestEngine(
+        BacktestEngineConfig(run_analysis=False, logging=LoggingConfig(log_level="OFF"))
+    )
+    usd = Currency.from_str("USD")
+    engine.add_venue(
+        Venue("SIM"),
+        OmsType.NETTING,
+        AccountType.MARGIN,
+        [Money(100_000, usd)],
+        base_currency=usd,
+        default_leverage=Decimal(1),
+    )
+    for instrument in market.instruments:
+        engine.add_instrument(to_nautilus(instrument, cost_frac=0.003))
+    engine.add_data(events, sort=False)
+    engine.sort_data()
+    engine.add_strategy(_NoOp([bar_type(i, market.step_ns) for i in market.instruments]))
+    engine.run()
+    engine.dispose()
+    return time.process_time() - started
+
+
+def bench_supervisor(*, decisions: int, seeds: int, pool: int, out: Path | None) -> dict[str, Any]:
+    """Return each seed's accuracy and regret share of NeuralUCB and of what it is held to."""
+    from ops.bench.routes import bench_routes, plot_learning
+
+    rows = bench_routes(seeds=range(seeds), decisions=decisions, pool=pool)
+    if out is not None:
+        plot_learning(rows, out)
+    return {
+        f"{row.learner} seed {row.seed}": {
+            "accuracy": round(row.accuracy, 4),
+            "regret_share": round(row.regret_share, 4),
+            "reward_noise": round(row.reward_noise, 2),
+            "ms_per_decision": round(row.ms_per_decision, 3),
+        }
+        for row in rows
+    }

@@ -1,0 +1,267 @@
+"""
+`train allocator`: a book, its phases in order, and what came of them.
+
+A training owns a folder: `training.json` says what it is of, each phase has a folder of its own,
+`policies/` holds what the last finished phase exported, for `backtest --allocator`. What is
+finished is never run again; `--resume` goes on, from the middle of a phase too. The phases
+themselves are `learning.allocator.phases`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from config.allocator import TrainingSettings, load_training
+from config.errors import ConfigError
+from config.sources import check_source
+
+if TYPE_CHECKING:
+    from backtest.market.market_data import MarketData
+    from learning.allocator.training.phase_results import PhaseResult
+    from learning.datasets.dataset import Dataset
+    from learning.datasets.windows import Split
+
+TRAINING_FILE, SUMMARY_FILE = "training.json", "summary.json"
+MOST_CURVES = 4
+CURVES = (  # of all phases' curves, what is drawn first
+    "validation_sharpe",
+    "validation_loss",
+    "validation_goal_distance",
+    "reward",
+    "train_loss",
+    "hidden_accuracy",
+    "limits_hit",
+    "turnover",
+    "conflict_share",
+    "entropy",
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for; `phase` None is all of them."""
+
+    settings: TrainingSettings
+    folder: Path
+    phase: int | None
+    resume: bool
+
+
+def settings_of(
+    book: str, preset: str, config: Path | None, overrides: dict[str, Any]
+) -> TrainingSettings:
+    """
+    Return the settings of a book's preset, or of a file.
+
+    Raises ConfigError where the file is of another book.
+    """
+    name = str(config) if config else (book if preset == "full" else f"{book}-{preset}")
+    settings = load_training(name, overrides)
+    if settings.book.name != book:
+        raise ConfigError(f"expected settings of the {book} book, was {settings.book.name}")
+    return settings
+
+
+def train(request: Request, *, as_json: bool) -> None:
+    """Run the phases that are asked for and not finished, and show all that are."""
+    settings, folder = request.settings, request.folder
+    console = Console(stderr=as_json)
+    _check(request)
+    from learning.allocator.phases import POLICIES, open_book
+    from learning.allocator.training.phase_results import CURVE_FILE, FIRST_LESSON
+
+    with _bar(console) as bar:
+        task = bar.add_task("book", total=None)
+        book, parts, market = open_book(
+            settings, lambda done, of: bar.update(task, completed=done, total=of)
+        )
+    _claim(request, book.digest)
+    results = _run_phases(request, book, parts, market, console)
+    summary = {
+        "book": settings.book.name,
+        "source": book.source,
+        "seed": settings.seed,
+        "phases": {name: msgspec.to_builtins(found) for name, found in results.items()},
+    }
+    (folder / SUMMARY_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
+    for result in chain.from_iterable(results.values()):
+        _plot(result.phase, Path(result.folder) / result.curve)
+        first = Path(result.folder) / FIRST_LESSON / CURVE_FILE
+        if first.is_file():
+            _plot(f"{result.phase}, first lesson", first)
+    if as_json:
+        print(json.dumps(summary))
+        return
+    _print(summary, console)
+    console.print(f"policies: {folder / POLICIES}", soft_wrap=True)
+
+
+def _run_phases(
+    request: Request, book: Dataset, parts: Split, market: MarketData | None, console: Console
+) -> dict[str, tuple[PhaseResult, ...]]:
+    """Run what is asked for and not finished, and return what all finished phases left."""
+    from learning.allocator.phases import Training, phases_of, publish
+
+    results = {}
+    with _bar(console) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=of)
+            bar.update(tasks[what], completed=done, total=of)
+
+        training = Training(
+            book, parts, request.settings, request.folder, request.resume, progress, market
+        )
+        for phase in phases_of(book.name):
+            if not phase.finished(training) and request.phase in (None, phase.number):
+                phase.run(training)
+                publish(training)
+            if found := phase.finished(training):
+                results[phase.name] = found
+    return results
+
+
+def read_settings(training: Path) -> TrainingSettings:
+    """
+    Return the settings that a training was begun with.
+
+    Raises ConfigError where the folder holds no training.
+    """
+    file = training / TRAINING_FILE
+    if not file.is_file():
+        raise ConfigError(f"expected a training's folder, was {training}")
+    return msgspec.convert(msgspec.json.decode(file.read_bytes())["settings"], TrainingSettings)
+
+
+def _check(request: Request) -> None:
+    """Raise ConfigError for a phase that the book has not, or a folder that is in use."""
+    folder = request.folder
+    begun = (folder / TRAINING_FILE).is_file()
+    if folder.is_dir() and any(folder.iterdir()) and not begun:
+        raise ConfigError(f"expected a new folder or an earlier training, was {folder}")
+    if begun and not request.resume and request.phase is None:
+        raise ConfigError(f"expected --resume or a new folder, was a training begun in {folder}")
+    check_source(request.settings.book.source)
+    from learning.allocator.phases import phases_of
+
+    names = [phase.name for phase in phases_of(request.settings.book.name)]
+    if request.phase is not None and not 1 <= request.phase <= len(names):
+        raise ConfigError(
+            f"expected a phase of 1 to {len(names)} ({', '.join(names)}), was {request.phase}"
+        )
+
+
+def _claim(request: Request, book_digest: str) -> None:
+    """Write what the folder is of, or hold a training that goes on to it."""
+    settings = request.settings
+    identity = {
+        "book": settings.book.name,
+        "book_digest": book_digest,
+        "settings_digest": hashlib.sha256(
+            msgspec.json.encode(_lengthless(settings), order="deterministic")
+        ).hexdigest(),
+        "settings": msgspec.to_builtins(settings),
+    }
+    path = request.folder / TRAINING_FILE
+    if path.is_file():
+        before = msgspec.json.decode(path.read_bytes())
+        for name in ("book_digest", "settings_digest"):
+            if before[name] != identity[name]:
+                what = name.removesuffix("_digest")
+                raise ConfigError(
+                    f"expected the {what} that {request.folder} was begun with, was another"
+                )
+        return
+    request.folder.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(identity)))
+
+
+def _lengthless(settings: TrainingSettings) -> TrainingSettings:
+    """Return settings without the phases' lengths: each phase holds its own resume to them."""
+    return msgspec.structs.replace(
+        settings,
+        specialist_timesteps=1,
+        meta_timesteps=1,
+        macro_timesteps=1,
+        processes=1,
+        her=msgspec.structs.replace(settings.her, timesteps=1),
+        joint=msgspec.structs.replace(settings.joint, timesteps=1),
+    )
+
+
+def _plot(phase: str, file: Path) -> None:
+    """Draw a curve beside its file: what the phase is judged by, as far as it was recorded."""
+    import numpy as np
+
+    from backtest.report.curves import Curve, Panel, write_curves
+    from learning.allocator.training.phase_results import read_curve
+
+    rows = read_curve(file)
+    if not rows:
+        return
+    x_name = next(iter(rows[0]))
+    panels = []
+    for name in CURVES:
+        if name not in rows[0]:
+            continue
+        x, y = np.array([[row[x_name], row[name]] for row in rows]).T
+        known = np.isfinite(y)
+        if known.sum() > 1:
+            curve = Curve(name, "#1f77b4", x[known].astype(np.int64), y[known][None])
+            panels.append(Panel(f"{phase}: {name}", x_name, name, (curve,)))
+    if panels:
+        write_curves(file.with_suffix(".png"), tuple(panels[:MOST_CURVES]))
+
+
+def _print(summary: dict[str, Any], console: Console) -> None:
+    table = Table(title=f"{summary['book']} book on {summary['source']}, seed {summary['seed']}")
+    for head in ("phase", "steps", "seconds", "steps/s", "where the time went"):
+        table.add_column(
+            head, justify="left" if head in ("phase", "where the time went") else "right"
+        )
+    results = list(chain.from_iterable(summary["phases"].values()))
+    for result in results:
+        seconds = sum(result["seconds"].values())
+        table.add_row(
+            result["phase"],
+            f"{result['steps']:,}",
+            f"{seconds:.0f}",
+            f"{result['steps'] / seconds:,.0f}" if seconds else "-",
+            ", ".join(f"{name} {part / seconds:.0%}" for name, part in result["seconds"].items()),
+        )
+    console.print(table)
+    for result in results:
+        measures = ", ".join(f"{name} {v:.4g}" for name, v in result["measures"].items())
+        for line in (measures, *result["notes"]):
+            console.print(f"{result['phase']}: {line}", soft_wrap=True, highlight=False)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,62 @@
+"""An analysis as people read it: what the desk would do, who said what, who overruled whom."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from backtest.market.sessions import stamp_text
+from ops.api import Analysis
+
+
+def print_analysis(analysis: Analysis, console: Console) -> None:
+    """Print an analysis."""
+    cut = f" (cut by {analysis.limit})" if analysis.limit else ""
+    console.print(
+        f"[bold]{analysis.symbol}: {analysis.recommendation}[/bold]  "
+        f"held {analysis.held_weight:.2%}, target weight {analysis.target_weight:.2%}, "
+        f"allowed {analysis.allowed_weight:.2%}{cut}",
+        soft_wrap=True,
+    )
+    console.print(escape(strategist_line(analysis)), soft_wrap=True)
+    console.print(
+        f"as of {stamp_text(analysis.as_of)}, the newest session of {escape(analysis.source)}; "
+        f"minds: {analysis.minds}",
+        soft_wrap=True,
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("junior", "score", "confidence", "says", "id"):
+        table.add_column(name, justify="right" if name in ("score", "confidence") else "left")
+    for opinion in analysis.opinions:
+        table.add_row(
+            opinion.junior,
+            f"{opinion.score:+.2f}",
+            f"{opinion.confidence:.2f}",
+            escape(opinion.rationale),
+            opinion.opinion_id,
+        )
+    for abstention in analysis.abstentions:
+        table.add_row(abstention.junior, "–", "–", escape(f"abstains: {abstention.reason}"), "")
+    console.print(table)
+    if analysis.proposal is not None:
+        console.print(f"strategist: {escape(analysis.proposal.rationale)}")
+
+
+def strategist_line(analysis: Analysis) -> str:
+    """Return what the strategist says and, where the desk does otherwise, who overruled it."""
+    said = "the strategist abstains"
+    if analysis.strategist != "ABSTAIN":
+        said = (
+            f"the strategist says {analysis.strategist}, conviction {analysis.conviction:+.2f}, "
+            f"confidence {analysis.confidence:.2f}"
+        )
+    if not analysis.overruled:
+        return said
+    change = abs(analysis.allowed_weight - analysis.held_weight)
+    does = {
+        "BUY": f"the desk would buy {change:.2%}",
+        "SELL": f"the desk would sell {change:.2%}",
+        "HOLD": "the desk would send no order",
+    }[analysis.recommendation]
+    return f"{said}; {does}, because {analysis.overruled}"
