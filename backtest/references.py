@@ -19,9 +19,9 @@ from agents.baselines import BASELINES, Baseline
 from agents.messages import Decision
 from backtest.market.market_data import MarketData
 from backtest.results import Gate, PositionHistory
+from config.costs import COST_FRAC
 from config.settings import UNLIMITED, LimitSettings, Settings
 
-STRESS_COST_FRAC = 0.003  # of notional a fill: the user's number
 STRESS_STOP = {"stop": "fraction", "stop_loss": 0.02, "stop_cooldown_sessions": 20}
 
 
@@ -99,8 +99,8 @@ def variants(name: str, decisions: tuple[Decision, ...], limits: LimitSettings) 
             "full",
             decisions,
             limits,
-            stress=f"{STRESS_COST_FRAC:.1%} a fill",
-            fee_frac=STRESS_COST_FRAC,
+            stress=f"{COST_FRAC:.1%} a fill",
+            fee_frac=COST_FRAC,
         ),
         Reference(
             name,

@@ -23,12 +23,12 @@ from agents.arrays import BoolArray, FloatArray
 from backtest.simulator.filter import Belief, Reading, beliefs
 from backtest.simulator.simulated_market import SimulatedMarket, simulate
 from backtest.simulator.structure import MACRO_NAMES, SESSIONS_PER_YEAR, relative
+from config.costs import COST_FRAC
 from config.errors import DataError
 from config.settings import LimitSettings
 from config.simulator import SimulatorSettings
 
 MOVES = (1, 2, 3, 4, 10)  # sessions between a plan's rebalancings
-DEFAULT_COST = 0.003
 BPS = 1e4  # the objective is in basis points: the solver's tolerance is absolute
 REBALANCE = 21  # sessions between the rebalancings of equal weight
 SOLVED = (clarabel.SolverStatus.Solved, clarabel.SolverStatus.AlmostSolved)
@@ -276,7 +276,7 @@ def _outlook(market: SimulatedMarket, view: Callable[[int], View]) -> Outlook:
 def oracle_run(
     market: SimulatedMarket,
     outlook: Outlook,
-    cost_frac: float = DEFAULT_COST,
+    cost_frac: float = COST_FRAC,
     limits: LimitSettings | None = None,
     aversion: float = 5.0,
     tradable: BoolArray | None = None,
@@ -339,7 +339,7 @@ def sharpe(market: SimulatedMarket, equity: FloatArray) -> float:
 def oracle_report(
     settings: SimulatorSettings,
     seeds: Iterable[int],
-    cost_frac: float = DEFAULT_COST,
+    cost_frac: float = COST_FRAC,
     limits: LimitSettings | None = None,
 ) -> dict[str, list[float]]:
     """

@@ -18,8 +18,7 @@ from agents.arrays import BoolArray, FloatArray, IntArray
 from agents.messages import JUNIORS, ROUTES, Decision, JuniorName, Outcome
 from backtest.results import PositionHistory, RunResult
 from backtest.statistics.var import Breaches
-
-DEFAULT_COST_FRAC = 0.003
+from config.costs import COST_FRAC
 
 
 def counts(result: RunResult) -> dict[str, Any]:
@@ -134,7 +133,7 @@ def costs_by_symbol(result: RunResult) -> list[Costs]:
     instrument that the manifest does not name is charged the default on price times quantity.
     """
     config = result.manifest.get("config") or {}
-    rate = float((config.get("market") or {}).get("cost_frac", DEFAULT_COST_FRAC))
+    rate = float((config.get("market") or {}).get("cost_frac", COST_FRAC))
     facts = {i["symbol"]: i.get("cost_bps") for i in result.manifest.get("instruments") or ()}
     paid: defaultdict[str, float] = defaultdict(float)
     charged: defaultdict[str, float] = defaultdict(float)
