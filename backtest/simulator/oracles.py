@@ -23,6 +23,7 @@ from agents.arrays import BoolArray, FloatArray
 from backtest.simulator.filter import Belief, Reading, beliefs
 from backtest.simulator.simulated_market import SimulatedMarket, simulate
 from backtest.simulator.structure import MACRO_NAMES, SESSIONS_PER_YEAR, relative
+from backtest.statistics.sharpe import sharpe_score
 from config.costs import COST_FRAC
 from config.errors import DataError
 from config.settings import LimitSettings
@@ -327,13 +328,12 @@ def own_cost(market: SimulatedMarket, cost_frac: float) -> float:
     return cost_frac if own is None else own / 1e4
 
 
-def sharpe(market: SimulatedMarket, equity: FloatArray) -> float:
-    """Return the annualised Sharpe ratio of an equity path over cash after warm-up; 0 for cash."""
+def oracle_sharpe(market: SimulatedMarket, equity: FloatArray) -> float:
+    """Return the annual Sharpe ratio of an equity path over cash after warm-up; 0 for cash."""
     first = _first(market)
     path = equity[first:]
     excess = path[1:] / path[:-1] - 1.0 - risk_free(market)[first:-1]
-    deviation = float(excess.std())
-    return float(excess.mean()) / deviation * SESSIONS_PER_YEAR**0.5 if deviation > 1e-12 else 0.0
+    return sharpe_score(excess, SESSIONS_PER_YEAR)
 
 
 def oracle_report(
@@ -367,7 +367,7 @@ def oracle_report(
             "buy_and_hold": follow(market, buy_and_hold, cost),
         }
         for name, run in runs.items():
-            out.setdefault(name, []).append(sharpe(market, run.equity))
+            out.setdefault(name, []).append(oracle_sharpe(market, run.equity))
     return out
 
 

@@ -44,11 +44,11 @@ def annual_return(total_return: float, sessions: int, year: int) -> Figure:
     return math.expm1(exponent)
 
 
-def deviation(returns: FloatArray) -> Figure:
-    """Return the sample standard deviation (T - 1) of one session's return; shape (T,)."""
+def deviation(returns: FloatArray, *, ddof: int = 1) -> Figure:
+    """Return the standard deviation (T - ddof) of one session's return; shape (T,)."""
     if len(returns) < 2:
         return Undefined("fewer than two sessions")
-    return float(returns.std(ddof=1))
+    return float(returns.std(ddof=ddof))
 
 
 def sortino(excess: FloatArray, year: int) -> Figure:
