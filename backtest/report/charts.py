@@ -103,7 +103,7 @@ def _look(name: str, line: dict[str, Any], *, shown: bool) -> dict[str, Any]:
 def equity(result: RunResult) -> Chart:
     """Plot every book's equity as a multiple of its start."""
     data = [
-        look | {"x": dates(b.ts), "y": _rounded(b.equity / b.equity[0], 5)}
+        look | {"x": dates(b.ts), "y": _rounded(b.equity / b.equity[0], 4)}
         for b, look in _lines(result)
     ]
     return Chart(
@@ -121,7 +121,7 @@ def equity(result: RunResult) -> Chart:
 def drawdown(result: RunResult) -> Chart:
     """Plot every book's fall below its highest close."""
     data = [
-        look | {"x": dates(b.ts), "y": _rounded(-drawdowns(b.equity), 5)}
+        look | {"x": dates(b.ts), "y": _rounded(-drawdowns(b.equity), 4)}
         for b, look in _lines(result)
     ]
     data[-1] |= {"fill": "tozeroy", "fillcolor": "rgba(47,125,225,0.16)"}

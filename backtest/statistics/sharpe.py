@@ -2,8 +2,8 @@
 The Sharpe ratio of one session, and the probability that the true one is above a benchmark.
 
 Everything but the score is per session: a caller that shows a ratio scales it by the root of its
-calendar's sessions a year. The probabilities are functions of moments, so that published cases can be
-repeated.
+calendar's sessions a year. The probabilities are functions of moments, so that published cases
+can be repeated.
 
 Sources: Sharpe 1994; Bailey & López de Prado 2012, "The Sharpe Ratio Efficient Frontier" (eq. 11);
 the same 2014, "The Deflated Sharpe Ratio" (eq. 1).
