@@ -1,7 +1,8 @@
 """
 The report's plots as plotly specifications: plain dicts of data and layout, in reading order.
 
-Text and grid colours are left to the page, which knows whether it is dark. It knows no HTML.
+Text and grid colours are left to the page, which knows whether it is dark. Only trace types of
+plotly's basic bundle are used: scatter and bar.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-The report's section of figures: every book a row, the gate and the stress, why some are missing.
+The report's table of figures, a row a book, with the reasons of those that are missing.
 
 It shows what `summarise` returned and measures nothing.
 """

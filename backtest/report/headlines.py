@@ -1,5 +1,5 @@
 """
-What a run shows, in sentences: what its gate cost and what its minds added.
+Sentences on what a run shows: what its gate cost and what its minds added.
 
 They stand on the report's first screen and under the printed table. Each is made of what
 `summarise` returned; a figure that the run does not determine is left out, never guessed.

@@ -1,5 +1,5 @@
 """
-A run's files: written beside each other in a temporary folder, then put in place in one move.
+Writes a run's files into a temporary folder, then puts them in place in one move.
 
 No line of `decisions.jsonl`, `verdicts.jsonl`, `orders.csv` or `fills.csv` depends on the folder,
 the wall clock or anything after its stamp.

@@ -59,7 +59,7 @@ class RouteLog:
 
     @property
     def reward(self) -> FloatArray:
-        """What the supervisor was told."""
+        """The reward that the supervisor learned from."""
         return self.earned - self.cost
 
 
@@ -96,7 +96,7 @@ def mean_interval(ts: IntArray, values: FloatArray) -> tuple[float, float] | Non
     """
     Return the 95% interval of a mean, resampling blocks of sessions; None for too few.
 
-    Instruments of a session share its news and its weather, so sessions are drawn, not rows.
+    Instruments of one session share its news, so sessions are drawn, not rows.
     """
     _, at = np.unique(ts, return_inverse=True)
     total, count = np.bincount(at, values), np.bincount(at).astype(np.float64)

@@ -228,7 +228,7 @@ class BayesFilter:
 
 
 def observe(market: SimulatedMarket, reading: Reading) -> Iterator[Seen]:
-    """Yield what a market's sessions show, from its messages and its tape alone."""
+    """Yield what a market's sessions show, from its messages and its prices alone."""
     st = market.structure
     column = {symbol: i for i, symbol in enumerate(st.symbols)}
     items, sentiment = np.zeros(market.close.shape), np.zeros(market.close.shape)
@@ -241,8 +241,8 @@ def observe(market: SimulatedMarket, reading: Reading) -> Iterator[Seen]:
     ends = set()
     for report in market.fundamentals:
         known, i = int(np.searchsorted(market.ts_close, report.ts_init)), column[report.symbol]
-        worth = np.log(4.0 * report.figures["eps"] / st.earnings_yield[i])
-        filed.setdefault(known, np.zeros(len(st.symbols)))[i] = worth
+        value = np.log(4.0 * report.figures["eps"] / st.earnings_yield[i])
+        filed.setdefault(known, np.zeros(len(st.symbols)))[i] = value
         ends.add(report.ts_event)
     for k, ts in enumerate(market.ts_close.tolist()):
         yield Seen(

@@ -201,7 +201,7 @@ def _rows(groups: FloatArray) -> sparse.csc_array:
 
 
 class Holdings:
-    """An account of fractional shares: trades at openings with costs, cash earns the risk-free."""
+    """An account of fractional shares: it trades at openings with costs; cash earns interest."""
 
     def __init__(self, market: SimulatedMarket, cost_frac: float) -> None:
         self._market, self._cost = market, cost_frac
@@ -211,8 +211,8 @@ class Holdings:
 
     def weights(self, t: int) -> FloatArray:
         """Return what is held at close t, as fractions of equity: (N,)."""
-        worth = self._units * self._market.close[t]
-        return np.asarray(worth / (self._cash + worth.sum()))
+        holdings = self._units * self._market.close[t]
+        return np.asarray(holdings / (self._cash + holdings.sum()))
 
     def session(self, t: int, target: FloatArray | None) -> float:
         """Go through session t, trading to `target` (N,) at its opening; return the equity."""

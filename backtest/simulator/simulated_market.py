@@ -1,5 +1,5 @@
 """
-The simulated market: hidden state, and the tape that it leaves behind.
+The simulated market: its hidden state, and the prices, news and filings that follow from it.
 
 `simulate` plants regimes, sector tilts, momentum, news that moves later drift and values to
 which prices revert, and returns all of it; `to_market_data` hands over only what a trader can

@@ -37,9 +37,9 @@ class BookFigures(Figures, frozen=True, kw_only=True):
     """
     One book's figures, in the order of results.json; docs/statistics.md defines each.
 
-    Fractions are of equity, or of the starting equity where `costs_frac` says so. `sharpe`,
-    `sortino` and `volatility` are annual, the intervals of 95%, `costs` in the account's
-    currency, `turnover` times a year. `month_…` are of whole months, `trade_…` of closed round
+    Fractions are of equity, `costs_frac` of the starting equity. `sharpe`, `sortino` and
+    `volatility` are annual, the interval is of 95%, `costs` are in the account's currency, and
+    `turnover` counts times a year. `month_…` are of whole months, `trade_…` of closed round
     trips. `var_coverage` is the share of held sessions within that day's own VaR.
     """
 

@@ -3,7 +3,7 @@ The figures of merit, one function each, from series of simple returns.
 
 `year` is the sessions a year of the calendar: 252 of a stock exchange, 365 where every day trades.
 A figure that the data do not determine is an `Undefined` with its reason, never NaN and never 0.
-It knows no books and no run; docs/statistics.md gives every definition and source.
+Nothing here knows a book or a run; docs/statistics.md gives every definition and source.
 """
 
 from __future__ import annotations

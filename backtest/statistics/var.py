@@ -1,9 +1,9 @@
 """
-Whether a VaR can be believed: how often it was broken, and whether breaches came in clusters.
+Tests whether a VaR can be believed: how often it was broken, and whether breaches cluster.
 
 Kupiec's test asks for their number, Christoffersen's for their independence, and the test of
-conditional coverage for both at once. p-values are of likelihood ratios under chi-squared. It
-knows no books.
+conditional coverage for both at once. p-values are of likelihood ratios under chi-squared.
+Nothing here knows a book.
 
 Sources: Kupiec 1995, "Techniques for Verifying the Accuracy of Risk Measurement Models";
 Christoffersen 1998, "Evaluating Interval Forecasts".
@@ -76,7 +76,11 @@ class Breaches:
 
 
 def transitions(breaches: Breaches) -> tuple[int, int, int, int]:
-    """Return how often n00, n01, n10, n11 a session kept (0) or broke (1) its VaR after which."""
+    """
+    Return n00, n01, n10, n11: how often a session of the first kind was followed by the second.
+
+    Kind 0 kept its VaR, kind 1 broke it.
+    """
     before, after = breaches.broken[:-1], breaches.broken[1:]
     chained = breaches.follows[1:]
     n = np.bincount((2 * before + after)[chained].astype(np.int64), minlength=4)
