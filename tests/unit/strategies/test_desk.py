@@ -22,12 +22,12 @@ from agents.messages import (
     Route,
     Verdict,
 )
-from backtest.desk_result import EngineLog, Records
-from backtest.desk_setup import latency_ns, make_desk, observe
-from backtest.engine import CLIENT, make_engine, run_end, run_start
-from backtest.feed import make_feed
-from backtest.market import MarketData, canonical
-from backtest.rules import expiry
+from backtest.engine.desk_result import EngineLog, Records
+from backtest.engine.desk_setup import latency_ns, make_desk, observe
+from backtest.engine.feed import make_feed
+from backtest.engine.run_book import CLIENT, make_engine, run_end, run_start
+from backtest.market.market_data import MarketData, canonical
+from backtest.market.rules import expiry
 from config.errors import Halt, OrderFailed
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
 from strategies.desk import Desk

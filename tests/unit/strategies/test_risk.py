@@ -4,8 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from agents.gate_rules import Holding
-from agents.limits import LIMIT_NAMES
+from agents.gate.limits import LIMIT_NAMES
+from agents.gate.rules import Holding
 from agents.messages import Instrument
 from config.settings import UNLIMITED, LimitSettings
 from strategies.risk import Gate
