@@ -6,6 +6,7 @@ Data flows down by imports and back up through these; `ops` and `live` plug the 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,26 +161,30 @@ class Feedback:
 
 
 class Mind(Protocol):
-    """Whatever can turn a case into a decision: the hierarchy, or a baseline."""
+    """
+    Whatever can turn a case into a decision: the hierarchy, or a baseline.
+
+    Its own class may derive from it: what it does not define then does nothing.
+    """
 
     name: str
-    needs_features: bool
+    needs_features: bool = True  # whether cases are to carry news, reports and macro values
 
     def track(self) -> tuple[TrackRecord, ...]:
         """Return the juniors' track records so far, for the next case."""
-        ...
+        return ()
 
+    @abstractmethod
     def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """Return the decision on a case; never reads a clock."""
-        ...
 
     def observe(self, feedback: Sequence[Feedback]) -> None:
         """Count closed outcomes into the track records: at once, before the next case."""
-        ...
+        return
 
     def learn(self, feedback: Sequence[Feedback]) -> None:
         """Learn from closed outcomes, in their order; may take long, never runs with `decide`."""
-        ...
+        return
 
 
 class LearningMind(Mind, Protocol):

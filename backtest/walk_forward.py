@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agents.arrays import Panel
 from agents.messages import HORIZON_SESSIONS, Case, Decision, TrackRecord
-from agents.protocols import Feedback, LearningMind, TrainedPolicy
+from agents.protocols import Feedback, LearningMind, Mind, TrainedPolicy
 from backtest.engine.feed import make_feed
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, window
@@ -64,10 +64,8 @@ def fit(
     return mind
 
 
-class WalkForwardMind:
+class WalkForwardMind(Mind):
     """A mind for each window, oldest first, exchanged when a case enters the next one."""
-
-    needs_features = True
 
     def __init__(self, windows: Sequence[Window], minds: Sequence[LearningMind]) -> None:
         self._windows = list(zip(windows, minds, strict=True))

@@ -23,8 +23,8 @@ from nautilus_trader.common.component import Clock
 
 from agents.arrays import FloatArray, Panel
 from agents.baselines import plain_decision
-from agents.messages import Case, Decision, FillRecord, OrderRecord, TrackRecord
-from agents.protocols import Feedback
+from agents.messages import Case, Decision, FillRecord, OrderRecord
+from agents.protocols import Mind
 from backtest.engine.desk_result import EngineLog, check_end
 from backtest.engine.desk_setup import latency_ns, make_desk, observe
 from backtest.engine.feed import Feed, make_feed
@@ -67,7 +67,7 @@ class Close:
     last: bool
 
 
-class _Scripted:
+class _Scripted(Mind):
     """A mind that asks the caller: it switches to the greenlet that steps the book."""
 
     name = POLICY
@@ -83,16 +83,6 @@ class _Scripted:
         weights: FloatArray = getcurrent().parent.switch(case)
         by_symbol = {s.symbol: float(weights[self._index[s.symbol]]) for s in case.instruments}
         return plain_decision(case, by_symbol, POLICY, latency_ns=latency_ns, expires=expires)
-
-    def track(self) -> tuple[TrackRecord, ...]:
-        """Return nothing: no junior was asked."""
-        return ()
-
-    def observe(self, feedback: Sequence[Feedback]) -> None:
-        """Count nothing."""
-
-    def learn(self, feedback: Sequence[Feedback]) -> None:
-        """Learn nothing: who steps the book may."""
 
 
 class _CloseTime(EngineTime):

@@ -37,7 +37,7 @@ from agents.messages import (
     Outcome,
     TrackRecord,
 )
-from agents.protocols import Feedback
+from agents.protocols import Feedback, Mind
 from agents.supervisor.plain_routers import AlwaysAll
 from agents.supervisor.reward import route_reward, route_use
 from backtest.engine.feed import make_feed
@@ -60,10 +60,8 @@ class _Asked:
     answers: tuple[Opinion | Abstention, ...]
 
 
-class RouteCollector:
+class RouteCollector(Mind):
     """A mind that runs every route and keeps what each came to, in `rows`."""
-
-    needs_features = True
 
     def __init__(self, hierarchy: Hierarchy, settings: SupervisorSettings) -> None:
         self.name = hierarchy.name

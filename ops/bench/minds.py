@@ -40,10 +40,8 @@ from ops.composition.model_minds import build_mind, open_models
 BATCH = 16
 
 
-class _Timed:
+class _Timed(Mind):
     """A mind that measures what deciding takes, and leaves off after so many decisions."""
-
-    needs_features = True
 
     def __init__(self, inner: Mind) -> None:
         self.name = inner.name

@@ -20,7 +20,8 @@ from config.settings import DeskSettings, LimitSettings, MarketSettings, Setting
 from live.node import run_paper_book
 from strategies.desk import Desk
 from tests.conftest import DAY_NS, session
-from tests.scenario.test_spine import Wants, flat
+from tests.scenario.test_spine import flat
+from tests.scripted_mind import Wants
 
 LIMITS = LimitSettings(min_history=20)
 DECIDE_DAY = 30

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from nautilus_trader.model.enums import OrderSide, OrderType
 
-from agents.baselines import BuyAndHold
 from agents.messages import (
     Case,
     Decision,
@@ -33,39 +32,33 @@ from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
 from strategies.desk import Desk
 from strategies.ports import SimulatedPort
 from tests.conftest import session
+from tests.scripted_mind import Wants
 
 FIRST = 30  # the session at whose close the desk first decides
 HOUR_MS = 3_600_000.0
 FREE = MarketSettings(cost_frac=0.0, spread_bps=0.0, slippage_probability=0.0)
 
 
-class Asks(BuyAndHold):
-    """Asks for given weights from each session on, for what is held elsewhere; keeps its cases."""
+class Asks(Wants):
+    """Asks for given weights from each session on, and keeps its cases."""
 
-    name = "asks"
     needs_features = True
 
     def __init__(self, weights: dict[int, dict[str, float]] | None = None) -> None:
-        super().__init__()
-        self.weights = {0: {}} | (weights or {})
+        super().__init__({0: {}} | (weights or {}))
         self.cases: list[Case] = []
         self.heard: list[str] = []
 
-    def observe(self, lessons) -> None:
-        self.heard += ["observe"] * bool(lessons)
+    def observe(self, feedback) -> None:
+        self.heard += ["observe"] * bool(feedback)
 
-    def learn(self, lessons) -> None:
-        self.heard += ["learn"] * bool(lessons)
+    def learn(self, feedback) -> None:
+        self.heard += ["learn"] * bool(feedback)
 
     def decide(self, case, panel, *, latency_ns, expires):
         self.cases.append(case)
         self.heard.append("decide")
-        plain = super().decide(case, panel, latency_ns=latency_ns, expires=expires)
-        day = max(d for d in self.weights if session(d)[1] <= case.ts_init)
-        weights = {s.symbol: self.weights[day].get(s.symbol, s.weight) for s in case.instruments}
-        return msgspec.structs.replace(
-            plain, allocation=msgspec.structs.replace(plain.allocation, weights=weights)
-        )
+        return super().decide(case, panel, latency_ns=latency_ns, expires=expires)
 
 
 @dataclass
