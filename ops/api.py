@@ -193,21 +193,13 @@ def decide_newest(
     market: MarketData, settings: Settings, mind: Mind, lookback_days: int
 ) -> tuple[Case, Decision, Verdict]:
     """Return the case of a market's newest session, a mind's decision and the gate's verdict."""
-    from backtest.engine.feed import make_feed
+    from backtest.engine.book_spec import BookSpec
     from backtest.engine.run_book import run_book
     from backtest.plan import warmup_sessions
 
     kept, decide_from = window(market, market.session_closes[-1], warmup_sessions(settings))
     newest = _Newest(mind, lookback_days)
-    book = run_book(
-        kept,
-        make_feed(kept, settings.market, decide_from),
-        settings,
-        newest,
-        name=mind.name,
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    book = run_book(BookSpec(mind.name, kept, settings, decide_from), newest)
     (decision,) = book.records.of(Decision)
     verdict = next(v for v in book.records.of(Verdict) if v.stage == "delivery")
     assert newest.case is not None  # it decided

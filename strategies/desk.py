@@ -60,7 +60,7 @@ from agents.messages import (
     Reward,
     SessionReturns,
 )
-from agents.protocols import Feedback, Mind
+from agents.protocols import Feedback
 from agents.supervisor.reward import route_reward, route_use
 from config.errors import Halt, OrderFailed
 from config.settings import Settings
@@ -141,7 +141,6 @@ class Desk(Strategy):
         self,
         universe: Universe,
         settings: Settings,
-        mind: Mind,
         gate: Gate,
         features: FeatureEngine,
         make_port: MakePort,
@@ -152,7 +151,6 @@ class Desk(Strategy):
         super().__init__(DeskConfig(strategy_id="DESK-000"))
         self.universe = universe
         self.settings = settings
-        self.mind = mind
         self.gate = gate
         self.features = features
         self.history = History()
@@ -253,7 +251,7 @@ class Desk(Strategy):
             self._dividends[i] += data.dividend * self._factor[i]
             self._factor[i] *= data.split
             self.features.on_action(data.symbol, data.split, data.dividend)
-        elif not self.mind.needs_features:
+        elif not self.port.needs_features:
             return
         elif isinstance(data, News):
             item = to_news(data)
@@ -300,7 +298,7 @@ class Desk(Strategy):
 
     def _publish_returns(self, ts: int, panel: Panel) -> None:
         """Publish the panel's newest row; no row changes later, and a case is given these."""
-        if self.mind.needs_features and len(panel.returns):
+        if self.port.needs_features and len(panel.returns):
             newest = panel.returns[-1].tolist()
             returns = tuple(None if r != r else r for r in newest)
             self._publish(SessionReturns(ts_event=ts, symbols=panel.symbols, returns=returns))
@@ -331,7 +329,6 @@ class Desk(Strategy):
                     tokens=tokens,
                 )
             )
-        self.mind.observe(feedback)
         self.port.learn(feedback)
 
     def _record_session(self, ts: int, equity: float, held: FloatArray) -> None:
@@ -404,7 +401,7 @@ class Desk(Strategy):
             ),
             news=tuple(news),
             fundamentals=tuple(reports),
-            track=self.mind.track(),
+            track=self.port.track(),
             panel_digest=hashlib.sha256(panel.returns.tobytes()).hexdigest(),
         )
         self._publish(case)

@@ -20,7 +20,7 @@ from agents.juniors.track import Track
 from agents.messages import Case, Decision, JuniorName, Opinion, TrackRecord
 from agents.protocols import Feedback, Junior, Mind
 from agents.supervisor.plain_routers import AlwaysAll
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, window
 from config.settings import Settings
@@ -61,13 +61,5 @@ def junior_records(
     """Return what the juniors' opinions come to on a market, after `warm_up` sessions."""
     kept, decide_from = window(market, None, warm_up)
     mind = _Asked(juniors)
-    run_book(
-        kept,
-        make_feed(kept, settings.market, decide_from),
-        settings,
-        mind,
-        name=mind.name,
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    run_book(BookSpec(mind.name, kept, settings, decide_from), mind)
     return mind.kept.records()

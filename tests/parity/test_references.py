@@ -6,7 +6,7 @@ import pytest
 
 from agents.baselines import BASELINES
 from agents.messages import Decision
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.references import Reference, baselines, gate_limits, variants
 from config.settings import DeskSettings, LimitSettings, Settings
@@ -25,15 +25,8 @@ def market(make_market):
 
 
 def in_engine(market, settings, mind, limits):
-    return run_book(
-        market,
-        make_feed(market, settings.market, market.session_closes[START]),
-        settings,
-        mind,
-        name=mind.name,
-        limits=limits,
-        decide_from=market.session_closes[START],
-    )
+    spec = BookSpec(mind.name, market, settings, market.session_closes[START], gate=limits)
+    return run_book(spec, mind)
 
 
 def assert_same(twin, engine):

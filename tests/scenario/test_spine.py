@@ -15,7 +15,7 @@ from agents.messages import (
     OrderRecord,
     Verdict,
 )
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import BookRun, run_book
 from backtest.market.market_data import MarketData, canonical
 from backtest.market.rules import YEAR_NS
@@ -38,15 +38,8 @@ def run(
     limits: LimitSettings | None = None,
     decide_day: int = 30,
 ) -> BookRun:
-    return run_book(
-        market,
-        make_feed(market, settings.market, session(decide_day)[1]),
-        settings,
-        mind or build_mind(settings),
-        name="test",
-        limits=limits or settings.limits,
-        decide_from=session(decide_day)[1],
-    )
+    spec = BookSpec("test", market, settings, session(decide_day)[1], gate=limits)
+    return run_book(spec, mind or build_mind(settings))
 
 
 def flat(sessions: int, price: float) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from agents.messages import Instrument, MacroValue
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from config.errors import ConfigError, DataError
 from config.settings import UNLIMITED, DeskSettings, LimitSettings, Settings
@@ -20,15 +20,8 @@ START = 30
 
 def in_engine(market, settings, weights):
     rows = [dict(zip(market.symbols, row, strict=True)) for row in weights.tolist()]
-    book = run_book(
-        market,
-        make_feed(market, settings.market, market.session_closes[START]),
-        settings,
-        Wants.at(market.session_closes, rows),
-        name="script",
-        limits=settings.limits,
-        decide_from=market.session_closes[START],
-    ).book
+    spec = BookSpec("script", market, settings, market.session_closes[START])
+    book = run_book(spec, Wants.at(market.session_closes, rows)).book
     return book.equity, book.costs
 
 
