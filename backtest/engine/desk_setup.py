@@ -22,8 +22,8 @@ from backtest.engine.desk_result import Records
 from backtest.market.market_data import MarketData
 from backtest.market.rules import dividends_paid, fee_fracs, funded, rate_source, risk_free_rates
 from config.settings import Settings
-from strategies.desk import Desk, MakePort, Universe
-from strategies.instruments import bar_type, to_nautilus
+from strategies.desk import Desk, MakePort
+from strategies.instruments import Universe, bar_type, to_nautilus
 from strategies.recorder import SESSION_TOPIC, TOPIC, Recorder
 from strategies.risk import Gate
 from strategies.timekeeper import EngineTime, Timekeeper
