@@ -34,14 +34,21 @@ from agents.messages import (
 
 
 class Junior(Protocol):
-    """An analyst of one kind of evidence."""
+    """
+    An analyst of one kind of evidence; one's own derives from it (docs/agents.md).
+
+    `name` is the kind of evidence that it answers for: it is asked only where a case holds some.
+    `model` signs its opinions. `simulated_ic` is its rank information coefficient on the default
+    simulated market, None where it was not measured.
+    """
 
     name: JuniorName
     model: str
+    simulated_ic: float | None = None
 
+    @abstractmethod
     def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
         """Return one answer for each symbol, in their order: one batch, one round."""
-        ...
 
 
 class Juniors(Protocol):

@@ -8,7 +8,7 @@ from agents.allocator import build_allocator
 from agents.allocator.observation import bottom_shares, group_means, observe, top_budgets
 from agents.allocator.policy_file import save_policy
 from agents.allocator.trained import case_arrays
-from agents.juniors import sentiment
+from agents.juniors.lexicon import sentiment
 from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from config.settings import AllocatorSettings, DeskSettings, LimitSettings, Settings
