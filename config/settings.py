@@ -2,7 +2,7 @@
 Typed settings: frozen structs, filled from a YAML profile, then from the environment.
 
 Ranges live in the types; an unknown or wrong field is refused with its path. The environment
-overrides a field by its path, `QUARTERDECK_RISK__MAX_POSITION=0.05`. Secrets are in `secrets.py`
+overrides a field by its path, `QUARTERDECK_LIMITS__MAX_POSITION=0.05`. Secrets are in `secrets.py`
 and never here, so that settings can be hashed, printed and stored with every run.
 """
 
@@ -190,6 +190,11 @@ class DeskSettings(_Settings, frozen=True, kw_only=True):
         return int(self.latency_ms * 1_000_000)
 
 
+SHIPPED_JUNIORS = (
+    "agents.juniors.news:RuleNewsJunior",
+    "agents.juniors.technical:RuleTechnicalJunior",
+    "agents.juniors.fundamental:RuleFundamentalJunior",
+)
 type MindKind = Literal["rules", "embedded", "vllm"]
 type RoleName = Literal["news", "technical", "fundamental", "strategist", "explainer"]
 
@@ -240,6 +245,7 @@ class MindSettings(_Settings, frozen=True, kw_only=True):
 
     kind: MindKind = "rules"
     roles: dict[RoleName, MindKind] = {}  # where a role differs from `kind`
+    juniors: tuple[str, ...] = SHIPPED_JUNIORS  # the rule-backed: file.py:Class, module:Class
     embedded: EmbeddedSettings = EmbeddedSettings()
     vllm: ServerSettings = ServerSettings()
     budgets: BudgetSettings = BudgetSettings()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backtest.statistics.figures import Bounds
+from backtest.statistics.encoding import Bounds
 from backtest.statistics.measures import Figure, Undefined
 
 MISSING = "–"

@@ -1,7 +1,7 @@
 """
 The report's section on a masked run beside an unmasked one, and what their difference shows.
 
-The sentence claims no more than the interval does. `backtest.statistics.masking` measures.
+The sentence claims no more than the interval does. `backtest.statistics.mask_comparison` measures.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 from backtest.report.formats import interval, number, percent, percent_interval
 from backtest.report.views import Fact, Row, Table, count_facts
-from backtest.statistics.masking import Masking
+from backtest.statistics.mask_comparison import Masking
 from backtest.statistics.measures import Undefined
 
 

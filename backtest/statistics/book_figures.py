@@ -16,7 +16,7 @@ import numpy as np
 from agents.arrays import FloatArray
 from backtest.results import PositionHistory, RunResult
 from backtest.statistics import intervals, measures, sharpe, tallies
-from backtest.statistics.figures import Bounds, Figures
+from backtest.statistics.encoding import Bounds, Figures
 from backtest.statistics.measures import Figure, Undefined
 from backtest.statistics.trials import Luck, deflated_sharpe
 

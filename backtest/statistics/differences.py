@@ -14,7 +14,7 @@ import numpy as np
 from agents.arrays import FloatArray
 from backtest.statistics import intervals, measures
 from backtest.statistics.book_figures import RUINED, Series, yearly
-from backtest.statistics.figures import Bounds, Figures
+from backtest.statistics.encoding import Bounds, Figures
 from backtest.statistics.measures import NO_VARIANCE, Figure, Undefined
 from backtest.statistics.sharpe import sharpe
 

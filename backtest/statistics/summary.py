@@ -24,8 +24,8 @@ from backtest.statistics.differences import (
     at_matched_volatility,
     paired_difference,
 )
-from backtest.statistics.figures import as_json
-from backtest.statistics.masking import Masking
+from backtest.statistics.encoding import as_json
+from backtest.statistics.mask_comparison import Masking
 from backtest.statistics.measures import Undefined
 from backtest.statistics.sharpe import error_of, sharpe
 from backtest.statistics.trials import Luck, Trial, luck_of

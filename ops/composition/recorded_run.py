@@ -23,7 +23,7 @@ from backtest.plan import RunPlan
 from backtest.report.output import write_run
 from backtest.results import Calls, RunResult
 from backtest.run import HIERARCHY
-from backtest.statistics.masking import compare_masking
+from backtest.statistics.mask_comparison import compare_masking
 from backtest.statistics.summary import Summary, summarise, trial_of
 from config.errors import Halt
 from learning.experience.library import Library, RunInfo

@@ -18,7 +18,7 @@ from backtest.report.printed_table import print_table
 from backtest.report.routes import mean_interval, regret_words, route_log
 from backtest.results import Calls, RoleCalls
 from backtest.statistics import tallies
-from backtest.statistics.masking import compare_masking
+from backtest.statistics.mask_comparison import compare_masking
 from backtest.statistics.summary import summarise
 from config.settings import SupervisorSettings
 from tests.unit.backtest.synthetic_run import synthetic_run

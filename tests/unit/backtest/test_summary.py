@@ -11,7 +11,7 @@ import pytest
 
 from backtest.results import Calls, ClosedTrade, RoleCalls
 from backtest.statistics import tallies
-from backtest.statistics.masking import compare_masking
+from backtest.statistics.mask_comparison import compare_masking
 from backtest.statistics.measures import Undefined
 from backtest.statistics.sharpe import sharpe
 from backtest.statistics.summary import results_json, summarise, trial_of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backtest.report.masking import masking_view, verdict
-from backtest.statistics.masking import compare_masking
+from backtest.statistics.mask_comparison import compare_masking
 from backtest.statistics.measures import Undefined
 from config.errors import DataError
 from tests.unit.backtest.synthetic_run import synthetic_run
