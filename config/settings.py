@@ -20,6 +20,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from config.costs import COST_FRAC, SPREAD_BPS
 from config.errors import ConfigError
 
 Frac = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -81,8 +82,8 @@ class MarketSettings(_Settings, frozen=True, kw_only=True):
 
     currency: str = "USD"
     starting_cash: Positive = 100_000.0
-    cost_frac: Frac = 0.003  # of notional per fill, unless the instrument has its own
-    spread_bps: NonNegative = 2.0
+    cost_frac: Frac = COST_FRAC  # of notional per fill, unless the instrument has its own
+    spread_bps: NonNegative = SPREAD_BPS
     slippage_probability: Frac = 0.5  # of one tick, per fill
     open_liquidity_frac: Frac = 0.05  # of the trailing mean volume, at the opening's touch
     financing_bps_per_year: NonNegative = 150.0  # on borrowed or shorted notional, FX and CFDs
@@ -189,6 +190,11 @@ class DeskSettings(_Settings, frozen=True, kw_only=True):
         return int(self.latency_ms * 1_000_000)
 
 
+SHIPPED_JUNIORS = (
+    "agents.juniors.news:RuleNewsJunior",
+    "agents.juniors.technical:RuleTechnicalJunior",
+    "agents.juniors.fundamental:RuleFundamentalJunior",
+)
 type MindKind = Literal["rules", "embedded", "vllm"]
 type RoleName = Literal["news", "technical", "fundamental", "strategist", "explainer"]
 
@@ -239,6 +245,7 @@ class MindSettings(_Settings, frozen=True, kw_only=True):
 
     kind: MindKind = "rules"
     roles: dict[RoleName, MindKind] = {}  # where a role differs from `kind`
+    juniors: tuple[str, ...] = SHIPPED_JUNIORS  # the rule-backed: file.py:Class, module:Class
     embedded: EmbeddedSettings = EmbeddedSettings()
     vllm: ServerSettings = ServerSettings()
     budgets: BudgetSettings = BudgetSettings()
