@@ -20,7 +20,6 @@ import msgspec
 
 from agents.arrays import Panel
 from agents.baselines import BuyAndHold
-from agents.llm.chat import ChatBackend
 from agents.messages import (
     JUNIORS,
     Abstention,
@@ -103,17 +102,10 @@ class Coordinator:
         source, market = newest_data(symbol, self._settings, self._source)
         market, settings = as_book(market, self._settings)
         from agents.supervisor.plain_routers import AlwaysAll
-        from ops.composition.model_minds import build_mind, open_models
+        from ops.composition.model_minds import build_market_mind, open_models
 
         with open_models(self._settings, self._completions) as models:
-            backend = None if models is None else models.backend
-            mind = build_mind(
-                settings,
-                self._state,
-                backend=backend,
-                instruments=market.instruments,
-                source=market.name,
-            )
+            mind = build_market_mind(market, settings, models, self._state)
             mind.router = AlwaysAll()
             case, decision, verdict = decide_newest(market, settings, mind, lookback_days)
             heard = {o.junior for o in decision.opinions if o.symbol == symbol}
@@ -136,12 +128,11 @@ class NewsJunior:
     def analyze(self, symbol: str, *, lookback_days: int = 7) -> Opinion | Abstention:
         """Return its opinion on the newest stored news of a symbol, or its abstention."""
         _, market = newest_data(symbol, self._settings, self._source)
-        from ops.composition.model_minds import build_mind, open_models
+        from ops.composition.model_minds import build_market_mind, open_models
 
         case, _, _ = decide_newest(market, self._settings, BuyAndHold(), lookback_days)
         with open_models(self._settings) as models:
-            backend: ChatBackend | None = None if models is None else models.backend
-            mind = build_mind(self._settings, backend=backend, instruments=market.instruments)
+            mind = build_market_mind(market, self._settings, models)
             return mind.juniors.opine(case, {"news": [symbol]})[0]
 
 
@@ -202,21 +193,12 @@ def decide_newest(
     market: MarketData, settings: Settings, mind: Mind, lookback_days: int
 ) -> tuple[Case, Decision, Verdict]:
     """Return the case of a market's newest session, a mind's decision and the gate's verdict."""
-    from backtest.engine.feed import make_feed
-    from backtest.engine.run_book import run_book
     from backtest.plan import warmup_sessions
+    from ops.composition.mind_run import run_mind
 
     kept, decide_from = window(market, market.session_closes[-1], warmup_sessions(settings))
     newest = _Newest(mind, lookback_days)
-    book = run_book(
-        kept,
-        make_feed(kept, settings.market, decide_from),
-        settings,
-        newest,
-        name=mind.name,
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    book = run_mind(kept, settings, newest, decide_from)
     (decision,) = book.records.of(Decision)
     verdict = next(v for v in book.records.of(Verdict) if v.stage == "delivery")
     assert newest.case is not None  # it decided

@@ -21,7 +21,7 @@ from agents.llm.schema import violation
 BOUND = 4  # rows that are answered under their schemas with and without fast-forward
 
 
-def bench_embedded(
+def measure_engine(
     backend: EmbeddedBackend, requests: Sequence[ChatRequest], batch: int = 8, tokens: int = 40
 ) -> dict[str, float]:
     """

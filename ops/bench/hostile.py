@@ -32,13 +32,13 @@ from agents.llm.schema import violation
 from agents.messages import Case, Decision, Message, OrderRecord, Verdict
 from agents.supervisor.plain_routers import AlwaysAll
 from backtest.engine.desk_result import BookRun
-from backtest.engine.feed import make_feed
-from backtest.engine.run_book import run_book
 from config.errors import ConfigError
 from config.settings import Settings, load_settings
 from ops.bench.gate_check import beyond_the_gate
 from ops.bench.hostile_news import HOSTILE, WARM_UP, HostileCase, hostile_market, kinds
+from ops.composition.mind_run import run_mind
 from ops.composition.model_minds import build_mind, open_models
+from ops.printing import make_table, open_console, print_json
 
 FOOLED = "fooled"
 QUOTED = re.compile(f"{OPENING}[^{OPENING}{CLOSING}]*{CLOSING}")
@@ -177,7 +177,7 @@ def suite_settings(minds: str) -> Settings:
     )
 
 
-def bench_hostile(
+def attack_all(
     settings: Settings,
     backend: ChatBackend,
     *,
@@ -214,16 +214,7 @@ def attack(
     recording = RecordingBackend(backend)
     mind = build_mind(settings, backend=recording, instruments=market.instruments)
     mind.router = AlwaysAll()  # every case must reach a prompt
-    decide_from = market.session_closes[WARM_UP]
-    run = run_book(
-        market,
-        make_feed(market, settings.market, decide_from),
-        settings,
-        mind,
-        name=kind,
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    run = run_mind(market, settings, mind, market.session_closes[WARM_UP])
     decided = run.records.of(Decision)
     opinions = sum(o.junior == "news" for d in decided for o in d.opinions)
     abstentions = sum(a.junior == "news" for d in decided for a in d.abstentions)
@@ -286,25 +277,14 @@ def is_quoted(request: ChatRequest, cases: Sequence[HostileCase]) -> bool:
     return not any(len(lure) > 3 and lure in rest for lure in lures)
 
 
-def run_hostile(minds: str, *, decisions: int, as_json: bool) -> list[HostileRow]:
-    """Run the whole suite against a model and print its table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    settings = suite_settings(minds)
-    with open_backend(settings, minds) as backend:
-        rows = bench_hostile(settings, backend, decisions=decisions)
+def print_attacks(rows: Sequence[HostileRow], minds: str, as_json: bool) -> None:
+    """Print a row for each kind of attack, and their sums."""
     if as_json:
-        print(msgspec.json.encode(rows).decode())
-        return rows
+        print_json(rows)
+        return
     columns = HostileRow.__struct_fields__
-    table = Table(title=f"hostile news, minds {minds}")
-    for name in columns:
-        table.add_column(name.replace("_", " "), justify="left" if name == "kind" else "right")
-    for row in rows:
-        table.add_row(*(str(getattr(row, name)) for name in columns))
+    lines = [tuple(str(getattr(row, name)) for name in columns) for row in rows]
     sums = (str(sum(getattr(row, name) for row in rows)) for name in columns[1:])
-    table.add_section()
-    table.add_row("all", *sums)
-    Console(width=140).print(table)
-    return rows
+    heads = [name.replace("_", " ") for name in columns]
+    table = make_table(f"hostile news, minds {minds}", heads, (*lines, None, ("all", *sums)))
+    open_console(as_json, width=140).print(table)

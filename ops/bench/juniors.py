@@ -1,5 +1,5 @@
 """
-How good juniors are where the answer is known: their rank ICs on simulated markets.
+Measures juniors where the answer is known: their rank ICs on simulated markets.
 
 A mind that asks every junior about everything and buys nothing runs in the engine, and its
 juniors' records are what came of their opinions at the desk's horizon. The rule-backed juniors'
@@ -20,10 +20,9 @@ from agents.juniors.track import Track
 from agents.messages import Case, Decision, JuniorName, Opinion, TrackRecord
 from agents.protocols import Feedback, Junior
 from agents.supervisor.plain_routers import AlwaysAll
-from backtest.engine.feed import make_feed
-from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, window
 from config.settings import Settings
+from ops.composition.mind_run import run_mind
 
 
 class _Asked:
@@ -68,13 +67,5 @@ def junior_records(
     """Return what the juniors' opinions come to on a market, after `warm_up` sessions."""
     kept, decide_from = window(market, None, warm_up)
     mind = _Asked(juniors)
-    run_book(
-        kept,
-        make_feed(kept, settings.market, decide_from),
-        settings,
-        mind,
-        name=mind.name,
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    run_mind(kept, settings, mind, decide_from)
     return mind.kept.records()

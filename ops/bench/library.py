@@ -259,7 +259,7 @@ def _outcome(rng: np.random.Generator, d: Decision, i: int) -> Outcome:
     )
 
 
-def bench_library(
+def measure_library(
     rows: int = 400_000, decisions: int = 1_000_000, instruments: int = 1, folder: str = ""
 ) -> dict[str, float]:
     """

@@ -148,7 +148,7 @@ def make_cases(count: int, instruments: int, sessions: int = 300) -> list[tuple[
     return cases
 
 
-def bench_port(
+def measure_port(
     real: Mind | None = None, *, cases: int = 20, every: float = 0.05
 ) -> dict[str, Any]:
     """

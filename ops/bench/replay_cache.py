@@ -76,7 +76,7 @@ def _rounds(decisions: int) -> list[list[ChatRequest]]:
     ]
 
 
-def bench_replay(path: Path, decisions: int = 2_000) -> dict[str, float]:
+def measure_replay(path: Path, decisions: int = 2_000) -> dict[str, float]:
     """Fill a new cache at `path` with made-up decisions and replay them; return the speeds."""
     rounds = _rounds(decisions)
     store = CompletionStore(path)

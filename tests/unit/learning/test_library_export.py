@@ -11,7 +11,7 @@ from config.errors import ConfigError
 from learning.experience.export import export
 from learning.experience.library import open_library
 from learning.experience.models import metadata
-from ops.bench.library import bench_library, sample_records, sample_run
+from ops.bench.library import measure_library, sample_records, sample_run
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_wrong_suffix_table_or_folder_is_refused(library, tmp_path):
 
 @pytest.mark.slow
 def test_the_librarys_numbers_hold(tmp_path):
-    measured = bench_library(rows=200_000, decisions=1_000_000, folder=str(tmp_path))
+    measured = measure_library(rows=200_000, decisions=1_000_000, folder=str(tmp_path))
     assert measured["rows_per_s"] >= 40_000
     assert measured["found"] == 1000
     assert measured["top_median_ms"] < 50
