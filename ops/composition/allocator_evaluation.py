@@ -1,12 +1,11 @@
 """
-`evaluate allocator`: what trainings learned, on held-out sessions, as tables, a plot and JSON.
+Evaluates trainings of the allocator on held-out sessions, as tables, a plot and JSON.
 
 Several trainings are one with several seeds: whatever else differs between them is refused.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
@@ -24,12 +23,9 @@ from config.allocator import TrainingSettings
 from config.errors import ConfigError
 from config.sources import SIMULATOR, check_source
 from ops.composition.allocator_training import read_settings
+from ops.printing import PALETTE, make_table, open_console, print_json, write_json
 
 RESULT, PLOT = "examination.json", "examination.png"
-COLOURS = (
-    *("#1f77b4", "#ff7f0e", "#2a9d6f", "#d62728", "#7f7f7f", "#9467bd", "#8c564b", "#17becf"),
-    *("#bcbd22", "#e377c2", "#1a1a1a", "#98df8a"),
-)
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class Request:
 
 def examine(request: Request, *, as_json: bool) -> None:
     """Run what trainings left on sessions that they never saw, and show what it is worth."""
-    console = Console(stderr=as_json)
+    console = open_console(as_json)
     seeds, settings = _settings(request)
     from learning.allocator.evaluation.examine import examine as run
     from learning.allocator.phases import embeddings_of, policies_by_phase
@@ -94,11 +90,10 @@ def examine(request: Request, *, as_json: bool) -> None:
         "notes": list(book.notes),
         **msgspec.to_builtins(examined),
     }
-    request.out.mkdir(parents=True, exist_ok=True)
-    (request.out / RESULT).write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    write_json(request.out / RESULT, report)
     _plot(paths, request.out / PLOT)
     if as_json:
-        print(json.dumps(report))
+        print_json(report)
         return
     _print(report, console)
     console.print(f"figures: {request.out / RESULT}, plot: {request.out / PLOT}", soft_wrap=True)
@@ -179,7 +174,7 @@ def _plot(paths: dict[str, Any], path: Path) -> None:
     from backtest.report.curves import Curve, Panel, write_curves
 
     curves = []
-    for (name, runs), colour in zip(paths.items(), cycle(COLOURS), strict=False):
+    for (name, runs), colour in zip(paths.items(), cycle(PALETTE), strict=False):
         growth = np.stack([np.nan_to_num(run.growth).mean(axis=0) for run in runs])
         worth = np.cumprod(1.0 + growth, axis=1)
         curves.append(Curve(name, colour, np.arange(worth.shape[1]), worth))
@@ -232,15 +227,14 @@ def _print(report: dict[str, Any], console: Console) -> None:
 
 
 def _share_table(shares: dict[str, Any]) -> Table:
-    table = Table(title="Share of the filter oracle's Sharpe ratio, 95%", box=SIMPLE, padding=0)
-    for head in ("", "policy"):
-        table.add_column(head)
-    for head in ("as it reckons", "in the twin"):
-        table.add_column(head, justify="right")
-    for scope, policies in shares.items():
-        for name, of in policies.items():
-            table.add_row(scope, name, _share(of["filter"]), _share(of["filter_in_twin"]))
-    return table
+    heads = ("", "policy", "as it reckons", "in the twin")
+    rows = [
+        (scope, name, _share(of["filter"]), _share(of["filter_in_twin"]))
+        for scope, policies in shares.items()
+        for name, of in policies.items()
+    ]
+    title = "Share of the filter oracle's Sharpe ratio, 95%"
+    return make_table(title, heads, rows, words=heads[:2], box=SIMPLE, padding=0)
 
 
 def _spread(seeds: list[float | None]) -> str:

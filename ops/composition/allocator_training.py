@@ -10,7 +10,6 @@ themselves are `learning.allocator.phases`.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
+from rich.progress import TaskID
 
 from config.allocator import TrainingSettings, load_training
 from config.errors import ConfigError
 from config.sources import check_source
+from ops.printing import (
+    PALETTE,
+    make_table,
+    open_console,
+    print_json,
+    progress_bar,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from backtest.market.market_data import MarketData
@@ -65,14 +64,14 @@ class Request:
 
 
 def settings_of(
-    book: str, preset: str, config: Path | None, overrides: dict[str, Any]
+    book: str, preset: str, config: str | None, overrides: dict[str, Any]
 ) -> TrainingSettings:
     """
     Return the settings of a book's preset, or of a file.
 
     Raises ConfigError where the file is of another book.
     """
-    name = str(config) if config else (book if preset == "full" else f"{book}-{preset}")
+    name = config or (book if preset == "full" else f"{book}-{preset}")
     settings = load_training(name, overrides)
     if settings.book.name != book:
         raise ConfigError(f"expected settings of the {book} book, was {settings.book.name}")
@@ -82,12 +81,12 @@ def settings_of(
 def train(request: Request, *, as_json: bool) -> None:
     """Run the phases that are asked for and not finished, and show all that are."""
     settings, folder = request.settings, request.folder
-    console = Console(stderr=as_json)
+    console = open_console(as_json)
     _check(request)
     from learning.allocator.phases import POLICIES, open_book
     from learning.allocator.training.phase_results import CURVE_FILE, FIRST_LESSON
 
-    with _bar(console) as bar:
+    with progress_bar(console, width=24) as bar:
         task = bar.add_task("book", total=None)
         book, parts, market = open_book(
             settings, lambda done, of: bar.update(task, completed=done, total=of)
@@ -100,14 +99,14 @@ def train(request: Request, *, as_json: bool) -> None:
         "seed": settings.seed,
         "phases": {name: msgspec.to_builtins(found) for name, found in results.items()},
     }
-    (folder / SUMMARY_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
+    write_json(folder / SUMMARY_FILE, summary)
     for result in chain.from_iterable(results.values()):
         _plot(result.phase, Path(result.folder) / result.curve)
         first = Path(result.folder) / FIRST_LESSON / CURVE_FILE
         if first.is_file():
             _plot(f"{result.phase}, first lesson", first)
     if as_json:
-        print(json.dumps(summary))
+        print_json(summary)
         return
     _print(summary, console)
     console.print(f"policies: {folder / POLICIES}", soft_wrap=True)
@@ -120,7 +119,7 @@ def _run_phases(
     from learning.allocator.phases import Training, phases_of, publish
 
     results = {}
-    with _bar(console) as bar:
+    with progress_bar(console, width=24) as bar:
         tasks: dict[str, TaskID] = {}
 
         def progress(what: str, done: int, of: int) -> None:
@@ -140,16 +139,27 @@ def _run_phases(
     return results
 
 
-def read_settings(training: Path) -> TrainingSettings:
+def read_settings(
+    training: Path, *, timesteps: int | None = None, epochs: int | None = None
+) -> TrainingSettings:
     """
     Return the settings that a training was begun with.
 
+    `timesteps` replaces the joint phase's, `epochs` the macro pre-training's.
     Raises ConfigError where the folder holds no training.
     """
     file = training / TRAINING_FILE
     if not file.is_file():
         raise ConfigError(f"expected a training's folder, was {training}")
-    return msgspec.convert(msgspec.json.decode(file.read_bytes())["settings"], TrainingSettings)
+    settings = msgspec.convert(
+        msgspec.json.decode(file.read_bytes())["settings"], TrainingSettings
+    )
+    replace = msgspec.structs.replace
+    if timesteps is not None:
+        settings = replace(settings, joint=replace(settings.joint, timesteps=timesteps))
+    if epochs is not None:
+        settings = replace(settings, macro=replace(settings.macro, epochs=epochs))
+    return settings
 
 
 def _check(request: Request) -> None:
@@ -191,8 +201,7 @@ def _claim(request: Request, book_digest: str) -> None:
                     f"expected the {what} that {request.folder} was begun with, was another"
                 )
         return
-    request.folder.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(identity)))
+    write_json(path, identity)
 
 
 def _lengthless(settings: TrainingSettings) -> TrainingSettings:
@@ -226,42 +235,26 @@ def _plot(phase: str, file: Path) -> None:
         x, y = np.array([[row[x_name], row[name]] for row in rows]).T
         known = np.isfinite(y)
         if known.sum() > 1:
-            curve = Curve(name, "#1f77b4", x[known].astype(np.int64), y[known][None])
+            curve = Curve(name, PALETTE[0], x[known].astype(np.int64), y[known][None])
             panels.append(Panel(f"{phase}: {name}", x_name, name, (curve,)))
     if panels:
         write_curves(file.with_suffix(".png"), tuple(panels[:MOST_CURVES]))
 
 
 def _print(summary: dict[str, Any], console: Console) -> None:
-    table = Table(title=f"{summary['book']} book on {summary['source']}, seed {summary['seed']}")
-    for head in ("phase", "steps", "seconds", "steps/s", "where the time went"):
-        table.add_column(
-            head, justify="left" if head in ("phase", "where the time went") else "right"
-        )
+    title = f"{summary['book']} book on {summary['source']}, seed {summary['seed']}"
+    heads = ("phase", "steps", "seconds", "steps/s", "where the time went")
     results = list(chain.from_iterable(summary["phases"].values()))
+    rows = []
     for result in results:
         seconds = sum(result["seconds"].values())
-        table.add_row(
-            result["phase"],
-            f"{result['steps']:,}",
-            f"{seconds:.0f}",
-            f"{result['steps'] / seconds:,.0f}" if seconds else "-",
-            ", ".join(f"{name} {part / seconds:.0%}" for name, part in result["seconds"].items()),
+        parts = (f"{name} {part / seconds:.0%}" for name, part in result["seconds"].items())
+        rate = f"{result['steps'] / seconds:,.0f}" if seconds else "-"
+        rows.append(
+            (result["phase"], f"{result['steps']:,}", f"{seconds:.0f}", rate, ", ".join(parts))
         )
-    console.print(table)
+    console.print(make_table(title, heads, rows, words=(heads[0], heads[-1])))
     for result in results:
         measures = ", ".join(f"{name} {v:.4g}" for name, v in result["measures"].items())
         for line in (measures, *result["notes"]):
             console.print(f"{result['phase']}: {line}", soft_wrap=True, highlight=False)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agents.llm.meter import MeteredBackend
     from agents.llm.store.completion_store import CompletionStore
     from agents.llm.store.replay_backend import ReplayBackend
+    from backtest.market.market_data import MarketData
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,19 @@ def build_mind(
     if state is not None:
         mind.load(state)
     return mind
+
+
+def build_market_mind(
+    market: MarketData, settings: Settings, models: Models | None, state: Path | None = None
+) -> Hierarchy:
+    """Return the hierarchy as `build_mind` does, for a market and over open models."""
+    return build_mind(
+        settings,
+        state,
+        backend=None if models is None else models.backend,
+        instruments=market.instruments,
+        source=market.name,
+    )
 
 
 def round_trips(instruments: Sequence[Instrument], settings: MarketSettings) -> dict[str, float]:
