@@ -1,0 +1,1 @@
+"""`data`: market data in, and the experience library out."""

@@ -1,0 +1,1 @@
+"""`evaluate`: what was learned, on what it never saw."""

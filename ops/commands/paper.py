@@ -1,0 +1,90 @@
+"""`paper`: stored data, replayed to the desk in a live trading node."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from config.errors import ConfigError
+from ops.commands.options import (
+    SOURCES,
+    Completions,
+    CompletionsFile,
+    Config,
+    End,
+    Json,
+    LibraryPath,
+    Minds,
+    Policies,
+    Seed,
+    Start,
+    Symbols,
+    library_or_own,
+    out_to,
+    profile_of,
+    settings_under,
+)
+
+
+def paper(
+    replay: Annotated[str, typer.Option(help=f"The source that is replayed: {SOURCES}.")],
+    speed: Annotated[
+        str, typer.Option(help="max, or how many times faster than the data's own time.")
+    ] = "max",
+    config: Config = None,
+    start: Start = None,
+    end: End = None,
+    symbols: Symbols = None,
+    minds: Minds = None,
+    allocator: Policies = None,
+    completions: Completions = None,
+    completions_file: CompletionsFile = None,
+    seed: Seed = None,
+    out: Annotated[Path | None, out_to("the run's folder; runs/<run_id> by default")] = None,
+    library: LibraryPath = None,
+    as_json: Json = False,
+) -> None:
+    """Replay stored data to the desk in a live trading node, with simulated fills."""
+    from ops.composition.preconditions import check_run
+
+    profile = profile_of(config, minds)
+    times = _parse_speed(speed)
+    settings = settings_under(
+        profile,
+        source=replay,
+        start=start,
+        end=end,
+        symbols=symbols,
+        minds=minds,
+        allocator=allocator,
+        completions=completions,
+        seed=seed,
+    )
+    library = library_or_own(library)
+    check_run(settings, library=library, out=out)
+    from ops.composition.run_market import open_run_market
+
+    traded = open_run_market(settings, start, end, profile)
+    from ops.composition.paper_run import run_paper
+    from ops.display.finished_run import print_run
+    from ops.printing import open_console
+
+    console = open_console(as_json)
+    finished = run_paper(traded, library, out, completions_file, times, console)
+    print_run(finished, console, as_json)
+
+
+def _parse_speed(text: str) -> float:
+    """Return how many times faster than the data's own time a replay may go; inf for `max`."""
+    if text == "max":
+        return math.inf
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise ConfigError(f"expected --speed max or a positive number, was {text!r}")
+    return speed

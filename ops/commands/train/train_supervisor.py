@@ -1,0 +1,27 @@
+"""`train supervisor`: the router, on collected routes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.commands.options import Config, Json, Seed, out_to, settings_under
+
+
+def train_supervisor(
+    routes: Annotated[Path, typer.Option(help="A file of `data collect-routes`.")],
+    out: Annotated[Path, out_to("the state folder, for `backtest --state`")],
+    epochs: Annotated[int, typer.Option(min=1)] = 100,
+    batch: Annotated[int, typer.Option(min=1)] = 32,
+    lr: Annotated[float, typer.Option(min=1e-8, help="Adam's learning rate.")] = 1e-3,
+    config: Config = "simulator",
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a supervisor to collected routes; validate it on the last fifth of them."""
+    from ops.composition.supervisor_training import train
+
+    settings = settings_under(config or "simulator", seed=seed)
+    train(settings, routes, out, epochs=epochs, batch=batch, lr=lr, as_json=as_json)
