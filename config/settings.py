@@ -2,7 +2,7 @@
 Typed settings: frozen structs, filled from a YAML profile, then from the environment.
 
 Ranges live in the types; an unknown or wrong field is refused with its path. The environment
-overrides a field by its path, `QUARTERDECK_RISK__MAX_POSITION=0.05`. Secrets are in `secrets.py`
+overrides a field by its path, `QUARTERDECK_LIMITS__MAX_POSITION=0.05`. Secrets are in `secrets.py`
 and never here, so that settings can be hashed, printed and stored with every run.
 """
 

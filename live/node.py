@@ -12,6 +12,7 @@ import asyncio
 import math
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from nautilus_trader.config import (
     LiveDataEngineConfig,
@@ -93,6 +94,7 @@ class _Session:
         self._log = EngineLog()
         self._failure: BaseException | None = None
         self._feeding: asyncio.Task[None] | None = None
+        self._ends = ExitStack()  # closes the port, which the desk has made when it starts
         time = ReplayTime()
 
         def make_port(_: Timekeeper, deliver: Callable[[Decision], None]) -> AsyncPort:
@@ -109,6 +111,7 @@ class _Session:
                 deadline_seconds=math.inf,  # a replay waits: its clock stands still meanwhile
                 on_failure=self._fail,
             )
+            self._ends.callback(self.port.close)
             return self.port
 
         self.desk, self.cash = make_desk(
@@ -136,8 +139,7 @@ class _Session:
                 self._log.check()
                 check_end(self.node.portfolio, self.desk, self._market)
         finally:
-            if hasattr(self, "_port"):
-                self.port.close()
+            self._ends.close()
             self.node.dispose()
         if self._failure is not None:
             raise self._failure
