@@ -12,6 +12,7 @@ from ops.commands.options import (
     LibraryPath,
     Phrasing,
     RunId,
+    Seed,
     explainer_settings,
     library_or_own,
 )
@@ -25,10 +26,11 @@ def chat(
     run_id: RunId = None,
     minds: Phrasing = None,
     config: Config = None,
+    seed: Seed = None,
     as_json: Json = False,
 ) -> None:
     """Answer questions about a run from its record; ends with its input."""
-    settings = explainer_settings(config, minds)
+    settings = explainer_settings(config, minds, seed)
     from ops.composition.answers import open_answers
     from ops.display.answered import print_turn, typed_questions
 

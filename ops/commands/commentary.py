@@ -12,6 +12,7 @@ from ops.commands.options import (
     LibraryPath,
     Phrasing,
     RunId,
+    Seed,
     explainer_settings,
     library_or_own,
 )
@@ -23,10 +24,11 @@ def commentary(
     run_id: RunId = None,
     minds: Phrasing = None,
     config: Config = None,
+    seed: Seed = None,
     as_json: Json = False,
 ) -> None:
     """Say what a session's market was like, what was decided and why."""
-    settings = explainer_settings(config, minds)
+    settings = explainer_settings(config, minds, seed)
     from backtest.market.sessions import parse_day
     from ops.composition.answers import open_answers
     from ops.display.answered import print_page

@@ -13,6 +13,7 @@ from ops.commands.options import (
     LibraryPath,
     Phrasing,
     RunId,
+    Seed,
     explainer_settings,
     library_or_own,
 )
@@ -25,10 +26,11 @@ def explain(
     run_id: RunId = None,
     minds: Phrasing = None,
     config: Config = None,
+    seed: Seed = None,
     as_json: Json = False,
 ) -> None:
     """Say why a decision was made and what came of it, from its record."""
-    settings = explainer_settings(config, minds)
+    settings = explainer_settings(config, minds, seed)
     from ops.composition.answers import open_answers
     from ops.display.answered import print_page
 

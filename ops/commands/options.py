@@ -128,9 +128,9 @@ def settings_under(
     return load_settings(config, flags)
 
 
-def explainer_settings(config: str | None, minds: str | None) -> Settings:
+def explainer_settings(config: str | None, minds: str | None, seed: int | None) -> Settings:
     """Return the settings of whom facts are phrased by; rules, unless flag or profile say."""
     from config.settings import load_settings
 
     named = minds or (None if config else "rules")
-    return load_settings(config or "backtest", {"minds.roles.explainer": named})
+    return load_settings(config or "backtest", {"minds.roles.explainer": named, "seed": seed})
