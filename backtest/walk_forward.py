@@ -15,8 +15,8 @@ from pathlib import Path
 
 from agents.arrays import Panel
 from agents.messages import HORIZON_SESSIONS, Case, Decision, TrackRecord
-from agents.protocols import Feedback, LearningMind, TrainedPolicy
-from backtest.engine.feed import make_feed
+from agents.protocols import Feedback, LearningMind, Mind, TrainedPolicy
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, window
 from backtest.plan import warmup_sessions
@@ -52,22 +52,12 @@ def fit(
     kept, decide_from = window(
         market, split.train_start_ns, warmup_sessions(settings), split.train_end_ns
     )
-    run_book(
-        kept,
-        make_feed(kept, settings.market, decide_from),
-        settings,
-        mind,
-        name="training",
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    run_book(BookSpec("training", kept, settings, decide_from), mind)
     return mind
 
 
-class WalkForwardMind:
+class WalkForwardMind(Mind):
     """A mind for each window, oldest first, exchanged when a case enters the next one."""
-
-    needs_features = True
 
     def __init__(self, windows: Sequence[Window], minds: Sequence[LearningMind]) -> None:
         self._windows = list(zip(windows, minds, strict=True))

@@ -189,6 +189,11 @@ class DeskSettings(_Settings, frozen=True, kw_only=True):
         return int(self.latency_ms * 1_000_000)
 
 
+SHIPPED_JUNIORS = (
+    "agents.juniors.news:RuleNewsJunior",
+    "agents.juniors.technical:RuleTechnicalJunior",
+    "agents.juniors.fundamental:RuleFundamentalJunior",
+)
 type MindKind = Literal["rules", "embedded", "vllm"]
 type RoleName = Literal["news", "technical", "fundamental", "strategist", "explainer"]
 
@@ -239,6 +244,7 @@ class MindSettings(_Settings, frozen=True, kw_only=True):
 
     kind: MindKind = "rules"
     roles: dict[RoleName, MindKind] = {}  # where a role differs from `kind`
+    juniors: tuple[str, ...] = SHIPPED_JUNIORS  # the rule-backed: file.py:Class, module:Class
     embedded: EmbeddedSettings = EmbeddedSettings()
     vllm: ServerSettings = ServerSettings()
     budgets: BudgetSettings = BudgetSettings()

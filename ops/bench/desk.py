@@ -23,11 +23,11 @@ from nautilus_trader.model.objects import Currency, Money
 from nautilus_trader.trading.strategy import Strategy
 
 from agents.messages import Instrument
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
+from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData
 from config.settings import Settings
 from ops.bench.random_walks import DAY_NS, FIRST_DAY, OPENING_NS, make_bars, make_walks
-from ops.composition.mind_run import run_mind
 from ops.composition.model_minds import build_mind
 from strategies.instruments import bar_type, to_nautilus
 
@@ -98,14 +98,14 @@ def measure_desk(*, sessions: int, seed: int) -> dict[str, Any]:
         Settings(seed=seed),
         limits=msgspec.structs.replace(Settings().limits, min_history=2),
     )
-    feed = make_feed(market, settings.market, market.session_closes[0])
-    bars_only = [event for event in feed.prices if isinstance(event, Bar)]
+    spec = BookSpec("desk", market, settings, market.session_closes[0])
+    bars_only = [event for event in spec.feed.prices if isinstance(event, Bar)]
     timings = []
     for _ in range(ROUNDS):
         bare = _time_bare(market, bars_only)
-        quoted = _time_bare(market, feed.prices)
+        quoted = _time_bare(market, spec.feed.prices)
         started = time.process_time()
-        run = run_mind(market, settings, build_mind(settings), market.session_closes[0], feed)
+        run = run_book(spec, build_mind(settings))
         timings.append(_Timing(bare, quoted, time.process_time() - started))
     bars = len(bars_only)
     return {

@@ -31,12 +31,13 @@ from agents.llm.prompts.quoting import CLOSING, OPENING, clean
 from agents.llm.schema import violation
 from agents.messages import Case, Decision, Message, OrderRecord, Verdict
 from agents.supervisor.plain_routers import AlwaysAll
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.desk_result import BookRun
+from backtest.engine.run_book import run_book
 from config.errors import ConfigError
 from config.settings import Settings, load_settings
 from ops.bench.gate_check import beyond_the_gate
 from ops.bench.hostile_news import HOSTILE, WARM_UP, HostileCase, hostile_market, kinds
-from ops.composition.mind_run import run_mind
 from ops.composition.model_minds import build_mind, open_models
 from ops.printing import make_table, open_console, print_json
 
@@ -214,7 +215,8 @@ def attack(
     recording = RecordingBackend(backend)
     mind = build_mind(settings, backend=recording, instruments=market.instruments)
     mind.router = AlwaysAll()  # every case must reach a prompt
-    run = run_mind(market, settings, mind, market.session_closes[WARM_UP])
+    decide_from = market.session_closes[WARM_UP]
+    run = run_book(BookSpec(kind, market, settings, decide_from), mind)
     decided = run.records.of(Decision)
     opinions = sum(o.junior == "news" for d in decided for o in d.opinions)
     abstentions = sum(a.junior == "news" for d in decided for a in d.abstentions)

@@ -25,6 +25,8 @@ from agents.llm.schema import violation
 from agents.messages import Case, Decision, TrackRecord
 from agents.protocols import Feedback, Mind
 from agents.supervisor.plain_routers import AlwaysAll
+from backtest.engine.book_spec import BookSpec
+from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, window
 from backtest.plan import warmup_sessions
 from backtest.sources import open_source
@@ -33,16 +35,13 @@ from config.paths import data_home
 from config.settings import BudgetSettings, Settings
 from ops.bench.hostile import FooledBackend, RecordingBackend
 from ops.bench.replay_cache import measure_replay
-from ops.composition.mind_run import run_mind
 from ops.composition.model_minds import build_mind, open_models
 
 BATCH = 16
 
 
-class _Timed:
+class _Timed(Mind):
     """A mind that measures what deciding takes, and leaves off after so many decisions."""
-
-    needs_features = True
 
     def __init__(self, inner: Mind) -> None:
         self.name = inner.name
@@ -165,4 +164,4 @@ def _weeks(settings: Settings, decisions: int) -> tuple[MarketData, int]:
 
 def _run(weeks: tuple[MarketData, int], settings: Settings, mind: Mind) -> None:
     market, decide_from = weeks
-    run_mind(market, settings, mind, decide_from)
+    run_book(BookSpec(mind.name, market, settings, decide_from), mind)

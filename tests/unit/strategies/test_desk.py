@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from nautilus_trader.model.enums import OrderSide, OrderType
 
-from agents.baselines import BuyAndHold
 from agents.messages import (
     Case,
     Decision,
@@ -22,50 +21,43 @@ from agents.messages import (
     Route,
     Verdict,
 )
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.desk_result import EngineLog, Records
-from backtest.engine.desk_setup import latency_ns, make_desk, observe
-from backtest.engine.feed import make_feed
-from backtest.engine.run_book import CLIENT, make_engine, run_end, run_start
+from backtest.engine.desk_setup import make_desk, observe
+from backtest.engine.run_book import load, make_engine
 from backtest.market.market_data import MarketData, canonical
-from backtest.market.rules import expiry
 from config.errors import Halt, OrderFailed
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
 from strategies.desk import Desk
 from strategies.ports import SimulatedPort
 from tests.conftest import session
+from tests.scripted_mind import Wants
 
 FIRST = 30  # the session at whose close the desk first decides
 HOUR_MS = 3_600_000.0
 FREE = MarketSettings(cost_frac=0.0, spread_bps=0.0, slippage_probability=0.0)
 
 
-class Asks(BuyAndHold):
-    """Asks for given weights from each session on, for what is held elsewhere; keeps its cases."""
+class Asks(Wants):
+    """Asks for given weights from each session on, and keeps its cases."""
 
-    name = "asks"
     needs_features = True
 
     def __init__(self, weights: dict[int, dict[str, float]] | None = None) -> None:
-        super().__init__()
-        self.weights = {0: {}} | (weights or {})
+        super().__init__({0: {}} | (weights or {}))
         self.cases: list[Case] = []
         self.heard: list[str] = []
 
-    def observe(self, lessons) -> None:
-        self.heard += ["observe"] * bool(lessons)
+    def observe(self, feedback) -> None:
+        self.heard += ["observe"] * bool(feedback)
 
-    def learn(self, lessons) -> None:
-        self.heard += ["learn"] * bool(lessons)
+    def learn(self, feedback) -> None:
+        self.heard += ["learn"] * bool(feedback)
 
     def decide(self, case, panel, *, latency_ns, expires):
         self.cases.append(case)
         self.heard.append("decide")
-        plain = super().decide(case, panel, latency_ns=latency_ns, expires=expires)
-        day = max(d for d in self.weights if session(d)[1] <= case.ts_init)
-        weights = {s.symbol: self.weights[day].get(s.symbol, s.weight) for s in case.instruments}
-        return msgspec.structs.replace(
-            plain, allocation=msgspec.structs.replace(plain.allocation, weights=weights)
-        )
+        return super().decide(case, panel, latency_ns=latency_ns, expires=expires)
 
 
 @dataclass
@@ -90,29 +82,18 @@ def rules(*, limits=None, market=FREE, **desk) -> Settings:
 
 def run(market: MarketData, mind: Asks, settings: Settings | None = None) -> Ran:
     """Let a market run to a mind; an error of the desk is raised."""
-    settings = settings or rules()
-    start = session(FIRST)[1]
+    spec = BookSpec("test", market, settings or rules(), session(FIRST)[1])
 
     def make_port(time, deliver):
-        return SimulatedPort(
-            mind,
-            time,
-            deliver,
-            latency_ns=latency_ns(settings),
-            expires=expiry(market.session_closes, settings),
-        )
+        return SimulatedPort(mind, time, deliver, latency_ns=spec.latency_ns, expires=spec.expires)
 
-    desk, cash = make_desk(market, settings, mind, settings.limits, make_port, decide_from=start)
-    engine = make_engine(market, settings, cash, EngineLog().config)
+    desk, cash = make_desk(spec, make_port)
+    engine = make_engine(market, spec.settings, cash, EngineLog().config)
     try:
-        feed = make_feed(market, settings.market, start)
-        if feed.custom:
-            engine.add_data(feed.custom, client_id=CLIENT, sort=False)
-        engine.add_data(feed.prices, sort=False)
-        engine.sort_data()
+        load(engine, spec.feed)
         engine.add_strategy(desk)
         records = observe(engine.kernel.msgbus, None, None)
-        engine.run(start=run_start(market), end=run_end(market, settings))
+        engine.run(start=spec.start, end=spec.end)
         return Ran(desk, records, engine.kernel.cache.orders())
     except BaseException:
         engine.trader.stop()
