@@ -1,5 +1,5 @@
 """
-Quarterdeck from Python: an analyst or the whole hierarchy on the newest stored data.
+Gives Python an analyst, or the whole hierarchy, on the newest stored data.
 
     from ops.api import Coordinator, NewsJunior
 

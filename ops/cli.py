@@ -1,5 +1,5 @@
 """
-The command line: `quarterdeck COMMAND`.
+Assembles the command line, `quarterdeck COMMAND`, and turns errors into exit codes.
 
 A command is one file in `ops.commands`, which imports what it needs when it runs, so that
 `--help` answers at once. Bad input ends in one line on standard error and exit code 2, an unsafe

@@ -1,5 +1,5 @@
 """
-How the commands of `ops` show results: as facts, tables, JSON, plots' colours and progress bars.
+Prints results as facts, tables and JSON, and draws progress bars.
 
 It knows nothing of what it shows. `--json` prints to standard output and nothing else goes there:
 tables and progress then go to standard error.

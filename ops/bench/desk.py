@@ -1,5 +1,5 @@
 """
-The desk's speed, beside the bare engine's on the same bars.
+Measures the desk's speed, beside the bare engine's on the same bars.
 
 Absolute times mean little on a shared machine; the ratio in one run does.
 """

@@ -1,5 +1,5 @@
 """
-What the embedded engine does, measured in one run: validity, throughput, passes.
+Measures the embedded language-model engine in one run: validity, throughput, passes.
 
 Ratios hold on a busy machine, absolute figures do not. It measures and judges nothing.
 """

@@ -1,5 +1,5 @@
 """
-Benches of the training environments: twin against engine, in cents and in steps a second.
+Compares the training twin with the engine, in cents and in steps a second.
 
 Absolute times mean little on a shared machine; the ratio in one run does. Engine and twin are
 timed one after the other on one market, each step of either a session with the gate in force.

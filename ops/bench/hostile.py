@@ -1,5 +1,5 @@
 """
-The hostile-news suite: what an adversary's words achieve on the whole path from news to order.
+Attacks the whole path from news to order with hostile news, and counts what that achieves.
 
 Each kind of attack gets a market and an engine of its own: juniors, strategist, allocator and
 gate as in any backtest, all juniors always asked. Then everything that came out is checked anew:

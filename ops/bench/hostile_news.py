@@ -1,5 +1,5 @@
 """
-News written by an adversary: cases of many kinds, and a small market that carries them.
+Holds news that an adversary wrote, in many kinds, and makes small markets that carry them.
 
 Each case is told of an instrument of its own. Characters that deceive the eye are written as
 escapes, so that this file reads as what it is. It knows no mind and judges nothing.

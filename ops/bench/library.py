@@ -1,5 +1,5 @@
 """
-The library's two numbers: rows a second through the writer, and milliseconds for `top`.
+Measures the library: rows a second through the writer, and milliseconds for `top`.
 
 `sample_records` is a deterministic stream of a whole run's records, made up and plausible in
 size only; the library's tests feed on it too. Writing is measured through the public writer,

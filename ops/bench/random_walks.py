@@ -1,5 +1,5 @@
 """
-Markets of random walks, on which benches measure speed and attacks, never skill.
+Makes markets of random walks, on which benches measure speed and attacks, never skill.
 
 They have no groups that move together, no actions and no calendar of their own.
 """

@@ -1,5 +1,5 @@
 """
-The cache's number: decisions a second that are answered from it.
+Measures the cache of completions: decisions a second that are answered from it.
 
 A decision is two batches, four juniors' questions and two of the strategist's, of about 1,500
 characters with the schemas that minds ask with. Every question is made, hashed, looked up and

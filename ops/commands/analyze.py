@@ -1,4 +1,4 @@
-"""`analyze`: one instrument on the newest stored data."""
+"""The command `analyze` says what the hierarchy makes of one instrument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`backtest`: the whole hierarchy over a market."""
+"""The command `backtest` runs the whole hierarchy over a market."""
 
 from __future__ import annotations
 

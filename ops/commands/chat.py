@@ -1,4 +1,4 @@
-"""`chat`: questions about a run."""
+"""The command `chat` answers questions about a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`commentary`: what a session was like."""
+"""The command `commentary` says what a session was like."""
 
 from __future__ import annotations
 

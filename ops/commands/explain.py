@@ -1,4 +1,4 @@
-"""`explain`: why a decision was made."""
+"""The command `explain` says why a decision was made."""
 
 from __future__ import annotations
 

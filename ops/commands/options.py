@@ -1,5 +1,5 @@
 """
-Options that several commands share: each is declared once here and means the same everywhere.
+Declares the options that several commands share: once each, with one meaning everywhere.
 
 Every command takes those of the four common ones that mean something to it: `--config` names its
 settings, `--seed` all chance, `--out` where its files go, `--json` prints for machines.

@@ -1,4 +1,4 @@
-"""`paper`: stored data, replayed to the desk in a live trading node."""
+"""The command `paper` replays stored data to the desk in a live trading node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`replay`: a recorded decision made again, or made otherwise."""
+"""The command `replay` makes a recorded decision again, or makes it otherwise."""
 
 from __future__ import annotations
 

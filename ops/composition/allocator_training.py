@@ -1,5 +1,5 @@
 """
-`train allocator`: a book, its phases in order, and what came of them.
+Trains an allocator: its data, its phases in order, and a summary of what came of them.
 
 A training owns a folder: `training.json` says what it is of, each phase has a folder of its own,
 `policies/` holds what the last finished phase exported, for `backtest --allocator`. What is

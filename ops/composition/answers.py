@@ -1,5 +1,5 @@
 """
-Answers about what was recorded: a library is read, and `agents.explain` says what is in it.
+Answers questions about the record: reads a library, and lets `agents.explain` say what it holds.
 
 Rules gather every fact. With a model-backed explainer the language model only phrases them, and
 its words are taken only where they match the record.

@@ -1,5 +1,5 @@
 """
-A backtest from market to report: models, mind, plan, the run itself, and its record.
+Runs a backtest from market to report: models, mind, plan, the run itself, and its record.
 
 It knows no command line; what it needs is in a request.
 """

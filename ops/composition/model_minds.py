@@ -1,9 +1,10 @@
 """
-The minds of a run, put together from settings: the composition that `agents` leaves open.
+Builds a run's minds from its settings, and opens the language models that answer for them.
 
-A language model's answer goes, from the engine outwards, through its circuit breaker (a server
-only), the completions that were kept, the budgets and the meter. Budgets lie outside what is
-kept, so that a replay is cut where its recording was.
+`agents` leaves open who is who: here each role's kind becomes a junior, a strategist, a supervisor
+or an allocator. A language model's answer goes, from the engine outwards, through its circuit
+breaker (a server only), the completions that were kept, the budgets and the meter. Budgets lie
+outside what is kept, so that a replay is cut where its recording was.
 """
 
 from __future__ import annotations

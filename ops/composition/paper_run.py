@@ -1,5 +1,5 @@
 """
-A paper session from market to report: stored data replayed in a Nautilus TradingNode.
+Runs a paper session from market to report: replays stored data in a Nautilus TradingNode.
 
 It composes what a backtest does - models, mind, plan, record - and differs in who runs the book:
 a live node with sandbox fills, by way of the asynchronous port. The baselines beside it are

@@ -1,5 +1,5 @@
 """
-A run with its record: every session in the experience library, the files, the status at the end.
+Records a run: each session in the experience library, its files, and its status at the end.
 
 The library holds each session as it ends. A run that is interrupted leaves whole sessions there,
 under a status that says so, and the same run again adds what is missing. It does not know who

@@ -1,5 +1,5 @@
 """
-The market that settings name, the stamp from which a run over it decides, and who chose that.
+Opens the market that settings name, and says from when on a run decides, and who chose that.
 
 `multi-asset:SOURCE` and `equity:SOURCE` are a source as the allocator's book of that name trades
 it: the same instruments, sessions and groups as in training. `SOURCE` may be the simulator.

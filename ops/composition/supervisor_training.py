@@ -1,5 +1,5 @@
 """
-The supervisor's training: all seven routes of a source are collected, and it learns from them.
+Collects all seven routes of a source, and trains the supervisor on them.
 
 A collection is known by the hash of all that can change it. Asked for again, it is read instead
 of run; interrupted, it starts again, and language models answer from what was kept of them.

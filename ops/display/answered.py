@@ -1,4 +1,4 @@
-"""How `explain`, `commentary` and `chat` show answers, and read the questions of a person."""
+"""Prints the answers of `explain`, `commentary` and `chat`, and reads a person's questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How `backtest` and `paper` show a run that came to its end."""
+"""Prints a backtest or a paper session that came to its end."""
 
 from __future__ import annotations
 

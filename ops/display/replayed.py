@@ -1,4 +1,4 @@
-"""How `replay` shows a recorded decision that was made again, or made otherwise."""
+"""Prints a recorded decision that was made again, or made otherwise."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`bench`: speed and learning, measured."""
+"""The commands `bench …` measure speed and learning."""

@@ -1,4 +1,4 @@
-"""`bench ablations`: what the parts of a training are worth."""
+"""The command `bench ablations` measures what the parts of a training add."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench desk`: the desk's speed beside the bare engine's."""
+"""The command `bench desk` measures the desk's speed beside the bare engine's."""
 
 from __future__ import annotations
 

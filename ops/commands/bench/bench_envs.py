@@ -1,4 +1,4 @@
-"""`bench envs`: the speed of engine and twin as environments."""
+"""The command `bench envs` measures the speed of engine and twin as environments."""
 
 from __future__ import annotations
 

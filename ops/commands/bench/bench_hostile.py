@@ -1,4 +1,4 @@
-"""`bench hostile`: what an adversary's news achieves."""
+"""The command `bench hostile` measures what an adversary's news achieves."""
 
 from __future__ import annotations
 

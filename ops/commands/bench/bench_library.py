@@ -1,4 +1,4 @@
-"""`bench library`: the experience library's speed."""
+"""The command `bench library` measures the experience library's speed."""
 
 from __future__ import annotations
 

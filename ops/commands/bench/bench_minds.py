@@ -1,4 +1,4 @@
-"""`bench minds`: language models, as minds."""
+"""The command `bench minds` measures language models as minds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench parity`: the training twin against the engine, to the cent."""
+"""The command `bench parity` compares the training twin with the engine, to the cent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench port`: what a slow mind does to the event loop."""
+"""The command `bench port` measures what a slow mind does to the event loop."""
 
 from __future__ import annotations
 

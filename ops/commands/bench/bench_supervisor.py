@@ -1,4 +1,4 @@
-"""`bench supervisor`: how the routes are learned."""
+"""The command `bench supervisor` measures how well the routes are learned."""
 
 from __future__ import annotations
 

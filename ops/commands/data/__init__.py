@@ -1,1 +1,1 @@
-"""`data`: market data in, and the experience library out."""
+"""The commands `data …` take market data in and export what was recorded."""

@@ -1,4 +1,4 @@
-"""`data check`: what is in a source, and what is wrong with it."""
+"""The command `data check` says what is in a source, and what is wrong with it."""
 
 from __future__ import annotations
 

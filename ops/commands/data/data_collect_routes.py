@@ -1,4 +1,4 @@
-"""`data collect-routes`: what the supervisor learns from."""
+"""The command `data collect-routes` collects what the supervisor learns from."""
 
 from __future__ import annotations
 

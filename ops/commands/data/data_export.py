@@ -1,4 +1,4 @@
-"""`data export`: the experience library as files."""
+"""The command `data export` writes the experience library to files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`data import`: a source, kept as a point-in-time catalog."""
+"""The command `data import` keeps a source as a point-in-time catalog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`data list`: the sources that are there by name."""
+"""The command `data list` names the sources that are there."""
 
 from __future__ import annotations
 

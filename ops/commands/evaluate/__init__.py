@@ -1,1 +1,1 @@
-"""`evaluate`: what was learned, on what it never saw."""
+"""The commands `evaluate …` measure what was learned, on what it never saw."""

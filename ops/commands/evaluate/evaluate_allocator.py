@@ -1,4 +1,4 @@
-"""`evaluate allocator`: trained policies, on sessions that they never saw."""
+"""The command `evaluate allocator` runs trained policies on sessions that they never saw."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`train`: the learners, offline."""
+"""The commands `train …` train the learners offline."""

@@ -1,4 +1,4 @@
-"""`train allocator`: the policies of a book, phase by phase."""
+"""The command `train allocator` trains the policies of a book, phase by phase."""
 
 from __future__ import annotations
 

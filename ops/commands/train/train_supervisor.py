@@ -1,4 +1,4 @@
-"""`train supervisor`: the router, on collected routes."""
+"""The command `train supervisor` trains the router on collected routes."""
 
 from __future__ import annotations
 
