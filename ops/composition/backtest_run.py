@@ -19,8 +19,7 @@ from agents.protocols import LearningMind
 from backtest.plan import plan_run
 from backtest.results import RunResult
 from backtest.run import run_backtest
-from backtest.splits import Window
-from backtest.walk_forward import WalkForwardMind, fit, windows_of
+from backtest.walk_forward import WalkForwardMind, Window, fit, windows_of
 from learning.twin.reference_books import run_references
 from learning.twin.reference_process import Aside
 from ops.composition.model_minds import Models, build_market_mind, open_models

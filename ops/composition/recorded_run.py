@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -21,10 +20,10 @@ from rich.console import Console
 from agents.protocols import ExperienceWriter
 from backtest.plan import RunPlan
 from backtest.report.output import write_run
-from backtest.report.paired import compare_masking
-from backtest.results import RunResult
+from backtest.results import Calls, RunResult
 from backtest.run import HIERARCHY
-from backtest.statistics.summary import summarise, trial_of
+from backtest.statistics.mask_comparison import compare_masking
+from backtest.statistics.summary import Summary, summarise, trial_of
 from config.errors import Halt
 from config.paths import check_place
 from learning.experience.library import Library, RunInfo, open_library
@@ -39,7 +38,7 @@ class FinishedRun:
     """A run that came to its end: its result, the summary of it, and the folder of its files."""
 
     result: RunResult
-    summary: dict[str, Any]
+    summary: Summary
     folder: Path
 
 
@@ -73,14 +72,15 @@ class Recording:
         if models is not None:
             result = replace(
                 result,
-                calls=models.calls(),
+                calls=msgspec.convert(models.calls(), Calls),
                 manifest={**result.manifest, "completions_used": models.used()},
             )
         stamps = result.book.ts
         earlier = self._library.trials(plan.run_id, int(stamps[0]), int(stamps[-1]))
         summary = summarise(result, seed=plan.settings.seed, earlier_trials=earlier)
         if unmasked is not None:
-            summary["masking"] = compare_masking(result, unmasked, plan.settings.seed)
+            masking = compare_masking(result, unmasked, plan.settings.seed)
+            summary = msgspec.structs.replace(summary, masking=masking)
         write_run(result, summary, self._folder, plan.mind.save)
         self.finished = FinishedRun(result, summary, self._folder)
         return self.finished
