@@ -62,7 +62,7 @@ class _Facts(msgspec.Struct, frozen=True):
     sessions_per_year: int
 
 
-def book_arrays(
+def dataset_arrays(
     identity: list[Any],
     count: int,
     make: MakeMarket,

@@ -24,25 +24,25 @@ PER_INSTRUMENT = (  # fields of a tape whose last axis is the instruments
 )
 
 
-def only_group(book: Dataset, group: str) -> Dataset:
+def only_group(dataset: Dataset, group: str) -> Dataset:
     """
     Return the book of one group's instruments; its markets, sessions and digest stay.
 
     Raises DataError where the book has no such group, or a member's currency needs a pair of
     another group.
     """
-    if group not in book.groups:
-        raise DataError(f"expected a group of {', '.join(book.groups)}, was {group!r}")
-    members = np.flatnonzero(book.group == book.groups.index(group))
+    if group not in dataset.groups:
+        raise DataError(f"expected a group of {', '.join(dataset.groups)}, was {group!r}")
+    members = np.flatnonzero(dataset.group == dataset.groups.index(group))
     return replace(
-        book,
-        symbols=tuple(book.symbols[i] for i in members),
+        dataset,
+        symbols=tuple(dataset.symbols[i] for i in members),
         groups=(group,),
         group=np.zeros(len(members), dtype=np.int64),
-        shortable=book.shortable[members],
-        market_arrays=_part(book.market_arrays, members),
-        features=book.features[:, :, members],
-        returns=book.returns[..., members],
+        shortable=dataset.shortable[members],
+        market_arrays=_part(dataset.market_arrays, members),
+        features=dataset.features[:, :, members],
+        returns=dataset.returns[..., members],
     )
 
 

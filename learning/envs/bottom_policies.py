@@ -24,14 +24,14 @@ class BottomPolicies:
     Raises ValueError where a group has no policy.
     """
 
-    def __init__(self, book: Dataset, nets: Mapping[str, BottomNet]) -> None:
-        missing = [group for group in book.groups if group not in nets]
+    def __init__(self, dataset: Dataset, nets: Mapping[str, BottomNet]) -> None:
+        missing = [group for group in dataset.groups if group not in nets]
         if missing:
             raise ValueError(f"expected a policy for each group, was none for {missing[0]!r}")
-        self._shortable, self._group = book.shortable, book.group
+        self._shortable, self._group = dataset.shortable, dataset.group
         self._members = [
-            (np.flatnonzero(book.group == g), nets[name].eval())
-            for g, name in enumerate(book.groups)
+            (np.flatnonzero(dataset.group == g), nets[name].eval())
+            for g, name in enumerate(dataset.groups)
         ]
 
     def place(

@@ -75,7 +75,7 @@ class Arena:
     `reference` are those windows: the reward's volatility is measured there.
     """
 
-    book: Dataset
+    dataset: Dataset
     windows: tuple[Window, ...]
     reference: tuple[Window, ...]
     norm: Normaliser
@@ -99,7 +99,7 @@ class Environment(ABC):
     action_size: int
 
     def __init__(self, arena: Arena, batch: int, seed: int) -> None:
-        book, limits = arena.book, arena.settings.limits
+        dataset, limits = arena.dataset, arena.settings.limits
         self.arena, self.batch = arena, batch
         self.cohort = arena.episode.cohort if batch > 1 else 1
         if batch % self.cohort:
@@ -108,12 +108,12 @@ class Environment(ABC):
             )
         self.rng = np.random.default_rng(seed)
         self.gross = limits.max_gross * limits.headroom
-        self.twin = Twin(book.market_arrays, arena.settings, batch)
-        self._features = arena.norm.features(book.features)
-        self._macro = arena.norm.macro(book.macro)
+        self.twin = Twin(dataset.market_arrays, arena.settings, batch)
+        self._features = arena.norm.features(dataset.features)
+        self._macro = arena.norm.macro(dataset.macro)
         self._sampler = EpisodeSampler(arena.windows, arena.episode)
-        self._reward = Reward(arena.reward, reference_volatility(book.returns, arena.reference))
-        self._even = np.nan_to_num(book.returns).mean(axis=-1)
+        self._reward = Reward(arena.reward, reference_volatility(dataset.returns, arena.reference))
+        self._even = np.nan_to_num(dataset.returns).mean(axis=-1)
         self._ruin = RUIN * arena.settings.market.starting_cash
         self._stop = np.zeros(batch, dtype=np.int64)  # the session at whose close a row ends
         self._return = np.zeros(batch)
@@ -123,7 +123,7 @@ class Environment(ABC):
     @property
     def observation_size(self) -> int:
         """How many numbers an observation has."""
-        return len(self.arena.book.symbols) * len(INSTRUMENT_INPUTS) + len(MARKET_INPUTS)
+        return len(self.arena.dataset.symbols) * len(INSTRUMENT_INPUTS) + len(MARKET_INPUTS)
 
     def reset(self, where: BoolArray | None = None) -> Float32Array:
         """Start episodes anew, all or `where`; return all observations."""
@@ -224,7 +224,7 @@ class Environment(ABC):
     def _seen(self, budgets: FloatArray) -> Observation:
         """Return what all instruments look like, budgets (B, N) of their groups."""
         features, macro = self._now()
-        shortable, drawdown = self.arena.book.shortable, self.twin.drawdown
+        shortable, drawdown = self.arena.dataset.shortable, self.twin.drawdown
         return assemble(features, macro, self._weights(), shortable, budgets, drawdown)
 
     @abstractmethod
@@ -249,7 +249,7 @@ class SpecialistEnvironment(Environment):
         self, arena: Arena, batch: int, seed: int, *, budget: tuple[float, float]
     ) -> None:
         super().__init__(arena, batch, seed)
-        self.action_size = len(arena.book.symbols)
+        self.action_size = len(arena.dataset.symbols)
         self._range = budget
         self._elsewhere = np.zeros(batch)
 
@@ -280,7 +280,7 @@ class SpecialistEnvironment(Environment):
         return flatten(seen)
 
     def _targets(self, actions: FloatArray) -> FloatArray:
-        shares = bottom_shares(actions, self.arena.book.shortable, self.twin.listed)
+        shares = bottom_shares(actions, self.arena.dataset.shortable, self.twin.listed)
         return self._budget[:, None] * shares
 
 
@@ -301,7 +301,7 @@ class PortfolioEnvironment(Environment):
         embeddings: Float32Array | None = None,
     ) -> None:
         super().__init__(arena, batch, seed)
-        self.action_size = len(arena.book.groups)
+        self.action_size = len(arena.dataset.groups)
         self._bottom_policies, self._embeddings = bottom_policies, embeddings
 
     @property
@@ -313,7 +313,7 @@ class PortfolioEnvironment(Environment):
     def _observe(self) -> Float32Array:
         seen = self._seen(np.zeros_like(self.twin.weights))
         groups = group_means(
-            seen.instruments, self.arena.book.group, self.action_size, self.twin.listed
+            seen.instruments, self.arena.dataset.group, self.action_size, self.twin.listed
         )
         if self._embeddings is not None:
             now = self._embeddings[self.twin.market, self.twin.t]
@@ -339,10 +339,10 @@ class JointEnvironment(Environment):
 
     def __init__(self, arena: Arena, batch: int, seed: int) -> None:
         super().__init__(arena, batch, seed)
-        book = arena.book
-        self._n = len(book.symbols)
-        self.action_size = self._n + len(book.groups)
-        self._members = [np.flatnonzero(book.group == g) for g in range(len(book.groups))]
+        dataset = arena.dataset
+        self._n = len(dataset.symbols)
+        self.action_size = self._n + len(dataset.groups)
+        self._members = [np.flatnonzero(dataset.group == g) for g in range(len(dataset.groups))]
 
     def _observe(self) -> Float32Array:
         return flatten(self._seen(np.zeros_like(self.twin.weights)))
@@ -350,7 +350,7 @@ class JointEnvironment(Environment):
     def _targets(self, actions: FloatArray) -> FloatArray:
         budgets = top_budgets(actions[:, self._n :], self.gross)
         weights = np.zeros((self.batch, self._n))
-        shortable, listed = self.arena.book.shortable, self.twin.listed
+        shortable, listed = self.arena.dataset.shortable, self.twin.listed
         for g, members in enumerate(self._members):
             shares = bottom_shares(actions[:, members], shortable[members], listed[:, members])
             weights[:, members] = budgets[:, g : g + 1] * shares

@@ -38,8 +38,8 @@ from learning.twin.twin import Twin
 
 type Goals = dict[str, NDArray[np.float32]]
 
-# Half of SPEC's position limit. Trading places a group's budget B by `bottom_shares`; wherever
-# B is at least this, positions that meet the goal are placed there just as they are here.
+# Half of the default position limit. Trading places a group's budget B by `bottom_shares`;
+# wherever B is at least this, positions that meet the goal are placed there as they are here.
 POSITION_UNIT = 0.05
 KEYS = 3  # market, session and drawdown, before the weights
 WEIGHT_BOUND = 10.0
@@ -70,10 +70,14 @@ class GoalSampler:
     """
 
     def __init__(
-        self, book: Dataset, settings: Settings, her: HerSettings, table: FloatArray | None = None
+        self,
+        dataset: Dataset,
+        settings: Settings,
+        her: HerSettings,
+        table: FloatArray | None = None,
     ) -> None:
         limits = settings.limits
-        sizes = np.bincount(book.group, minlength=len(book.groups))
+        sizes = np.bincount(dataset.group, minlength=len(dataset.groups))
         self.gross = limits.max_gross * limits.headroom
         self.most = np.minimum(limits.max_group * limits.headroom, sizes * POSITION_UNIT)
         self._floor, self._top_frac, self._table = her.gross_floor, her.top_goal_frac, table
@@ -105,7 +109,7 @@ class GoalMarket:
 
     def __init__(
         self,
-        book: Dataset,
+        dataset: Dataset,
         settings: Settings,
         her: HerSettings,
         windows: Sequence[Window],
@@ -115,16 +119,16 @@ class GoalMarket:
         goals: FloatArray | None = None,
     ) -> None:
         episode = EpisodeSettings(sessions=her.episode_sessions)
-        self.book, self.batch, self.her = book, batch, her
+        self.dataset, self.batch, self.her = dataset, batch, her
         self.sampler = EpisodeSampler(windows, episode)
-        self.goals = GoalSampler(book, settings, her, goals)
-        self.twin = Twin(book.market_arrays, settings, batch)
+        self.goals = GoalSampler(dataset, settings, her, goals)
+        self.twin = Twin(dataset.market_arrays, settings, batch)
         self.rng = np.random.default_rng(seed)
-        self.desired = np.zeros((batch, len(book.groups)))
+        self.desired = np.zeros((batch, len(dataset.groups)))
         self.elapsed = np.zeros(batch, dtype=np.int64)
         self.sums: dict[str, float] = {}
-        self._member = np.eye(len(book.groups))[book.group]  # (N, G)
-        markets, sessions = book.ts.shape
+        self._member = np.eye(len(dataset.groups))[dataset.group]  # (N, G)
+        markets, sessions = dataset.ts.shape
         stocks, groups = self._member.shape
         low = np.array([0.0, 0.0, 0.0] + [-WEIGHT_BOUND] * stocks, dtype=np.float32)
         high = np.array([markets, sessions, 1.0] + [WEIGHT_BOUND] * stocks, dtype=np.float32)

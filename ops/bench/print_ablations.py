@@ -54,7 +54,7 @@ def ablate(
     if as_json:
         print(json.dumps(report))
         return
-    table = Table(title=f"{settings.book.name}, {seeds} seeds: as set less the variant")
+    table = Table(title=f"{settings.dataset.name}, {seeds} seeds: as set less the variant")
     for head in ("variant", "measure", "as set", "varied", "difference", "95%"):
         table.add_column(head, justify="left" if head in ("variant", "measure") else "right")
     for d in found:

@@ -74,7 +74,7 @@ def annual_sharpe(excess: FloatArray) -> float:
 
 
 def run_policy(
-    book: Dataset, windows: Sequence[Window], settings: Settings, act: Act
+    dataset: Dataset, windows: Sequence[Window], settings: Settings, act: Act
 ) -> PolicyPath:
     """
     Return what an act earns on each window from a fresh account.
@@ -87,10 +87,10 @@ def run_policy(
     shape = (len(windows), longest)
     growth, risk_free, turnover, var_frac = (np.full(shape, np.nan) for _ in range(4))
     limited, beyond = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    weights = np.full((*shape, len(book.symbols)), np.nan)
+    weights = np.full((*shape, len(dataset.symbols)), np.nan)
     for sessions in sorted({w.sessions for w in windows}):
         rows = [i for i, w in enumerate(windows) if w.sessions == sessions]
-        twin = Twin(book.market_arrays, settings, len(rows))
+        twin = Twin(dataset.market_arrays, settings, len(rows))
         twin.reset(
             np.array([windows[i].market for i in rows]),
             np.array([windows[i].start for i in rows]),
@@ -109,10 +109,10 @@ def run_policy(
     )
 
 
-def specialist_act(book: Dataset, norm: Normaliser, net: BottomNet, budget: float) -> Act:
+def specialist_act(dataset: Dataset, norm: Normaliser, net: BottomNet, budget: float) -> Act:
     """Return the act of one group's policy, on the group's own book, with a constant budget."""
-    bottom_policies = BottomPolicies(book, {book.groups[0]: net})
-    features, macro = norm.features(book.features), norm.macro(book.macro)
+    bottom_policies = BottomPolicies(dataset, {dataset.groups[0]: net})
+    features, macro = norm.features(dataset.features), norm.macro(dataset.macro)
 
     def act(twin: Twin) -> FloatArray:
         now, listed = (twin.market, twin.t), twin.listed
@@ -125,7 +125,7 @@ def specialist_act(book: Dataset, norm: Normaliser, net: BottomNet, budget: floa
 
 
 def tiered_act(
-    book: Dataset,
+    dataset: Dataset,
     norm: Normaliser,
     share: TopNet | Callable[[Twin], FloatArray],
     bottom_policies: BottomPolicies,
@@ -137,8 +137,8 @@ def tiered_act(
 
     `share` is the top's network, or any rule that answers with budgets (B, G).
     """
-    features, macro = norm.features(book.features), norm.macro(book.macro)
-    group = book.group.tolist()
+    features, macro = norm.features(dataset.features), norm.macro(dataset.macro)
+    group = dataset.group.tolist()
 
     def act(twin: Twin) -> FloatArray:
         now, listed = (twin.market, twin.t), twin.listed
@@ -146,9 +146,9 @@ def tiered_act(
         if isinstance(share, TopNet):
             none = np.zeros_like(weights)
             seen = assemble(
-                features[now], macro[now], weights, book.shortable, none, twin.drawdown
+                features[now], macro[now], weights, dataset.shortable, none, twin.drawdown
             )
-            rows = group_means(seen.instruments, group, len(book.groups), listed)
+            rows = group_means(seen.instruments, group, len(dataset.groups), listed)
             if embeddings is not None:
                 rows = np.concatenate([rows, embeddings[now]], axis=-1)
             with torch.no_grad():

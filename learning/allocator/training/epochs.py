@@ -31,9 +31,9 @@ from learning.allocator.training.checkpoints import (
     weights,
 )
 from learning.allocator.training.phase_results import CHECKPOINTS, CURVE_FILE, LOGS, write_curve
+from learning.allocator.training.training_run import Progress, no_progress
 
 type Row = dict[str, float]
-type Progress = Callable[[int, Mapping[str, float]], None]
 
 
 @dataclass
@@ -69,7 +69,7 @@ def train_epochs(
     rng: np.random.Generator,
     meta: Mapping[str, Any],
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Trained:
     """
     Train `net` in place, and leave it at its best epoch.
@@ -97,8 +97,7 @@ def train_epochs(
                 trained.best, trained.best_loss, trained.best_epoch = weights(net), loss, epoch
             save_checkpoint(store, epoch, _state(trained, net, optimiser, rng), meta, score=-loss)
             write_curve(folder / CURVE_FILE, trained.curve)
-            if progress is not None:
-                progress(epoch, row)
+            progress(epoch, row)
     net.load_state_dict(trained.best)
     return trained
 
