@@ -1,5 +1,5 @@
 """
-Frozen bottom policies, asked for many books at once: what turns a top's budgets into weights.
+Frozen bottom policies that turn a top policy's budgets into weights, many books at once.
 
 It knows no top policy and no market mechanics.
 """
@@ -19,7 +19,7 @@ from learning.datasets.dataset import Dataset
 
 class BottomPolicies:
     """
-    Bottom policies of all groups, frozen: what a book's instruments are given of their budgets.
+    Frozen bottom policies of all groups: they share each group's budget among its instruments.
 
     Raises ValueError where a group has no policy.
     """

@@ -1,12 +1,12 @@
 """
-The training environment's three forms over the twin: specialist, portfolio and joint.
+The three training environments over the twin: specialist, portfolio and joint.
 
-A form turns actions into target weights and books into observations and rewards; B episodes go
-in lockstep, and a finished one starts again inside the batch. They differ in who acts:
+An environment turns actions into target weights and books into observations and rewards; B
+episodes go in lockstep, and a finished one starts again inside the batch. They differ in who acts:
 
     specialist   one group's policy places a budget on its instruments; nothing else is held
     portfolio    the top shares capital among groups; frozen bottom policies place each budget
-    joint        both act: the bottoms' actions for all N instruments, then the top's for G groups
+    joint        both act: the bottom actions for all N instruments, then the top's for G groups
 
 A step is a session as the desk lives it (see `twin`). An episode is truncated after the
 sampler's number of sessions and terminated when half of its starting equity is gone (`RUIN`).
@@ -36,7 +36,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.allocator.observation import (
-    BUDGET_UNIT,
     INSTRUMENT_INPUTS,
     MARKET_INPUTS,
     Normaliser,
@@ -47,7 +46,7 @@ from agents.allocator.observation import (
     group_means,
     top_budgets,
 )
-from agents.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from agents.arrays import BoolArray, Float32Array, FloatArray
 from config.allocator import EpisodeSettings, RewardSettings
 from config.errors import ConfigError
 from config.settings import Settings
@@ -62,14 +61,13 @@ type Info = dict[str, NDArray[Any]]
 type EnvironmentStep = tuple[Float32Array, FloatArray, BoolArray, BoolArray, Info]
 
 RUIN = 0.5  # of the starting equity: an episode that has less is over
-BUDGET_INPUT = INSTRUMENT_INPUTS.index("budget")
 GROSS_INPUT = MARKET_INPUTS.index("gross")
 
 
 @dataclass(frozen=True)
 class Arena:
     """
-    What episodes are drawn from and judged by.
+    What episodes are drawn from and rewarded by.
 
     Episodes start in `windows`; the normaliser is fitted on training windows alone, and
     `reference` are those windows: the reward's volatility is measured there.
@@ -86,7 +84,7 @@ class Arena:
 
 class Environment(ABC):
     """
-    B episodes in lockstep over a twin; what the three forms share.
+    B episodes in lockstep over a twin; what the three environments share.
 
     Shapes: observations (B, observation_size) float32, actions (B, action_size) in [-1, 1].
     `info` holds arrays (B, ...): reward (as earned, peers aside), growth, risk_free, fees,
@@ -193,7 +191,7 @@ class Environment(ABC):
         drawn = self._sampler.draw(int(where.sum()) // self.cohort, self.rng)
         market[where], session[where] = (np.repeat(d, self.cohort) for d in drawn)
         seed = int(self.rng.integers(2**31))
-        # slippage restart from the seed only where all books do
+        # slippage restarts from the seed only where all books do
         self.twin.reset(market, session, seed, where=None if where.all() else where)
         self._stop[where] = session[where] + self._sampler.sessions
         self._return[where], self._sessions[where] = 0.0, 0
@@ -286,7 +284,7 @@ class SpecialistEnvironment(Environment):
 
 class PortfolioEnvironment(Environment):
     """
-    The top's form: observation G * D + C of group means, action G.
+    The top's environment: observation G * D + C of group means, action G.
 
     `embeddings` (M, T, G, E), where there are any, stand after each group's inputs: D = I + E.
     """
@@ -331,10 +329,10 @@ class PortfolioEnvironment(Environment):
 
 class JointEnvironment(Environment):
     """
-    Both tiers' form: observation N * I + C with budgets 0, action N + G (bottoms, then the top).
+    Both tiers: observation N * I + C with budgets 0, action N + G (instruments, then groups).
 
-    A policy lets the top act first, on the groups' means, and puts its budgets into the rows with
-    `with_budgets` before the bottoms act. `gross` is what `top_budgets` shares.
+    A policy lets the top act first, on the groups' means, and puts its budgets into the rows
+    before the bottom policies act. `gross` is what `top_budgets` shares.
     """
 
     def __init__(self, arena: Arena, batch: int, seed: int) -> None:
@@ -355,10 +353,3 @@ class JointEnvironment(Environment):
             shares = bottom_shares(actions[:, members], shortable[members], listed[:, members])
             weights[:, members] = budgets[:, g : g + 1] * shares
         return weights
-
-
-def with_budgets(instruments: Float32Array, budgets: FloatArray, group: IntArray) -> Float32Array:
-    """Return instrument rows with their groups' budgets in. (B, N, I), (B, G) -> (B, N, I)."""
-    rows = instruments.copy()
-    rows[..., BUDGET_INPUT] = budgets[..., group] / BUDGET_UNIT
-    return rows

@@ -1,12 +1,9 @@
 """The forms of the training environment, and as the libraries see them."""
 
-import warnings
 from dataclasses import fields, replace
 
-import gymnasium.utils.env_checker
 import numpy as np
 import pytest
-import stable_baselines3.common.env_checker
 import torch
 
 from agents.allocator.networks import BottomNet
@@ -28,9 +25,8 @@ from learning.envs.environments import (
     JointEnvironment,
     PortfolioEnvironment,
     SpecialistEnvironment,
-    with_budgets,
 )
-from learning.envs.vec_env import TwinEnv, TwinVecEnv
+from learning.envs.vec_env import TwinVecEnv
 from learning.twin.twin import Twin
 from tests.learning.made_dataset import LOOSE, PARTS, made_dataset
 
@@ -63,15 +59,6 @@ def environments(dataset, batch=1):
         ),
         "joint": JointEnvironment(arena(dataset), batch, 5),
     }
-
-
-@pytest.mark.parametrize("name", ["specialist", "portfolio", "joint"])
-def test_checkers_of_gymnasium_and_stable_baselines_find_nothing(dataset, name):
-    env = TwinEnv(environments(dataset)[name])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        gymnasium.utils.env_checker.check_env(env, skip_render_check=True)
-        stable_baselines3.common.env_checker.check_env(env)
 
 
 def test_sizes_are_those_of_rows_market_and_actors(dataset):
@@ -175,16 +162,6 @@ def test_joint_form_places_what_the_tiers_ask(dataset, monkeypatch):
         budgets[:, 1:] * bottom_shares(action[:, 2:4], none),
     ]
     assert asked[0] == pytest.approx(np.concatenate(expected, axis=1))
-
-
-def test_budgets_reach_the_rows_of_their_groups(dataset):
-    rows = np.zeros((2, 4, ROWS), dtype=np.float32)
-    placed = with_budgets(rows, np.array([[0.4, 0.2], [0.0, 0.8]]), dataset.group)
-    assert placed[..., INSTRUMENT_INPUTS.index("budget")].tolist() == [
-        [1.0, 1.0, 0.5, 0.5],
-        [0.0, 0.0, 2.0, 2.0],
-    ]
-    assert not rows.any()
 
 
 def test_group_alone_trades_as_it_does_in_the_whole_book(dataset):

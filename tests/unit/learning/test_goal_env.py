@@ -1,12 +1,9 @@
 """The goal-conditioned environment: its goals, its reward, and hindsight's share of it."""
 
-import warnings
 from dataclasses import replace
 
-import gymnasium.utils.env_checker
 import numpy as np
 import pytest
-import stable_baselines3.common.env_checker
 import torch
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
@@ -31,7 +28,7 @@ from learning.allocator.training.equity.micro import SectorBottom, bounded
 from learning.allocator.training.equity.td3_policy import SectorValue, SessionInputs
 from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Window
-from learning.envs.goal_env import POSITION_UNIT, GoalEnv, GoalMarket, GoalVecEnv, positions
+from learning.envs.goal_env import POSITION_UNIT, GoalMarket, GoalVecEnv, positions
 from learning.twin.market_arrays import make_market_arrays
 from tests.learning.made_dataset import bare_dataset
 
@@ -75,13 +72,6 @@ def make(dataset: Dataset, batch: int, *, seed: int = 0, goals=None, her=HER) ->
         seed=seed,
         goals=goals,
     )
-
-
-def test_the_environment_passes_gymnasiums_and_stable_baselines3s_checkers(dataset):
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*not within the unit.*|.*spec.*")
-        gymnasium.utils.env_checker.check_env(GoalEnv(make(dataset, 1)), skip_render_check=True)
-        stable_baselines3.common.env_checker.check_env(GoalEnv(make(dataset, 1)))
 
 
 def test_the_reward_is_the_squared_distance_to_the_goal_and_the_net_return(dataset):

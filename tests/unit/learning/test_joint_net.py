@@ -102,7 +102,7 @@ def test_shared_net_begins_as_the_earlier_policies_and_is_exported_as_it_answers
 
 def test_exported_tiers_answer_as_a_shared_net_that_learned_does() -> None:
     chart = layout()
-    net = SharedNet(earlier(chart, 4), 0.2, 0.2)
+    net = SharedNet(earlier_policies(chart, 4), 0.2, 0.2)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -139,7 +139,7 @@ def test_budgets_reach_the_bottoms_and_not_the_top() -> None:
 
 
 def test_parts_are_disjoint_and_complete() -> None:
-    net = SharedNet(earlier(layout(), 0), 0.2, 0.2)
+    net = SharedNet(earlier_policies(layout(), 0), 0.2, 0.2)
     parts = [id(p) for part in net.parts.values() for p in part]
     assert sorted(parts) == sorted(id(p) for p in net.parameters())
 
