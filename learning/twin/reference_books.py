@@ -38,7 +38,7 @@ def run_references(
     """
     Return the references' books from the close `decide_from` on, in their order.
 
-    `on_session` is told each close of each batch. Raises DataError for a market whose bars do not
+    `on_session` takes each close of each batch. Raises DataError for a market whose bars do not
     lie in sessions one after the other.
     """
     market_arrays = make_market_arrays([market], settings)
