@@ -10,7 +10,7 @@ import time
 import pytest
 
 SMALL = """
-book: {name: multi-asset, seeds: 4, sessions: 150}
+dataset: {name: multi-asset, seeds: 4, sessions: 150}
 episode: {sessions: 60, min_sessions: 40, warm_up: 50, cohort: 4}
 specialist_timesteps: 512
 meta_timesteps: 1024
@@ -168,7 +168,7 @@ def test_fresh_markets_of_a_real_one_are_refused(command, tmp_path, source, word
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(command, tmp_path, words, said):
-    (tmp_path / "other.yaml").write_text("book: {name: equity}\n")
+    (tmp_path / "other.yaml").write_text("dataset: {name: equity}\n")
     (tmp_path / "wrong.yaml").write_text("joint: {clip: -1.0}\n")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "notes.txt").write_text("mine")
