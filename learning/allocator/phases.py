@@ -272,7 +272,7 @@ def champion(training: Training, found: Mapping[str, Mapping[str, Path]]) -> Map
 
 
 def run_joint(training: Training, policies: Mapping[str, Path]) -> None:
-    """Run the joint phase from given policies by slot: the top and all bottoms."""
+    """Run the joint phase from given policies by slot: the top and all bottom policies."""
     from learning.allocator.training.joint.joint import train_joint
     from learning.datasets.crises import with_crises
 

@@ -1,11 +1,11 @@
 """
-Generated crises for the curriculum's last level: the book's own markets, made worse.
+Generated crises for the curriculum's last level: the dataset's own markets, made worse.
 
-A simulated book gets markets of other seeds, wilder, with longer bear markets and more gaps. A
-real one is lived again with its shocks amplified: every bar's log returns are multiplied, so that
-stamps, halts, the order of events and who moves with whom stay what they were. Its news and
-reports are left out, for they told of other prices; macro series stay. Features, risk and tape
-are then made of these markets as of any other. No learner is known here.
+A simulated dataset gets markets of other seeds, with more volatility, longer bear markets and
+more gaps. A real one is repeated with larger shocks: every bar's log returns are multiplied, so
+that stamps, halts, the order of events and correlations stay. News and reports are left out,
+because they belong to other prices; macro series stay. Features, risk and market arrays are then
+made of these markets as of any other. The module knows no learner.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from learning.datasets.windows import Split, Window
 from learning.twin.market_arrays import MarketArrays
 from learning.twin.risk_arrays import RiskArrays
 
-CRISIS_SEEDS = 1_000_000  # added to a book's seeds: no crisis is another part's market
-VOLATILITY = 1.75  # of a crisis, against the book's own
+CRISIS_SEEDS = 1_000_000  # added to a dataset's seeds: no crisis is another part's market
+VOLATILITY = 1.75  # of a crisis, against the dataset's own
 GAPS = 5.0
 REGIME_LENGTHS = (0.4, 1.5, 0.5)  # bull, bear, sideways
 AMPLIFICATIONS = (1.5, 2.0, 2.5)  # of log returns, taken in turn
@@ -49,11 +49,11 @@ def with_crises(
     cache: Path | None = None,
 ) -> tuple[Dataset, tuple[Window, ...]]:
     """
-    Return the book with `count` crises behind its own markets, and their windows.
+    Return the dataset with `count` crises behind its own markets, and their windows.
 
     The windows are the sessions that training windows are: what a real market did later is in no
-    crisis. A real book needs the `market` that it was made of, and its `own_costs`.
-    Raises ConfigError where that is missing, DataError where a crisis is not of the book's shape.
+    crisis. A real dataset needs the `market` that it was made of, and its `own_costs`.
+    Raises ConfigError where that is missing, DataError where a crisis has another shape.
     """
     if count == 0:
         return dataset, ()
@@ -69,7 +69,7 @@ def with_crises(
             )
         ]
     elif market is None:
-        raise ConfigError("expected the market of a real book for its crises, was none")
+        raise ConfigError("expected the market of a real dataset for its crises, was none")
     else:
         factors = [AMPLIFICATIONS[k % len(AMPLIFICATIONS)] for k in range(count)]
         worse = [amplified(market, factor) for factor in factors]
@@ -150,7 +150,7 @@ def amplified(market: MarketData, factor: float) -> MarketData:
 
 
 def _stacked(datasets: Sequence[Dataset]) -> Dataset:
-    """Return one book of all markets. Raises DataError where shapes or instruments differ."""
+    """Return one dataset of all markets. Raises DataError where shapes or instruments differ."""
     first = datasets[0]
     for other in datasets[1:]:
         same = (other.symbols, other.features.shape[1:]) == (

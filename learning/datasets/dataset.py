@@ -1,9 +1,9 @@
 """
-Books of data for training: what policies see, what they are asked, and the tape they trade on.
+Datasets for training: what policies see, the labels that they learn, and the arrays they trade.
 
-A book holds M markets of equal shape. Features come from `agents.features.batch`, so training sees
-what the desk sees; the tape from `learning.twin.market_arrays`; both are made once
-(`book_arrays`). Labels look ahead and are targets alone. It knows no learner and no policy.
+A dataset holds M markets of equal shape. Features come from `agents.features.batch`, so training
+sees what the desk sees; `learning.twin.market_arrays` makes what is traded; both are made once
+(`dataset_arrays`). Labels look ahead and are targets only. It knows no learner and no policy.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Dataset:
     M markets of T sessions and N instruments, all of equal shape; arrays are read-only.
 
     Shapes: group (N,) indexes `groups`; shortable (N,); ts (M, T) closing stamps; features
-    (M, T, N, 22) and macro (M, T, 18), float32, NaN where masked; returns (M, T, N), the tape's.
+    (M, T, N, 22) and macro (M, T, 18), float32, NaN where masked; returns (M, T, N), as traded.
 
     Regimes (M, T) index `config.simulator.REGIMES` (bull, bear, sideways). `label` is the regime
     with hindsight (`agents.features.regime.regime_label` of the equal-weight index): a target
@@ -52,7 +52,7 @@ class Dataset:
 
     `sessions_per_year` are the calendar's, for annual figures.
 
-    Simulated books hold the `seeds` (M,) and the `simulator` settings that
+    Simulated datasets hold the `seeds` (M,) and the `simulator` settings that
     `markets.simulated_market` makes their markets of again.
     """
 
@@ -96,7 +96,7 @@ def simulated_dataset(
     Return M simulated markets, one a seed, stacked.
 
     Each has `simulator.warm_up + sessions` sessions; `simulator` stands in for the book's own
-    settings (its `sessions` is not used). `progress` is told markets done and to do; `cache` is
+    settings (its `sessions` is not used). `progress` takes markets done and to do; `cache` is
     by default the data directory's. Raises ConfigError unless seeds are given, each once.
     """
     if not seeds or len(set(seeds)) != len(seeds):
@@ -123,7 +123,7 @@ def real_dataset(
     cache: Path | None = None,
 ) -> Dataset:
     """
-    Return one real market as a book, M = 1.
+    Return one real market as a dataset, M = 1.
 
     `symbols` and `own_costs` as in `markets.real_market`, whose market a backtest of the book
     trades. Raises DataError for an instrument that is missing or a price that is no number.
@@ -156,7 +156,7 @@ def split(
     episode: EpisodeSettings | None = None,
 ) -> Split:
     """
-    Return the parts of a book: by time in a real market, by market among simulated ones.
+    Return the parts of a dataset: by time in a real market, by market among simulated ones.
 
     Without `settings` those of `SPLITS` hold. Raises DataError where a part is too short for an
     episode.
@@ -173,7 +173,7 @@ def held_out(
     dataset: Dataset, episode: EpisodeSettings | None = None, *, after: str = ""
 ) -> tuple[Window, ...]:
     """
-    Return a window a market over all of a book that nothing trains on, from the day after `after`.
+    Return a window a market over a dataset that nothing trains on, from the day after `after`.
 
     Raises DataError where one is too short for an episode.
     """

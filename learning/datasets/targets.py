@@ -1,11 +1,11 @@
 """
-What the pre-training phases learn to say: allocations made with hindsight.
+The targets of the pre-training phases: allocations made with hindsight.
 
 The target of a session is one rule applied to the sessions *after* it: inverse volatility (equal
-risk), tilted towards what was worth its risk, and for the top tier scaled down where the whole
+risk), tilted towards a high return for its risk, and for the top tier scaled down where the whole
 moved more than wanted. A learner that minimises the squared error on such targets learns their
-mean given what it sees; what nobody can know drops out. Targets are never features, and a
-window's last sessions have none (`target_sessions` purges them). Regimes are `Book.label`. It
+mean given what it sees; what cannot be predicted averages out. Targets are never features, and a
+window's last sessions have none (`target_sessions` purges them). Regimes are `Dataset.label`. It
 knows no network and no simulator.
 
 Sources: inverse volatility is equal risk where correlations are equal (Maillard, Roncalli and

@@ -1,4 +1,4 @@
-"""A book of two groups of two instruments: in each group one rises and one falls, and it shows."""
+"""A dataset of two groups of two instruments: in each, one visibly rises and one falls."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ PARTS = Split((Window(0, 65, 135),), (Window(0, 136, 168),), (), 0, 1)
 
 
 def made_dataset(make_market, drifts=(0.006, -0.006, 0.006, -0.006), noise=0.004) -> Dataset:
-    """Return the book; feature 0 is the sign of the drift, the others are noise."""
+    """Return the dataset; feature 0 is the sign of the drift, the others are noise."""
     rng = np.random.default_rng(0)
     prices = {}
     for symbol, drift in zip(SYMBOLS, drifts, strict=True):
@@ -38,7 +38,7 @@ def made_dataset(make_market, drifts=(0.006, -0.006, 0.006, -0.006), noise=0.004
 
 
 def bare_dataset(market_arrays, features, group, groups, **known) -> Dataset:
-    """Return a book of a tape and features (M, T, N, 22); all but what is `known` says nothing."""
+    """Return a dataset of arrays and features (M, T, N, 22); what is not `known` is all zeros."""
     none = np.zeros(market_arrays.ts_close.shape, dtype=np.int64)
     made = {
         "name": "multi-asset",

@@ -1,11 +1,11 @@
 """
-What a policy is worth on windows that it never saw: figures with intervals, and who it is beside.
+A policy's metrics on held-out windows, with confidence intervals, next to the baselines.
 
-Figures are those of `backtest.statistics`, over all sessions of all windows in a row; intervals
-are percentiles of stationary-block bootstraps of that row, which has thousands of sessions. A
-Sharpe ratio of W windows is that of one who traded them one after the other. A policy that was
-trained from several seeds has a path a seed: its figures are means over seeds, and its intervals
-resample seeds beside sessions, each seed in the same blocks. It knows no network: policies and
+Metrics are those of `backtest.statistics`, over all sessions of all windows in a row; intervals
+are percentiles of stationary-block bootstraps of that row, which has thousands of sessions. The
+Sharpe ratio of W windows is that of trading them one after the other. A policy that was trained
+from several seeds has a path a seed: its metrics are means over seeds, and its intervals resample
+seeds as well as sessions, each seed in the same blocks. The module knows no network: policies and
 baselines are acts alike.
 """
 
@@ -39,7 +39,7 @@ TOLERANCE = 1e-9  # of a limit, for rounding
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One policy's figures, means over its seeds; None where a figure is undefined.
+    One policy's metrics, means over its seeds; None where a metric is undefined.
 
     `sharpe` is annual, over risk-free, with its 95% interval; `seeds` are the seeds' own,
     `sharpes` the windows'; `win_rate` is of sessions; `turnover` is a year's, in units of equity;
@@ -264,7 +264,7 @@ class Rebalanced:
     """
     An act that trades back to a rule's shares every REBALANCE sessions and holds in between.
 
-    `shares` is told the past returns of one book (T, N), NaN as 0, and answers with shares (N,).
+    `shares` takes the past returns of one market (T, N), NaN as 0, and returns shares (N,).
     """
 
     def __init__(
@@ -291,7 +291,7 @@ class Rebalanced:
 
 def baselines(dataset: Dataset, gross: float) -> dict[str, Act]:
     """
-    Return those who learned nothing: each long, `gross` invested but for the 60/40 book.
+    Return the rules that learn nothing: each long, `gross` invested but for the 60/40 book.
 
     60/40 needs bonds or cash beside stocks: 60% in evenly held stocks and 40% in cash at the
     risk-free rate, of the equity book alone.

@@ -1,11 +1,11 @@
 """
-Finished trainings on windows that they never saw, beside those who learned nothing and oracles.
+Evaluates finished trainings on held-out windows, next to the baselines and the oracles.
 
 Trainings are of one kind and differ by their seed: a policy's name has a path a seed. Every
 phase's policies are run as they were left: each specialist on its own group with all of its
-budget, then whole books. In a simulated book the two oracles stand beside them, as they reckon
-themselves and, the filter's targets once more, through the same twin: what the same gate, stops
-and whole lots leave of them. It knows no command line.
+budget, then whole books. On simulated markets the two oracles are evaluated, too: by their own
+account, and the filter's targets once more through the same twin, which shows what the same gate,
+stops and whole lots leave of them. The module knows no command line.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Oracles(msgspec.Struct, frozen=True, kw_only=True):
 
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Verdicts by scope ("book", or a group) and name, differences of Sharpe ratios, oracles.
+    Evaluations by scope ("book", or a group), differences of Sharpe ratios, and oracles.
 
     A difference is [first less second]: its value and 95% interval. `shares` are what learned
     policies have of the filter oracle and of it in the twin, by scope, policy and oracle.
@@ -117,10 +117,10 @@ def examine(
         scope: [evaluate(name, scopes[scope], windows, of, seed) for name, of in every.items()]
         for scope, every in paths.items()
     }
-    untaught = list(baselines(dataset, 1.0))
+    baseline_names = list(baselines(dataset, 1.0))
     whole = paths["book"]
-    names = [name for name in whole if name not in untaught]
-    pairs = [(a, b) for k, a in enumerate(names) for b in (*names[:k], *untaught)]
+    names = [name for name in whole if name not in baseline_names]
+    pairs = [(a, b) for k, a in enumerate(names) for b in (*names[:k], *baseline_names)]
     examined = Examination(
         evaluations=evaluations,
         differences={
@@ -130,7 +130,9 @@ def examine(
         oracles=found,
         shares={
             scope: {
-                v.name: _shares(v, of, seed) for v in evaluations[scope] if v.name not in untaught
+                v.name: _shares(v, of, seed)
+                for v in evaluations[scope]
+                if v.name not in baseline_names
             }
             for scope, of in found.items()
         },
@@ -146,7 +148,7 @@ def _run(
     embed: Embed,
     progress: Progress,
 ) -> tuple[dict[str, Dataset], dict[str, Paths]]:
-    """Return the books by scope, and the paths of all that run on them."""
+    """Return the datasets by scope, and the paths of all that run on them."""
     scopes, paths = {"book": dataset}, dict[str, Paths](book={})
 
     def run(scope: str, acts: Mapping[str, Act]) -> None:
@@ -189,7 +191,7 @@ def whole_dataset(
     embed: Embed,
 ) -> dict[str, Act]:
     """
-    Return the acts of one phase's policies over the whole book; none without all bottoms.
+    Return the acts of one phase's policies over the whole book; none without all bottom policies.
 
     Without a top every group gets the same budget; `embed` as in `examine`.
     """

@@ -1,8 +1,8 @@
 """
-What a policy earns on windows of a book: through the twin, one path a window, nothing drawn.
+Runs a policy through the twin on windows of a dataset: one path a window, without chance.
 
-An `Act` looks at the twin's books at a close and answers with target weights; trained policies
-and baselines alike are acts. It knows no learner and keeps no statistics beside the Sharpe ratio.
+An `Act` looks at the twin's books at a close and returns target weights; trained policies and
+baselines are both acts. The module knows no learner, and no statistic but the Sharpe ratio.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def run_policy(
 
 
 def specialist_act(dataset: Dataset, norm: Normaliser, net: BottomNet, budget: float) -> Act:
-    """Return the act of one group's policy, on the group's own book, with a constant budget."""
+    """Return the act of one group's policy, on the group's own dataset, with a constant budget."""
     bottom_policies = BottomPolicies(dataset, {dataset.groups[0]: net})
     features, macro = norm.features(dataset.features), norm.macro(dataset.macro)
 

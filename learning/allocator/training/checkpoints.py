@@ -7,7 +7,7 @@ that an optimiser's `state_dict` and a generator's state go in as they are; no c
 and none is run on loading. A file takes its name only after it is on the disk, so a crash or a
 full disk costs the checkpoint that was being written and never an older one.
 
-It knows no learner and no phase.
+It knows no learner and no phase; `renamed` knows what states of before called things.
 """
 
 from __future__ import annotations

@@ -90,12 +90,14 @@ def test_simulated_crises_are_wilder_and_worse() -> None:
     assert crisis.mean() < calm.mean()
 
 
-@pytest.mark.parametrize("kind", ["book", "tape", "risk"])
+@pytest.mark.parametrize("kind", ["dataset", "market", "risk"])
 def test_every_array_of_a_books_markets_has_the_crises_behind_it(
     kind: str, with_crisis: tuple[Dataset, Dataset]
 ) -> None:
     parts = [
-        {"book": dataset, "tape": dataset.market_arrays, "risk": dataset.market_arrays.risk}[kind]
+        {"dataset": dataset, "market": dataset.market_arrays, "risk": dataset.market_arrays.risk}[
+            kind
+        ]
         for dataset in with_crisis
     ]
     markets = [len(dataset.ts) for dataset in with_crisis]

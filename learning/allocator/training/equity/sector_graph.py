@@ -51,7 +51,7 @@ with warnings.catch_warnings():
     from torch_geometric.nn import GraphConv
 
 PHASE = "graph"
-LOADINGS = 8  # of a sector, in the head's factor form
+LOADINGS = 8  # of a sector, in the head's factor model
 TRAILING = 60  # sessions of the past that persistence looks at
 SHRINKAGE = 0.2  # of the past's correlations towards 0: 60 rows are few for 11 sectors
 EWMA_DECAY = 0.97  # RiskMetrics' for months

@@ -6,15 +6,15 @@ with one clipped loss a head - every head is an actor of its own, with its own p
 and one critic that sees the whole book. All are paid by the one portfolio's reward.
 
 Start. The shared net begins as the earlier phases' policies side by side (`joint_net`), and
-answers as they do. The critic alone learns first, for `critic_updates`: what an untaught one
-calls good would undo what the heads know. The earlier policies are the first candidate, so that
+answers as they do. The critic alone learns first, for `critic_updates`: an untrained one
+would undo what the heads know. The earlier policies are the first candidate, so that
 what this phase exports is never worse than what it was given, by validation Sharpe.
 
-Update. The meta head and the critic learn from every rollout, the bottoms at every fifth update
-from all the rollouts since their last: they have not changed, so all of it is on-policy.
-The encoder moves with the bottoms, when all heads have losses: a step for the meta head alone
-would change the specialists, too. Where the heads' gradients on the encoder
-conflict they are projected (`pcgrad`), then summed and clipped.
+Update. The meta head and the critic learn from every rollout, the bottom heads at every fifth
+update from all the rollouts since their last: they have not changed, so all of it is on-policy.
+The encoder moves with the bottom heads, when all heads have losses: a step for the meta head
+alone would change the specialists, too. Where the heads' gradients on the encoder conflict they
+are projected (`pcgrad`), then summed and clipped.
 
 Exploration. A head's noise remembers (`rollout`).
 
@@ -98,7 +98,7 @@ def train_joint(
     """
     Train both tiers together and export the best of it by validation Sharpe.
 
-    `bottom_folders` name the earlier bottoms by group, or the one for any group by "*".
+    `bottom_folders` name the earlier bottom policies by group, or the one for any group by "*".
     `crises` are windows of the dataset's generated markets (`with_crises`); `embeddings`
     (M, T, G, E) go with a top policy that takes them. Checkpoints, logs, the curve, the result
     and the policies ("top", "bottom-<group>" or "bottom") go into the run's folder.
@@ -152,7 +152,7 @@ class _Trainer:
         )
         self.player = Player(self.environment, self.net, self.critic, joint, embeddings, self.rng)
         self.updates = 0
-        self.waiting: list[Rollout] = []  # for the bottoms' next turn
+        self.waiting: list[Rollout] = []  # for the bottom policies' next turn
         self.curve: list[Row] = []
         self.seconds = dict.fromkeys(("environment", "rollout", "update", "validation"), 0.0)
         self.earlier_sharpe = math.nan  # of the earlier policies, on validation
@@ -241,7 +241,7 @@ class _Trainer:
         moved = dict.fromkeys(parts, 0.0)  # by the last epoch's mean KL
         losses = dict.fromkeys([*parts, "value"], 0.0)
         conflicts, count = 0.0, 0
-        with torch.no_grad():  # the encoder stands still without the bottoms
+        with torch.no_grad():  # the encoder stands still without the bottom policies
             code = None if full else self.net.encode_top(rollout.view)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates.get(group["name"], j.learning_rate)
@@ -359,7 +359,7 @@ class _Trainer:
                 self.rates[part] = min(high, self.rates[part] * RATE_STEP)
 
     def _guard(self) -> None:
-        """Stop at the first number that is not finite: nothing after it would be worth having."""
+        """Stop at the first number that is not finite: nothing after it would be of use."""
         parameters = [*self.net.parameters(), *self.critic.parameters()]
         finite = all(bool(p.isfinite().all()) for p in parameters)
         if not finite or not np.isfinite(self.player.observation).all():

@@ -5,7 +5,7 @@ An encoder of the top's kind and of a bottom's is the same perceptron over rows,
 and the market (`agents.allocator.networks`). Here they are one: the rows of the top are groups,
 those of a bottom its group's instruments. A head is one linear layer: one for each bottom policy,
 one for the meta-controller, one for the regime. Where the top's rows carry a sector's embedding
-besides, the bottoms use the encoder without those columns.
+besides, the bottom policies use the encoder without those columns.
 
 `SharedNet` begins as the policies of the earlier phases (`EarlierPolicies`) side by side: it
 answers as they do, to the bit or two that a longer sum costs; learning decides what the heads make
@@ -47,8 +47,8 @@ class Layout:
     """
     Which instruments and groups each bottom policy places.
 
-    Shapes: group (N,) of the instruments; `heads` names the bottoms, each with its groups, and
-    `holds` says which of them answer with a move from what is held.
+    Shapes: group (N,) of the instruments; `heads` names the bottom policies, each with its
+    groups, and `holds` says which of them answer with a move from what is held.
     """
 
     group: Tensor
@@ -290,7 +290,7 @@ class EarlierPolicies:
         )
 
     def placing(self, dataset: Dataset) -> BottomPolicies:
-        """Return the bottoms for an evaluation."""
+        """Return the bottom policies for an evaluation."""
         return bottom_policies_by_group(dataset, self.layout, self.nets)
 
     @property

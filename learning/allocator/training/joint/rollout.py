@@ -38,7 +38,7 @@ class Rollout:
     """
     S sessions of play, flattened: of one rollout, or of several in a row.
 
-    The present top played those from row `fresh` on; the bottoms are the same in all.
+    The present top played those from row `fresh` on; the bottom policies are the same in all.
 
     Shapes: `actions` and `log_probs` by head, the top first: (S, G) and (S, 1) of the top, (S, n)
     and (S, groups) of a bottom; advantages, returns (S,); labels (S,), -1 where unknown.
@@ -157,7 +157,7 @@ class Player:
 
     def _act(self) -> tuple[View, list[Tensor], list[Tensor], Tensor]:
         """
-        Let the top act, then the bottoms on what it gave them, all with exploration noise.
+        Let the top act, then the bottom policies on its budgets, all with exploration noise.
 
         Return the view with the budgets, actions and means by head (the top first), and labels.
         """
@@ -198,9 +198,9 @@ class Player:
 
     def _joined(self, actions: Sequence[Tensor]) -> Float32Array:
         """Return the environment's action, (B, N + G): every instrument's, then the groups'."""
-        top, *bottoms = actions
+        top, *placed = actions
         joined = np.empty((len(top), self._n + top.shape[1]), dtype=np.float32)
-        for members, action in zip(self.net.members, bottoms, strict=True):
+        for members, action in zip(self.net.members, placed, strict=True):
             joined[:, members.numpy()] = action.numpy()
         joined[:, self._n :] = top.numpy()
         return joined
