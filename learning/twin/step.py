@@ -1,5 +1,5 @@
 """
-What a step of the twin tells: what each book earned, and the orders that were filled.
+The results of the twin's step: what each book earned, and the orders that were filled.
 
 It knows no rule of the market.
 """

@@ -1,5 +1,5 @@
 """
-From calm to crisis: which sessions the joint phase's episodes start in, and when they get harder.
+The joint phase's curriculum: its episodes start in calm sessions and get harder by levels.
 
 The training windows are cut into stretches and these ranked by turbulence. Level 0 draws episodes
 from the calmest share of them, each level from a larger one; the last level is the training as it

@@ -1,5 +1,5 @@
 """
-One network for both tiers: an encoder that every head shares, and what it takes and gives.
+One network for both tiers: an encoder that every head shares, with its inputs and outputs.
 
 An encoder of the top's kind and of a bottom's is the same perceptron over rows, their set's mean
 and the market (`agents.allocator.networks`). Here they are one: the rows of the top are groups,
