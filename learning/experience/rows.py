@@ -40,17 +40,6 @@ _SHARES = msgspec.json.Decoder(dict[str, float])
 _ZLIB_LEVEL = 1
 
 
-class JudgeScore(Message, frozen=True, kw_only=True):
-    """One judge's mark, 0..1, of the reasoning behind a decision on an instrument."""
-
-    decision_id: str
-    symbol: str
-    judge: str
-    ts_event: int
-    value: float
-    rationale: str = ""
-
-
 class Experience(Message, frozen=True, kw_only=True):
     """
     A decision, what came of it, and its reward: what the learners read.
@@ -241,13 +230,6 @@ def reward_rows(run_id: str, r: Reward, batch: Batch) -> None:
     )
 
 
-def judge_rows(run_id: str, s: JudgeScore, batch: Batch) -> None:
-    """Append a judge's score."""
-    batch["judge_scores"].append(
-        (run_id, s.decision_id, s.judge, s.symbol, s.ts_event, s.value, s.rationale)
-    )
-
-
 _APPEND: dict[type, Callable[[str, Any, Batch], None]] = {
     SessionReturns: returns_rows,
     Case: case_rows,
@@ -257,7 +239,6 @@ _APPEND: dict[type, Callable[[str, Any, Batch], None]] = {
     FillRecord: fill_rows,
     Outcome: outcome_rows,
     Reward: reward_rows,
-    JudgeScore: judge_rows,
 }
 
 

@@ -23,12 +23,12 @@ from scipy.stats import t as student
 
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
-from learning.allocator.evaluation.examine import whole_book
+from learning.allocator.evaluation.examine import whole_dataset
 from learning.allocator.evaluation.policy_paths import run_policy
 from learning.allocator.phases import (
     Training,
     embeddings_of,
-    open_book,
+    open_dataset,
     policies_by_phase,
     run_joint,
     run_macro_pretraining,
@@ -81,7 +81,7 @@ def ablate(
     """
     if len(seeds) < 2:
         raise ConfigError(f"expected at least two seeds for an interval, was {len(seeds)}")
-    variants = VARIANTS[settings.book.name]
+    variants = VARIANTS[settings.dataset.name]
     jobs = [
         _Job(
             training,
@@ -133,9 +133,9 @@ def _run(job: _Job) -> dict[str, float]:
     """Train one variant with one seed, unless that was done, and return its measures."""
     torch.set_num_threads(1)
     settings = _varied(job.settings, job.variant)
-    book, parts, market = open_book(settings)
-    training = Training(book, parts, settings, job.folder, True, lambda *_: None, market)
-    return _macro(training) if book.name == "equity" else _joint(training, job.training)
+    dataset, parts, market = open_dataset(settings)
+    training = Training(dataset, parts, settings, job.folder, True, lambda *_: None, market)
+    return _macro(training) if dataset.name == "equity" else _joint(training, job.training)
 
 
 def _macro(training: Training) -> dict[str, float]:
@@ -147,17 +147,17 @@ def _macro(training: Training) -> dict[str, float]:
 
 def _joint(training: Training, earlier: Path) -> dict[str, float]:
     """Train the joint phase over the policies of an earlier training's first two."""
-    book, settings = training.book, training.settings
-    before = policies_by_phase(earlier, book.name)
+    dataset, settings = training.dataset, training.settings
+    before = policies_by_phase(earlier, dataset.name)
     if "meta" not in before:
         raise ConfigError(f"expected two finished phases in {earlier}, was less")
     folder = training.place("joint")
     if read_result(folder) is None:
         run_joint(training, before["meta"])
-    after = policies_by_phase(training.folder, book.name)["joint"]
+    after = policies_by_phase(training.folder, dataset.name)["joint"]
     gross = settings.limits.max_gross * settings.limits.headroom
-    acts = whole_book(book, "joint", after, gross, lambda top: embeddings_of(book, top))
-    path = run_policy(book, training.parts.test, settings.trading, acts["joint"])
+    acts = whole_dataset(dataset, "joint", after, gross, lambda top: embeddings_of(dataset, top))
+    path = run_policy(dataset, training.parts.test, settings.trading, acts["joint"])
     curve = read_curve(folder / CURVE_FILE)
     found = [row["validation_sharpe"] for row in curve if math.isfinite(row["validation_sharpe"])]
     rewards = [row["reward"] for row in curve]
@@ -199,7 +199,7 @@ def print_ablations(
     if as_json:
         print_json(report)
         return
-    title = f"{settings.book.name}, {len(seeds)} seeds: as set less the variant"
+    title = f"{settings.dataset.name}, {len(seeds)} seeds: as set less the variant"
     heads = ("variant", "measure", "as set", "varied", "difference", "95%")
     rows = [
         (

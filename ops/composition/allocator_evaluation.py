@@ -57,37 +57,37 @@ def examine(request: Request, *, as_json: bool) -> None:
     from learning.allocator.evaluation.examine import examine as run
     from learning.allocator.phases import embeddings_of, policies_by_phase
 
-    trainings = [policies_by_phase(folder, settings.book.name) for folder in request.trainings]
+    trainings = [policies_by_phase(folder, settings.dataset.name) for folder in request.trainings]
     for folder, phases in zip(request.trainings, trainings, strict=True):
         if not phases:
             raise ConfigError(f"expected a finished phase in {folder}, was none")
     with console.status("market") as status:
-        book, windows = _held_out(
+        dataset, windows = _held_out(
             request, settings, lambda done, of: status.update(f"market {done} of {of}")
         )
         windows = windows[: request.windows]
         examined, paths = run(
-            book,
+            dataset,
             windows,
             settings.trading,
             trainings,
             seed=settings.seed,
             oracles=request.oracles,
             processes=settings.processes,
-            embed=lambda folder: embeddings_of(book, folder),
+            embed=lambda folder: embeddings_of(dataset, folder),
             progress=lambda what: status.update(what),
         )
     report = {
         "training": ", ".join(folder.name for folder in request.trainings),
         "seeds": seeds,
-        "source": book.source,
-        "market_seeds": list(book.seeds),
+        "source": dataset.source,
+        "market_seeds": list(dataset.seeds),
         "windows": [[w.market, w.start, w.stop] for w in windows],
-        "first": stamp_text(min(int(book.ts[w.market, w.start]) for w in windows)),
-        "last": stamp_text(max(int(book.ts[w.market, w.stop]) for w in windows)),
+        "first": stamp_text(min(int(dataset.ts[w.market, w.start]) for w in windows)),
+        "last": stamp_text(max(int(dataset.ts[w.market, w.stop]) for w in windows)),
         "cost_frac": settings.market.cost_frac,
-        "own_costs": settings.book.own_costs,
-        "notes": list(book.notes),
+        "own_costs": settings.dataset.own_costs,
+        "notes": list(dataset.notes),
         **msgspec.to_builtins(examined),
     }
     write_json(request.out / RESULT, report)
@@ -119,16 +119,16 @@ def _settings(request: Request) -> tuple[list[int], TrainingSettings]:
         raise ConfigError(f"expected a seed of its own in each training, was {seeds}")
     if request.fresh is not None and request.source is not None:
         raise ConfigError("expected --source or --fresh-markets, was both")
-    if request.fresh is not None and settings.book.source != SIMULATOR:
+    if request.fresh is not None and settings.dataset.source != SIMULATOR:
         raise ConfigError(
             "--fresh-markets: expected a training on simulated markets, "
-            f"was one on {settings.book.source}"
+            f"was one on {settings.dataset.source}"
         )
     if request.source is not None:
         check_source(request.source)
     if request.own_costs:
-        book = msgspec.structs.replace(settings.book, own_costs=True)
-        settings = msgspec.structs.replace(settings, book=book)
+        dataset = msgspec.structs.replace(settings.dataset, own_costs=True)
+        settings = msgspec.structs.replace(settings, dataset=dataset)
     if request.cost_frac is not None:
         market = msgspec.structs.replace(settings.market, cost_frac=request.cost_frac)
         settings = msgspec.structs.replace(settings, market=market)
@@ -148,16 +148,16 @@ def _difference(first: Any, second: Any) -> str:
 def _held_out(
     request: Request, settings: TrainingSettings, progress: Callable[[int, int], None]
 ) -> tuple[Any, Any]:
-    """Return the book that trainings are judged on, and windows of it that none of them saw."""
+    """Return the dataset to evaluate trainings on, and windows of it that none of them saw."""
     from backtest.sources import open_source
-    from learning.allocator.phases import open_book, simulated
-    from learning.datasets.dataset import held_out, real_book
+    from learning.allocator.phases import open_dataset, simulated
+    from learning.datasets.dataset import held_out, real_dataset
 
-    own = settings.book
+    own = settings.dataset
     if request.fresh is not None:
-        book = simulated(settings, own.first_seed + own.seeds, request.fresh, progress)
+        dataset = simulated(settings, own.first_seed + own.seeds, request.fresh, progress)
     elif request.source is not None:
-        book = real_book(
+        dataset = real_dataset(
             own.name,
             open_source(request.source),
             settings.trading,
@@ -165,9 +165,9 @@ def _held_out(
             own_costs=own.own_costs,
         )
     else:
-        book, parts, _ = open_book(settings, progress)
-        return book, parts.test
-    return book, held_out(book, settings.episode, after=request.after)
+        dataset, parts, _ = open_dataset(settings, progress)
+        return dataset, parts.test
+    return dataset, held_out(dataset, settings.episode, after=request.after)
 
 
 def _plot(paths: dict[str, Any], path: Path) -> None:
@@ -183,8 +183,8 @@ def _plot(paths: dict[str, Any], path: Path) -> None:
 
 
 def _print(report: dict[str, Any], console: Console) -> None:
-    for scope, verdicts in report["verdicts"].items():
-        title = f"{scope}: {verdicts[0]['sessions']:,} held-out sessions"
+    for scope, evaluations in report["evaluations"].items():
+        title = f"{scope}: {evaluations[0]['sessions']:,} held-out sessions"
         table = Table(title=title, box=SIMPLE, padding=(0, 0))
         seeds = ("seeds",) if len(report["seeds"]) > 1 else ()
         heads = ("Sharpe", "95%", *seeds, "return", "drawdown", "wins", "turnover")
@@ -192,7 +192,7 @@ def _print(report: dict[str, Any], console: Console) -> None:
         for head in ("policy", *heads):
             left = head == "policy"
             table.add_column(head, justify="left" if left else "right", no_wrap=left)
-        for v in verdicts:
+        for v in evaluations:
             bounds = v["sharpe_interval"]
             table.add_row(
                 v["name"],

@@ -187,7 +187,7 @@ MAKERS = {  # what a command needs: the one that makes it
 }
 VLLM = {"backtest --minds vllm": "backtest --minds vllm --end 2017-01-06"}
 TINY = """
-book: {name: BOOK, seeds: 4, sessions: 150}
+dataset: {name: BOOK, seeds: 4, sessions: 150}
 episode: {sessions: 60, min_sessions: 40, warm_up: 50, cohort: 4}
 specialist_timesteps: 512
 meta_timesteps: 512

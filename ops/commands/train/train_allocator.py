@@ -53,7 +53,7 @@ def train_allocator(
     from ops.composition.allocator_training import Request, settings_of, train
 
     overrides = {
-        "book.source": source,
+        "dataset.source": source,
         "specialist_timesteps": timesteps,
         "meta_timesteps": timesteps,
         "macro_timesteps": timesteps,
