@@ -22,14 +22,7 @@ from rich.progress import TaskID
 from config.allocator import TrainingSettings, load_training
 from config.errors import ConfigError
 from config.sources import check_source
-from ops.printing import (
-    PALETTE,
-    make_table,
-    open_console,
-    print_json,
-    progress_bar,
-    write_json,
-)
+from ops.printing import PALETTE, progress_bar, write_json
 
 if TYPE_CHECKING:
     from backtest.market.market_data import MarketData
@@ -78,12 +71,11 @@ def settings_of(
     return settings
 
 
-def train(request: Request, *, as_json: bool) -> None:
-    """Run the phases that are asked for and not finished, and show all that are."""
+def train(request: Request, console: Console) -> dict[str, Any]:
+    """Run the phases that are asked for and not finished, and return the summary of all."""
     settings, folder = request.settings, request.folder
-    console = open_console(as_json)
     _check(request)
-    from learning.allocator.phases import POLICIES, open_dataset
+    from learning.allocator.phases import open_dataset
     from learning.allocator.training.phase_results import CURVE_FILE, WARM_UP
     from learning.allocator.training.renamed import folder_as_now
 
@@ -105,11 +97,7 @@ def train(request: Request, *, as_json: bool) -> None:
         warm_up = folder_as_now(Path(result.folder) / WARM_UP) / CURVE_FILE
         if warm_up.is_file():
             _plot(f"{result.phase}, warm-up", warm_up)
-    if as_json:
-        print_json(summary)
-        return
-    _print(summary, console)
-    console.print(f"policies: {folder / POLICIES}", soft_wrap=True)
+    return summary
 
 
 def _run_phases(
@@ -255,22 +243,3 @@ def _plot(phase: str, file: Path) -> None:
             panels.append(Panel(f"{phase}: {name}", x_name, name, (curve,)))
     if panels:
         write_curves(file.with_suffix(".png"), tuple(panels[:MOST_CURVES]))
-
-
-def _print(summary: dict[str, Any], console: Console) -> None:
-    title = f"{summary['book']} book on {summary['source']}, seed {summary['seed']}"
-    heads = ("phase", "steps", "seconds", "steps/s", "where the time went")
-    results = list(chain.from_iterable(summary["phases"].values()))
-    rows = []
-    for result in results:
-        seconds = sum(result["seconds"].values())
-        parts = (f"{name} {part / seconds:.0%}" for name, part in result["seconds"].items())
-        rate = f"{result['steps'] / seconds:,.0f}" if seconds else "-"
-        rows.append(
-            (result["phase"], f"{result['steps']:,}", f"{seconds:.0f}", rate, ", ".join(parts))
-        )
-    console.print(make_table(title, heads, rows, words=(heads[0], heads[-1])))
-    for result in results:
-        measures = ", ".join(f"{name} {v:.4g}" for name, v in result["measures"].items())
-        for line in (measures, *result["notes"]):
-            console.print(f"{result['phase']}: {line}", soft_wrap=True, highlight=False)

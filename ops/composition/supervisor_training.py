@@ -21,21 +21,13 @@ from backtest.market.sessions import stamp_text
 from config.errors import ConfigError
 from config.settings import Settings
 from config.sources import check_source
-from ops.printing import (
-    PALETTE,
-    make_table,
-    open_console,
-    print_facts,
-    print_json,
-    progress_bar,
-    write_json,
-)
+from ops.printing import PALETTE, progress_bar, write_json
 
 REPORT, PLOT = "report.json", "validation.png"
 
 
-def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
-    """Collect `num` trajectories of a source into `out`, and say what they are."""
+def collect(settings: Settings, num: int, out: Path, console: Console) -> dict[str, Any]:
+    """Collect `num` trajectories of a source into `out`, and return what they are."""
     check_source(settings.data.source)
     if out.exists() and not out.is_file():
         raise ConfigError(f"expected a file to write routes to, was the folder {out}")
@@ -47,7 +39,6 @@ def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
     from learning.supervisor.table import read_meta, write_routes
     from ops.composition.model_minds import build_market_mind, open_models
 
-    console = open_console(as_json)
     plan = plan_collect(market, settings, num, start)
     with open_models(settings) as models:
         mind = build_market_mind(plan.market, settings, models)
@@ -79,8 +70,7 @@ def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
                 "tokens": sum(max(row.tokens for row in case) for case in batched(rows, 7)),
             }
             write_routes(out, rows, meta)
-    facts = {"routes": str(out), "collected_now": not kept, **meta}
-    print_facts(facts, as_json)
+    return {"routes": str(out), "collected_now": not kept, **meta}
 
 
 def train(
@@ -91,9 +81,9 @@ def train(
     epochs: int,
     batch: int,
     lr: float,
-    as_json: bool,
-) -> None:
-    """Train on collected routes into a state folder, and print what the validation says."""
+    console: Console,
+) -> dict[str, Any]:
+    """Train on collected routes into a state folder, and return what the validation says."""
     if out.exists() and any(out.iterdir()) and not (out / REPORT).is_file():
         raise ConfigError(f"expected a new folder or an earlier state, was {out}: not replaced")
     if not routes.is_file():
@@ -102,7 +92,6 @@ def train(
     from learning.supervisor.train import train_supervisor
     from ops.composition.model_minds import build_mind
 
-    console = open_console(as_json)
     table = read_routes(routes)
     with progress_bar(console) as bar:
         task = bar.add_task("epochs", total=epochs)
@@ -134,11 +123,7 @@ def train(
     mind.save(out)
     _plot(trained.paid, out / PLOT)
     write_json(out / REPORT, report)
-    if as_json:
-        print_json(report)
-        return
-    _print(report, console)
-    console.print(f"state: {out}", soft_wrap=True)
+    return report
 
 
 def _plot(paid: dict[str, Any], path: Path) -> None:
@@ -150,27 +135,3 @@ def _plot(paid: dict[str, Any], path: Path) -> None:
     )
     title = "Validation: cumulative reward per case over random routing"
     write_curves(path, (Panel(title, "sessions", "reward units", curves),))
-
-
-def _print(report: dict[str, Any], console: Console) -> None:
-    heads = ("router", "mean reward", "right in hindsight", "regret share", "vs always-all")
-    rows = []
-    for name, row in report["routers"].items():
-        bounds, share = row["against_always_all_interval"], row["regret_share"]
-        interval = "" if bounds is None else f" [{bounds[0]:+.4f}, {bounds[1]:+.4f}]"
-        rows.append(
-            (
-                name,
-                f"{row['mean_reward']:+.4f}",
-                f"{row['accuracy_in_hindsight']:.1%}",
-                "-" if share is None else f"{share:.3f}",
-                f"{row['against_always_all']:+.4f}{interval}",
-            )
-        )
-    console.print(make_table("Validation, on the last fifth of the sessions", heads, rows))
-    console.print(
-        f"trained on {report['trained_on']['cases']:,} cases until {report['learned_until']}; "
-        f"weight of the net beside the line {report['trust_in_net']:.2f}. The best route in "
-        "hindsight is mostly luck: compare routers with each other.",
-        highlight=False,
-    )

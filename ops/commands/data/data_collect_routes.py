@@ -37,6 +37,7 @@ def data_collect_routes(
 ) -> None:
     """Run all seven routes on every case of a source and keep what each came to."""
     from ops.composition.supervisor_training import collect
+    from ops.printing import open_console, print_facts
 
     settings = settings_under(
         config or "simulator",
@@ -47,4 +48,4 @@ def data_collect_routes(
         minds=minds,
         seed=seed,
     )
-    collect(settings, num, out, as_json=as_json)
+    print_facts(collect(settings, num, out, open_console(as_json)), as_json)

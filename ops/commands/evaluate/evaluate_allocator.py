@@ -40,7 +40,8 @@ def evaluate_allocator(
     as_json: Json = False,
 ) -> None:
     """Run trainings' policies, baselines and oracles on held-out sessions, through the twin."""
-    from ops.composition.allocator_evaluation import Request, examine
+    from ops.composition.allocator_evaluation import Request, evaluate
+    from ops.printing import open_console
 
     place = out or trainings[0] / ("test" if len(trainings) == 1 else "test-seeds")
     request = Request(
@@ -54,4 +55,8 @@ def evaluate_allocator(
         windows=windows,
         oracles=oracles,
     )
-    examine(request, as_json=as_json)
+    console = open_console(as_json)
+    report = evaluate(request, console)
+    from ops.display.evaluation_tables import print_evaluation
+
+    print_evaluation(report, place, console, as_json)

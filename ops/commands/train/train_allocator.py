@@ -51,6 +51,7 @@ def train_allocator(
     `--config` takes a file like those in config/allocator in place of the preset.
     """
     from ops.composition.allocator_training import Request, settings_of, train
+    from ops.printing import open_console
 
     overrides = {
         "dataset.source": source,
@@ -63,4 +64,8 @@ def train_allocator(
     }
     settings = settings_of(book.value, preset.value, config, overrides)
     folder = out or Path("runs") / f"allocator-{book.value}"
-    train(Request(settings, folder, phase, resume), as_json=as_json)
+    console = open_console(as_json)
+    summary = train(Request(settings, folder, phase, resume), console)
+    from ops.display.training_summary import print_training
+
+    print_training(summary, folder, console, as_json)

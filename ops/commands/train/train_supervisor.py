@@ -22,6 +22,10 @@ def train_supervisor(
 ) -> None:
     """Fit a supervisor to collected routes; validate it on the last fifth of them."""
     from ops.composition.supervisor_training import train
+    from ops.display.route_validation import print_validation
+    from ops.printing import open_console
 
     settings = settings_under(config or "simulator", seed=seed)
-    train(settings, routes, out, epochs=epochs, batch=batch, lr=lr, as_json=as_json)
+    console = open_console(as_json)
+    report = train(settings, routes, out, epochs=epochs, batch=batch, lr=lr, console=console)
+    print_validation(report, out, console, as_json)
