@@ -6,37 +6,28 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import (
-    Config,
-    Json,
-    Minds,
-    Policies,
-    Seed,
-    State,
-    profile_of,
-    settings_under,
-)
+from ops.commands import options
 
 
 def analyze(
     symbol: Annotated[str, typer.Argument(help="What to analyze.")],
-    config: Config = None,
+    config: options.Config = None,
     source: Annotated[
         str | None, typer.Option(help="Where to look; the newest stored data by default.")
     ] = None,
-    minds: Minds = None,
-    allocator: Policies = None,
+    minds: options.Minds = None,
+    allocator: options.Policies = None,
     lookback_days: Annotated[int, typer.Option(min=1, help="How old news may be.")] = 7,
-    seed: Seed = None,
-    state: State = None,
-    as_json: Json = False,
+    seed: options.Seed = None,
+    state: options.State = None,
+    as_json: options.Json = False,
 ) -> None:
     """Say what the hierarchy makes of one instrument on the newest stored data."""
     from config.sources import check_source
     from ops.composition.preconditions import check_minds
 
-    profile = profile_of(config, minds)
-    settings = settings_under(profile, minds=minds, allocator=allocator, seed=seed)
+    profile = options.profile_of(config, minds)
+    settings = options.settings_under(profile, minds=minds, allocator=allocator, seed=seed)
     if source is not None:
         check_source(source)
     check_minds(settings, state)

@@ -8,25 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import (
-    Completions,
-    CompletionsFile,
-    Config,
-    End,
-    Json,
-    LibraryPath,
-    Minds,
-    Policies,
-    Seed,
-    SourceChoice,
-    Start,
-    State,
-    Symbols,
-    library_or_own,
-    out_to,
-    profile_of,
-    settings_under,
-)
+from ops.commands import options
 
 
 class Masking(StrEnum):
@@ -38,34 +20,36 @@ class Masking(StrEnum):
 
 
 def backtest(
-    config: Config = None,
-    source: SourceChoice = None,
-    start: Start = None,
-    end: End = None,
-    symbols: Symbols = None,
-    minds: Minds = None,
-    allocator: Policies = None,
-    completions: Completions = None,
-    completions_file: CompletionsFile = None,
+    config: options.Config = None,
+    source: options.SourceChoice = None,
+    start: options.Start = None,
+    end: options.End = None,
+    symbols: options.Symbols = None,
+    minds: options.Minds = None,
+    allocator: options.Policies = None,
+    completions: options.Completions = None,
+    completions_file: options.CompletionsFile = None,
     masking: Annotated[
         Masking | None,
         typer.Option(help="Hide names and dates from language models; both: run twice, compare."),
     ] = None,
-    seed: Seed = None,
-    state: State = None,
-    out: Annotated[Path | None, out_to("the run's folder; runs/<run_id> by default")] = None,
-    library: LibraryPath = None,
+    seed: options.Seed = None,
+    state: options.State = None,
+    out: Annotated[
+        Path | None, options.out_to("the run's folder; runs/<run_id> by default")
+    ] = None,
+    library: options.LibraryPath = None,
     walk_forward: Annotated[
         bool, typer.Option(help="Learn on purged, embargoed windows, trade the next one.")
     ] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Run the whole hierarchy over a market and write a report."""
     from ops.composition.preconditions import check_run
 
     both = masking is Masking.BOTH
-    profile = profile_of(config, minds)
-    settings = settings_under(
+    profile = options.profile_of(config, minds)
+    settings = options.settings_under(
         profile,
         source=source,
         start=start,
@@ -77,7 +61,7 @@ def backtest(
         masking=None if masking is None or both else masking is Masking.ON,
         seed=seed,
     )
-    library = library_or_own(library)
+    library = options.library_or_own(library)
     check_run(settings, library=library, out=out, state=state)
     from ops.composition.run_market import open_run_market
 

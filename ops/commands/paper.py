@@ -9,50 +9,35 @@ from typing import Annotated
 import typer
 
 from config.errors import ConfigError
-from ops.commands.options import (
-    SOURCES,
-    Completions,
-    CompletionsFile,
-    Config,
-    End,
-    Json,
-    LibraryPath,
-    Minds,
-    Policies,
-    Seed,
-    Start,
-    Symbols,
-    library_or_own,
-    out_to,
-    profile_of,
-    settings_under,
-)
+from ops.commands import options
 
 
 def paper(
-    replay: Annotated[str, typer.Option(help=f"The source that is replayed: {SOURCES}.")],
+    replay: Annotated[str, typer.Option(help=f"The source that is replayed: {options.SOURCES}.")],
     speed: Annotated[
         str, typer.Option(help="max, or how many times faster than the data's own time.")
     ] = "max",
-    config: Config = None,
-    start: Start = None,
-    end: End = None,
-    symbols: Symbols = None,
-    minds: Minds = None,
-    allocator: Policies = None,
-    completions: Completions = None,
-    completions_file: CompletionsFile = None,
-    seed: Seed = None,
-    out: Annotated[Path | None, out_to("the run's folder; runs/<run_id> by default")] = None,
-    library: LibraryPath = None,
-    as_json: Json = False,
+    config: options.Config = None,
+    start: options.Start = None,
+    end: options.End = None,
+    symbols: options.Symbols = None,
+    minds: options.Minds = None,
+    allocator: options.Policies = None,
+    completions: options.Completions = None,
+    completions_file: options.CompletionsFile = None,
+    seed: options.Seed = None,
+    out: Annotated[
+        Path | None, options.out_to("the run's folder; runs/<run_id> by default")
+    ] = None,
+    library: options.LibraryPath = None,
+    as_json: options.Json = False,
 ) -> None:
     """Replay stored data to the desk in a live trading node, with simulated fills."""
     from ops.composition.preconditions import check_run
 
-    profile = profile_of(config, minds)
+    profile = options.profile_of(config, minds)
     times = _parse_speed(speed)
-    settings = settings_under(
+    settings = options.settings_under(
         profile,
         source=replay,
         start=start,
@@ -63,7 +48,7 @@ def paper(
         completions=completions,
         seed=seed,
     )
-    library = library_or_own(library)
+    library = options.library_or_own(library)
     check_run(settings, library=library, out=out)
     from ops.composition.run_market import open_run_market
 

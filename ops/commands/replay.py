@@ -6,21 +6,13 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import (
-    CompletionsFile,
-    DecisionId,
-    Json,
-    LibraryPath,
-    RunId,
-    State,
-    library_or_own,
-)
+from ops.commands import options
 
 
 def replay(
-    decision_id: DecisionId,
-    library: LibraryPath = None,
-    run_id: RunId = None,
+    decision_id: options.DecisionId,
+    library: options.LibraryPath = None,
+    run_id: options.RunId = None,
     without: Annotated[
         list[str] | None, typer.Option(help="What if this junior were silent; may be repeated.")
     ] = None,
@@ -30,9 +22,9 @@ def replay(
     minds: Annotated[
         str | None, typer.Option(help="What if these decided: rules, embedded or vllm.")
     ] = None,
-    state: State = None,
-    completions_file: CompletionsFile = None,
-    as_json: Json = False,
+    state: options.State = None,
+    completions_file: options.CompletionsFile = None,
+    as_json: options.Json = False,
 ) -> None:
     """
     Make a recorded decision again, compare it to the byte, or ask what if.
@@ -45,7 +37,7 @@ def replay(
     from ops.display.replayed import print_otherwise, print_replay
 
     change = read_change(route, without or (), minds)
-    with open_library(library_or_own(library), create=False) as held:
+    with open_library(options.library_or_own(library), create=False) as held:
         original = find_original(held, decision_id, run_id)
         if change is not None:
             other = decide_otherwise(held, original, change, state, completions_file)

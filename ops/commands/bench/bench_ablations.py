@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Json, out_to
+from ops.commands import options
 
 
 def bench_ablations(
@@ -19,8 +19,8 @@ def bench_ablations(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of each macro pre-training.")
     ] = None,
-    out: Annotated[Path | None, out_to("trainings; TRAINING/ablations by default")] = None,
-    as_json: Json = False,
+    out: Annotated[Path | None, options.out_to("trainings; TRAINING/ablations by default")] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Train without projection, without curriculum or without graph, over several seeds."""
     from ops.composition.allocator_training import read_settings

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ops.commands.options import Json, Seed
+from ops.commands import options
 
 
-def bench_envs(seed: Seed = None, as_json: Json = False) -> None:
+def bench_envs(seed: options.Seed = None, as_json: options.Json = False) -> None:
     """Measure steps/s of the engine and of the training twin, holding and with orders."""
     from ops.bench.environments import measure_environments, print_rates
 

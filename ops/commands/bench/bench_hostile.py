@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Json, Seed
+from ops.commands import options
 
 
 class Attacked(StrEnum):
@@ -23,8 +23,8 @@ def bench_hostile(
         Attacked, typer.Option(help="Who is attacked; fooled obeys the attacker.")
     ] = Attacked.FOOLED,
     decisions: Annotated[int, typer.Option(min=1, help="Decisions of each kind's run.")] = 1,
-    seed: Seed = None,
-    as_json: Json = False,
+    seed: options.Seed = None,
+    as_json: options.Json = False,
 ) -> None:
     """Attack the whole path with hostile news; exit 1 if anything gets past schema or gate."""
     from ops.bench.hostile import attack_all, open_backend, print_attacks, suite_settings

@@ -6,19 +6,19 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Config, Json, Seed, settings_under
+from ops.commands import options
 
 
 def bench_minds(
     minds: Annotated[str, typer.Option(help="embedded or vllm.")] = "embedded",
     prompts: Annotated[int, typer.Option(min=1, help="Questions asked for validity.")] = 1_000,
     decisions: Annotated[int, typer.Option(min=1, help="Decisions timed.")] = 4,
-    config: Config = "minds",
-    seed: Seed = None,
-    as_json: Json = False,
+    config: options.Config = "minds",
+    seed: options.Seed = None,
+    as_json: options.Json = False,
 ) -> None:
     """Measure language models: valid answers, speed, the hierarchy's overhead, the cache."""
-    settings = settings_under(config or "minds", minds=minds, seed=seed)
+    settings = options.settings_under(config or "minds", minds=minds, seed=seed)
     from ops.bench.minds import measure_minds
     from ops.printing import print_facts
 

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Json, Seed
+from ops.commands import options
 
 
 def bench_parity(
     schedules: Annotated[int, typer.Option(min=1, help="Random schedules, kinds in turn.")] = 48,
-    seed: Seed = None,
-    as_json: Json = False,
+    seed: options.Seed = None,
+    as_json: options.Json = False,
 ) -> None:
     """Run random schedules through the engine and the training twin; exit 1 on a difference."""
     from ops.bench.environments import compare_worlds, print_parity

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Json
+from ops.commands import options
 
 
 def bench_port(
     cases: Annotated[int, typer.Option(min=4, help="Cases that each mind is sent.")] = 20,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Measure how long the asynchronous port holds an event loop while its mind misbehaves."""
     import logging

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Json, out_to
+from ops.commands import options
 
 
 def bench_supervisor(
@@ -16,8 +16,8 @@ def bench_supervisor(
     pool: Annotated[
         int, typer.Option(min=1, help="Look-alike cases that one reward averages; 1: a desk's.")
     ] = 1_000,
-    out: Annotated[Path | None, out_to("the curves, a PNG; not drawn by default")] = None,
-    as_json: Json = False,
+    out: Annotated[Path | None, options.out_to("the curves, a PNG; not drawn by default")] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Measure the routes' accuracy and regret on the simulator, against three baselines."""
     from ops.bench.routes import measure_routes, plot_learning, row_facts

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from ops.commands.options import Json, Seed, Source
+from ops.commands import options
 
 
-def data_check(source: Source, seed: Seed = None, as_json: Json = False) -> None:
+def data_check(
+    source: options.Source, seed: options.Seed = None, as_json: options.Json = False
+) -> None:
     """List what is in a source and what is wrong with it; exit 2 where it cannot be used."""
     from backtest.check import check_source
     from ops.display.findings import print_check

@@ -7,39 +7,28 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import (
-    Config,
-    End,
-    Json,
-    Minds,
-    Seed,
-    SourceChoice,
-    Start,
-    Symbols,
-    out_to,
-    settings_under,
-)
+from ops.commands import options
 
 
 def data_collect_routes(
-    out: Annotated[Path, out_to("the routes' Parquet file")],
-    source: SourceChoice = None,
+    out: Annotated[Path, options.out_to("the routes' Parquet file")],
+    source: options.SourceChoice = None,
     num: Annotated[
         int, typer.Option(min=7, help="Trajectories, one a route: whole cases of seven.")
     ] = 10_000,
-    start: Start = None,
-    end: End = None,
-    symbols: Symbols = None,
-    minds: Minds = "rules",
-    config: Config = "simulator",
-    seed: Seed = None,
-    as_json: Json = False,
+    start: options.Start = None,
+    end: options.End = None,
+    symbols: options.Symbols = None,
+    minds: options.Minds = "rules",
+    config: options.Config = "simulator",
+    seed: options.Seed = None,
+    as_json: options.Json = False,
 ) -> None:
     """Run all seven routes on every case of a source and keep what each came to."""
     from ops.composition.supervisor_training import collect
     from ops.printing import open_console, print_facts
 
-    settings = settings_under(
+    settings = options.settings_under(
         config or "simulator",
         source=source,
         start=start,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Json, LibraryPath, library_or_own, out_to
+from ops.commands import options
 
 
 class Format(StrEnum):
@@ -19,12 +19,12 @@ class Format(StrEnum):
 
 
 def data_export(
-    out: Annotated[Path, out_to("the exported file, which ends in .jsonl or .parquet")],
+    out: Annotated[Path, options.out_to("the exported file, which ends in .jsonl or .parquet")],
     table: Annotated[
         str,
         typer.Option(help="experiences (decisions with outcomes and reward), or a table."),
     ] = "experiences",
-    library: LibraryPath = None,
+    library: options.LibraryPath = None,
     run_id: Annotated[
         str | None,
         typer.Option("--run", help="One run's id, or its beginning; all runs by default."),
@@ -41,7 +41,7 @@ def data_export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that is there.")
     ] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write the experience library, or one run of it, to a file: whole or not at all."""
     from learning.experience.export import Chosen, export
@@ -49,7 +49,7 @@ def data_export(
     from learning.experience.reading import find_run
     from ops.printing import open_console, print_facts, progress_bar
 
-    place = library_or_own(library)
+    place = options.library_or_own(library)
     with open_library(place, create=False) as held:
         run = None if run_id is None else find_run(held, run_id).run_id
         chosen = Chosen(table=table, run_id=run, top=top, min_reward=min_reward)

@@ -8,16 +8,16 @@ import typer
 
 from config.errors import ConfigError
 from config.sources import catalog_root, check_source
-from ops.commands.options import Json, Seed, Source
+from ops.commands import options
 
 
 def data_import(
-    source: Source,
+    source: options.Source,
     name: Annotated[str, typer.Option(help="The catalog's name.")],
     start: Annotated[str | None, typer.Option(help="Refused if the data start later.")] = None,
     end: Annotated[str | None, typer.Option(help="Last day to keep.")] = None,
-    seed: Seed = None,
-    as_json: Json = False,
+    seed: options.Seed = None,
+    as_json: options.Json = False,
 ) -> None:
     """Read a source into the point-in-time catalog."""
     if not name or "/" in name or name.startswith("."):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ops.commands.options import Json
+from ops.commands import options
 
 PACKAGED = {
     "packaged": "AAPL GOOG IBM MSFT, daily, 2000 to 2013, unadjusted with actions",
@@ -11,7 +11,7 @@ PACKAGED = {
 }
 
 
-def data_list(as_json: Json = False) -> None:
+def data_list(as_json: options.Json = False) -> None:
     """List the packaged sources and the imported catalogs."""
     from backtest.market.catalog import list_catalogs
     from ops.printing import print_json

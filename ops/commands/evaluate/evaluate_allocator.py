@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Json, out_to
+from ops.commands import options
 
 
 def evaluate_allocator(
@@ -35,9 +35,9 @@ def evaluate_allocator(
     oracles: Annotated[bool, typer.Option(help="Run the simulator's oracles too.")] = True,
     out: Annotated[
         Path | None,
-        out_to("figures; TRAINING/test by default, test-seeds in the first of several"),
+        options.out_to("figures; TRAINING/test by default, test-seeds in the first of several"),
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Run trainings' policies, baselines and oracles on held-out sessions, through the twin."""
     from ops.composition.allocator_evaluation import Request, evaluate

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Config, Json, Seed, out_to
+from ops.commands import options
 
 
 class BookName(StrEnum):
@@ -30,7 +30,7 @@ def train_allocator(
     preset: Annotated[
         Preset, typer.Option(help="Full lengths, or minutes that only show that it runs.")
     ] = Preset.FULL,
-    config: Config = None,
+    config: options.Config = None,
     source: Annotated[
         str | None, typer.Option(help="Real bars, as `data check` takes them; else simulated.")
     ] = None,
@@ -40,10 +40,10 @@ def train_allocator(
         int | None, typer.Option(min=1, help="Steps of each phase that learns by reinforcement.")
     ] = None,
     out: Annotated[
-        Path | None, out_to("the training's folder; runs/allocator-<book> by default")
+        Path | None, options.out_to("the training's folder; runs/allocator-<book> by default")
     ] = None,
-    seed: Seed = None,
-    as_json: Json = False,
+    seed: options.Seed = None,
+    as_json: options.Json = False,
 ) -> None:
     """
     Train the allocator's policies phase by phase; what is finished is never run again.
