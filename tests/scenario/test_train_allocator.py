@@ -93,7 +93,7 @@ def test_an_evaluation_stands_beside_baselines_on_held_out_markets(command, plac
 
 @pytest.mark.slow
 def test_an_evaluation_on_fresh_markets_has_seeds_after_the_trainings(command, place, trained):
-    book = json.loads((trained[0] / "training.json").read_text())["settings"]["book"]
+    book = json.loads((trained[0] / "training.json").read_text())["settings"]["dataset"]
     beyond = book["first_seed"] + book["seeds"]
     words = ("--fresh-markets", "3", "--no-oracles", "--json", "--out", "fresh")
     ended = command("evaluate", "allocator", "whole", *words, cwd=place)
@@ -104,7 +104,7 @@ def test_an_evaluation_on_fresh_markets_has_seeds_after_the_trainings(command, p
 
 
 @pytest.mark.slow
-def test_seeds_of_one_training_are_judged_together(command, place, trained):
+def test_seeds_of_one_training_are_evaluated_together(command, place, trained):
     folder, _ = trained
     assert command(*TRAIN, "--seed", "1", "--out", "other", cwd=place).code == 0
     ended = command("evaluate", "allocator", "whole", "other", "--json", cwd=place)
@@ -149,7 +149,7 @@ def test_trainings_that_are_no_seeds_of_one_are_refused(command, tmp_path, chang
 )
 def test_fresh_markets_of_a_real_one_are_refused(command, tmp_path, source, words, said):
     (tmp_path / "first").mkdir()
-    text = json.dumps({"settings": {"book": {"source": source}}})
+    text = json.dumps({"settings": {"dataset": {"source": source}}})
     (tmp_path / "first" / "training.json").write_text(text)
     ended = command("evaluate", "allocator", "first", "--fresh-markets", "4", *words, cwd=tmp_path)
     assert ended.code == 2
