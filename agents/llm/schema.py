@@ -138,7 +138,10 @@ def _validator() -> type[Validator]:
             yield ValidationError("another text")
 
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, v: type(v) is int)
-    return validators.extend(Draft202012Validator, {"pattern": pattern}, type_checker=types)
+    ours: type[Validator] = validators.extend(
+        Draft202012Validator, {"pattern": pattern}, type_checker=types
+    )
+    return ours
 
 
 def _said(error: ValidationError) -> str:

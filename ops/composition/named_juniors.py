@@ -71,10 +71,11 @@ def _junior(name: str) -> Junior:
     found = _find(name)
     if not (isinstance(found, type) and Junior in found.__mro__):
         raise _wrong(name, "a class derived from agents.protocols.Junior", _what(found))
-    if found.opine is Junior.opine:
+    kind: Any = found
+    if kind.opine is Junior.opine:
         raise _wrong(name, "a class that defines opine", "one that does not")
     try:
-        junior: Junior = found()
+        junior: Junior = kind()
     except Exception as e:
         raise _wrong(name, "a class that is made without arguments", _one_line(e)) from e
     if getattr(junior, "name", None) not in JUNIORS:

@@ -29,8 +29,6 @@ from learning.datasets.dataset import Dataset, simulated_book, split
 from learning.datasets.windows import Split
 from tests.learning.cut_short import cut_short
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL = SimulatorSettings(
     instruments=4, sectors=2, warm_up=140, regime_sessions=(20.0, 20.0, 20.0)
 )

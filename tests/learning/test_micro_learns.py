@@ -25,8 +25,6 @@ from learning.datasets.windows import Split, Window
 from learning.twin.market_arrays import make_market_arrays
 from tests.learning.cut_short import cut_short
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 GROUPS = ("Energy", "Financials", "Utilities")
 EACH = 3
 FREE = Settings(

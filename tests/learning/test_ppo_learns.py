@@ -16,8 +16,9 @@ from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Norma
 from agents.allocator.policy_file import PolicyCard, load_policy, save_policy
 from config.allocator import EpisodeSettings, PpoSettings, RewardSettings
 from config.errors import ConfigError, Halt, RunIncomplete
-from learning.allocator import checkpoints, specialists
 from learning.allocator.evaluation.policy_paths import run_policy, specialist_act, tiered_act
+from learning.allocator.training import checkpoints
+from learning.allocator.training.multi_asset import specialists
 from learning.allocator.training.multi_asset.meta import train_meta
 from learning.allocator.training.multi_asset.specialists import (
     Job,
@@ -163,7 +164,7 @@ def test_training_stops_at_the_first_reward_that_is_not_finite(job):
             return seen, reward * np.nan, *rest
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(specialists, "SpecialistForm", Broken)
+        patch.setattr(specialists, "SpecialistEnvironment", Broken)
         with pytest.raises(Halt, match="expected finite rewards and observations"):
             train_specialist(job)
 

@@ -24,8 +24,6 @@ from learning.datasets.windows import Split, Window
 from tests.learning.cut_short import cut_short
 from tests.unit.learning.planted import planted_book, planted_split
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SETTINGS = GraphSettings(epochs=4, batch_graphs=16, every_sessions=4, learning_rate=3e-3)
 
 

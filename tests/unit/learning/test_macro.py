@@ -20,8 +20,6 @@ from learning.datasets.windows import Split, Window
 from tests.learning.cut_short import cut_short
 from tests.unit.learning.planted import planted_book, planted_split
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SETTINGS = MacroSettings(epochs=12, batch_sessions=32, learning_rate=3e-3, regime_weight=0.2)
 
 
