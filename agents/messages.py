@@ -402,7 +402,7 @@ class OrderRecord(Message, frozen=True, kw_only=True):
 
 
 class FillRecord(Message, frozen=True, kw_only=True):
-    """One fill; price, quantity as on that day's tape; commission in the account's currency."""
+    """One fill; price and quantity as quoted that day; commission in the account's currency."""
 
     decision_id: str
     order_id: str
@@ -443,7 +443,7 @@ class Outcome(Message, frozen=True, kw_only=True):
 
 
 class Reward(Message, frozen=True, kw_only=True):
-    """What a learner is told of one outcome; `learner` names who."""
+    """The reward that a learner is given for one outcome; `learner` names which."""
 
     decision_id: str
     symbol: str

@@ -2,9 +2,9 @@
 The allocator: a top policy shares capital among groups, bottom policies place each share.
 
 `tiers` is the shape and the message between the tiers, `hrp` the top baseline, `views` the
-bottom baseline, `estimates` what both are told of past returns. `trained` are the policies that
-take the baselines' places, `policy_file` how they are kept, `networks` and `observation` what
-they are and what they see.
+bottom baseline, `estimates` what both read from past returns. `trained` are the policies that take
+the baselines' places, `policy_file` is their stored form, `networks` and `observation` what they
+are and what they see.
 """
 
 from __future__ import annotations

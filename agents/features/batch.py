@@ -1,8 +1,8 @@
 """
 The 22 instrument features and the 18 macro features, by one definition for trading and training.
 
-`FeatureEngine` is told what happened and answers with a snapshot; `batch_features` replays a
-history through the same engine. What each feature is stands in the docstring of the function of
+`FeatureEngine` takes events and returns snapshots; `batch_features` replays a
+history through the same engine. Each feature is defined in the docstring of the function of
 its name, in `indicators`, `evidence` and `regime`. A feature that cannot be known is NaN here
 and None in messages. Intraday bars become sessions elsewhere; no clock is read here.
 """

@@ -1,5 +1,5 @@
 """
-A desk ready for its venue: what a backtest and a replayed paper session set up alike.
+Sets up a desk for its venue, the same for a backtest and a replayed paper session.
 
 The universe, the gate, the features, the cash flows and the observers of a book are made here,
 once, so that an engine and a node differ in what drives the desk and in nothing else.
