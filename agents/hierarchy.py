@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from agents.arrays import BoolArray, Panel
-from agents.features.batch import routing_context
+from agents.features.routing_context import routing_context
 from agents.juniors.evidence_lines import has_evidence
 from agents.juniors.track import Track
 from agents.messages import (

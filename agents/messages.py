@@ -105,7 +105,7 @@ class FundamentalsReport(Message, frozen=True, kw_only=True):
     """
     The figures of one reporting period; `ts_event` is the period's end, `ts_init` the filing.
 
-    `figures` uses the names of `agents.features.batch.FIGURES`; one that was not reported is
+    `figures` uses the names of `agents.features.ledgers.FIGURES`; one that was not reported is
     absent.
     """
 
@@ -118,7 +118,7 @@ class FundamentalsReport(Message, frozen=True, kw_only=True):
 
 class MacroValue(Message, frozen=True, kw_only=True):
     """
-    One observation of one macro series, named as in `agents.features.batch.MACRO_SERIES`.
+    One observation of one macro series, named as in `agents.features.ledgers.MACRO_SERIES`.
 
     Yields, spreads and the risk-free rate are in percent a year, the VIX in its own points.
     """

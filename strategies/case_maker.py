@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.arrays import BoolArray, FloatArray, Panel
-from agents.features.batch import FeatureEngine
+from agents.features.feature_engine import FeatureEngine
 from agents.messages import (
     Case,
     FundamentalsReport,

@@ -13,12 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agents.allocator.hrp import HierarchicalParityTop
-from agents.allocator.tiers import GroupBudgets, TieredAllocator
+from agents.allocator.tiers import TieredAllocator
 from agents.allocator.views import BlackLittermanBottom
 from agents.messages import JuniorName
 from config.settings import AllocatorSettings
-
-__all__ = ["GroupBudgets", "TieredAllocator", "build_allocator", "build_baseline"]
 
 
 def build_allocator(

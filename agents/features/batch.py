@@ -20,30 +20,11 @@ from numpy.typing import NDArray
 
 from agents.arrays import FloatArray
 from agents.features.evidence import EVIDENCE_FEATURES, MACRO_VALUE_FEATURES, SEASON_FEATURES
-from agents.features.feature_engine import FeatureEngine, FeatureSnapshot
+from agents.features.feature_engine import FeatureEngine
 from agents.features.indicators import BREADTH_FEATURES, INDEX_FEATURES, PRICE_FEATURES
-from agents.features.ledgers import FIGURES, MACRO_SERIES
-from agents.features.regime import regime_estimate, regime_label, regime_score
-from agents.features.routing_context import CONTEXT_NAMES, routing_context
+from agents.features.regime import regime_score
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem, Regime
 from config.errors import DataError
-
-__all__ = [
-    "CONTEXT_NAMES",
-    "FIGURES",
-    "INSTRUMENT_FEATURES",
-    "MACRO_FEATURES",
-    "MACRO_SERIES",
-    "BatchFeatures",
-    "CorporateAction",
-    "FeatureEngine",
-    "FeatureSnapshot",
-    "batch_features",
-    "definitions",
-    "regime_estimate",
-    "regime_label",
-    "routing_context",
-]
 
 _INSTRUMENT = (*PRICE_FEATURES, *EVIDENCE_FEATURES)
 _MACRO = (

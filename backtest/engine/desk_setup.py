@@ -13,7 +13,7 @@ from typing import Any
 from nautilus_trader.common.component import Clock
 from nautilus_trader.model.instruments import Instrument as NautilusInstrument
 
-from agents.features.batch import FeatureEngine
+from agents.features.feature_engine import FeatureEngine
 from agents.juniors.lexicon import sentiment
 from agents.protocols import ExperienceWriter
 from backtest.engine.book_spec import BookSpec

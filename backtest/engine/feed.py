@@ -22,7 +22,7 @@ from nautilus_trader.model.objects import Price, Quantity
 from numpy.typing import NDArray
 
 from agents.arrays import FloatArray, IntArray
-from agents.features.batch import MACRO_SERIES
+from agents.features.ledgers import MACRO_SERIES
 from agents.messages import Instrument
 from backtest.market.market_data import MarketData
 from backtest.market.rules import (

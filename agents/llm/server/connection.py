@@ -126,11 +126,6 @@ class Connection:
                 self.served = await self._ask()
             return self.served
 
-    async def check(self) -> Served:
-        """Return what the server serves now. Raises as `list_served`, also on a sick engine."""
-        await self._get(f"{self._root}/health")
-        return await self._ask()
-
     async def _ask(self) -> Served:
         try:
             models = msgspec.json.decode(await self._get("/models"), type=_Models)

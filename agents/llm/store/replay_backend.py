@@ -22,8 +22,6 @@ from agents.llm.chat import ChatBackend, ChatRequest, Completion, Failure, Model
 from agents.llm.store.completion_store import Asked, CompletionStore, Entry, Kept, Served
 from config.errors import ReplayMiss, Retryable
 
-__all__ = ["CompletionStore", "ReplayBackend", "ReplayMode"]
-
 type ReplayMode = Literal["live", "record", "replay", "replay-or-live"]
 type Answer = Completion | Failure
 
