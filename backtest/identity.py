@@ -1,5 +1,5 @@
 """
-What makes a run the run that it is: everything that can change its results, hashed to its id.
+The identity of a run: everything that can change its results, hashed to the run's id.
 
 Two runs of one id are the same run. The identity holds the versions of the libraries that this
 run computes with, read from their metadata without importing them, and for language models the

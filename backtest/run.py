@@ -55,7 +55,7 @@ def run_backtest(
     run_own: RunBook = run_book,
 ) -> RunResult:
     """
-    Run a plan. `on_session` is told the book's name and each session's stamp.
+    Run a plan. `on_session` is called with the book's name and each session's stamp.
 
     `run_own` runs the plan's own book, `run_references` the books that stand beside it, and
     `start_references`, where it is given, half of them meanwhile.
@@ -75,8 +75,10 @@ def run_backtest(
     orders = own.records.of(OrderRecord)
     replays = variants(HIERARCHY, decisions, settings.limits)
     half = beside(replays[: len(replays) // 2])
-    told = None if on_session is None else partial(on_session, "references")
-    other = run_references(market, settings, plan.decide_from, replays[len(replays) // 2 :], told)
+    progress = None if on_session is None else partial(on_session, "references")
+    other = run_references(
+        market, settings, plan.decide_from, replays[len(replays) // 2 :], progress
+    )
     own_again, passive = (*half(), *other), rules()
     silent = "" if orders else why_no_orders(market, settings, decisions, verdicts)
     return RunResult(

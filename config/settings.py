@@ -20,6 +20,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from config.costs import COST_FRAC, SPREAD_BPS
 from config.errors import ConfigError
 
 Frac = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -81,8 +82,8 @@ class MarketSettings(_Settings, frozen=True, kw_only=True):
 
     currency: str = "USD"
     starting_cash: Positive = 100_000.0
-    cost_frac: Frac = 0.003  # of notional per fill, unless the instrument has its own
-    spread_bps: NonNegative = 2.0
+    cost_frac: Frac = COST_FRAC  # of notional per fill, unless the instrument has its own
+    spread_bps: NonNegative = SPREAD_BPS
     slippage_probability: Frac = 0.5  # of one tick, per fill
     open_liquidity_frac: Frac = 0.05  # of the trailing mean volume, at the opening's touch
     financing_bps_per_year: NonNegative = 150.0  # on borrowed or shorted notional, FX and CFDs

@@ -28,6 +28,7 @@ from agents.messages import Instrument
 from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, canonical
+from config.costs import COST_FRAC
 from config.settings import Settings
 from ops.composition.model_minds import build_mind
 from strategies.instruments import bar_type, to_nautilus
@@ -155,7 +156,7 @@ def _time_bare(market: MarketData, events: list[Any]) -> float:
         default_leverage=Decimal(1),
     )
     for instrument in market.instruments:
-        engine.add_instrument(to_nautilus(instrument, cost_frac=0.003))
+        engine.add_instrument(to_nautilus(instrument, cost_frac=COST_FRAC))
     engine.add_data(events, sort=False)
     engine.sort_data()
     engine.add_strategy(_NoOp([bar_type(i, market.step_ns) for i in market.instruments]))

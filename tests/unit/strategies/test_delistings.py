@@ -12,7 +12,7 @@ from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.engine.stepped_book import EngineBook
 from backtest.market.market_data import canonical, window
-from backtest.report.delistings import delisting_notes
+from backtest.report.notes import delisting_notes
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
 from learning.twin.parity import compare
 from learning.twin.schedules import Schedule
