@@ -14,7 +14,7 @@ import msgspec
 
 from agents.arrays import Panel
 from agents.baselines import plain_decision
-from agents.features.batch import routing_context
+from agents.features.routing_context import routing_context
 from agents.juniors.evidence_lines import has_evidence
 from agents.juniors.track import Track
 from agents.messages import Case, Decision, JuniorName, Opinion, TrackRecord

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from agents.llm.answers import NewsAnswer, StrategistAnswer, TechnicalAnswer, answer_schema
 from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure, ModelIdentity, Role
-from agents.llm.store.replay_backend import CompletionStore, ReplayBackend
+from agents.llm.store.completion_store import CompletionStore
+from agents.llm.store.replay_backend import ReplayBackend
 from agents.messages import Message
 
 ROUNDS: tuple[tuple[tuple[Role, type[Message]], ...], ...] = (

@@ -11,7 +11,8 @@ import pytest
 
 from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure, ModelIdentity
 from agents.llm.meter import MeteredBackend
-from agents.llm.store.replay_backend import CompletionStore, ReplayBackend
+from agents.llm.store.completion_store import CompletionStore
+from agents.llm.store.replay_backend import ReplayBackend
 from config.errors import ConfigError, ReplayMiss, Retryable
 from ops.bench.replay_cache import measure_replay
 

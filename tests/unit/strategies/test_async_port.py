@@ -107,6 +107,22 @@ def test_feedback_is_learned_between_the_decisions_that_it_was_sent_between():
     assert events == ["decide 1", "learn", "decide 2", "learn"]
 
 
+def test_outcomes_are_counted_at_once_and_learned_from_on_the_minds_thread():
+    seen = []
+    counting = mind()
+    counting.observe = lambda feedback: seen.append(("observe", threading.get_ident()))
+    counting.learn = lambda feedback: seen.append(("learn", threading.get_ident()))
+
+    async def use(port):
+        port.learn([FEEDBACK])
+        assert seen[0] == ("observe", threading.get_ident())
+        await port.drain()
+
+    with_port(counting, use)
+    assert [what for what, _ in seen] == ["observe", "learn"]
+    assert seen[1][1] != threading.get_ident()
+
+
 def test_a_late_decision_is_dropped_and_counted_and_the_next_is_delivered():
     desk, port = with_port(
         mind(lambda asked: time.sleep(0.2 if asked == 1 else 0)),
