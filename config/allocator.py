@@ -1,5 +1,5 @@
 """
-What a human sets about the allocator's training: one struct a concern, defaults from SPEC.
+What a human sets about the allocator's training: one struct a concern.
 
 Profiles are `config/allocator/*.yaml`; `load_training` reads them as `config.settings` reads its
 own. Steps are sessions, as the desk lives them; fractions are of equity.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -83,9 +83,9 @@ SPLITS = {
 """The days and shares of each book where nothing else is set."""
 
 
-class BookSettings(_Settings, frozen=True, kw_only=True):
+class DatasetSettings(_Settings, frozen=True, kw_only=True):
     """
-    Which market a book learns from.
+    Which markets a book learns from.
 
     `source` is "simulator" or what `quarterdeck data check` takes. `seeds`, `first_seed` and
     `sessions` (after the simulator's own warm-up) are of simulated markets alone.
@@ -104,7 +104,7 @@ class BookSettings(_Settings, frozen=True, kw_only=True):
 
 
 class MicroSettings(_Settings, frozen=True, kw_only=True):
-    """Supervised pre-training of the micro policy on the stock targets (SPEC F3, phase 2)."""
+    """Supervised pre-training of the micro policy on the stock targets (equity, phase 2)."""
 
     epochs: Count = 30
     patience: Count = 8  # epochs without a better validation loss before it stops
@@ -116,7 +116,7 @@ class MicroSettings(_Settings, frozen=True, kw_only=True):
 
 class HerSettings(_Settings, frozen=True, kw_only=True):
     """
-    TD3 with hindsight experience replay for the micro policy (SPEC F3, phase 4).
+    TD3 with hindsight experience replay for the micro policy (equity, phase 4).
 
     Policy delay and target noise are TD3's (Fujimoto et al. 2018). A goal holds for an episode,
     so episodes are much shorter than PPO's: a replay buffer draws from finished ones only.
@@ -147,7 +147,7 @@ class HerSettings(_Settings, frozen=True, kw_only=True):
 
 
 class TargetSettings(_Settings, frozen=True, kw_only=True):
-    """The allocations that pre-training learns, made with hindsight (`allocator.targets`)."""
+    """The allocations that pre-training learns (`learning.datasets.targets`)."""
 
     horizon_sessions: Count = 20
     tilt: NonNegative = 0.1  # log weight per unit of t-value over the horizon
@@ -155,7 +155,7 @@ class TargetSettings(_Settings, frozen=True, kw_only=True):
 
 
 class GraphSettings(_Settings, frozen=True, kw_only=True):
-    """The sector graph and its training (SPEC F6)."""
+    """The sector graph and its training."""
 
     horizon_sessions: Count = 20  # whose covariance of sectors it forecasts
     every_sessions: Count = 5  # between two samples of a market
@@ -167,7 +167,7 @@ class GraphSettings(_Settings, frozen=True, kw_only=True):
 
 
 class MacroSettings(_Settings, frozen=True, kw_only=True):
-    """Macro pre-training: the regime and the sectors' budgets (SPEC F3, phase 1)."""
+    """Macro pre-training: the regime and the sectors' budgets (equity, phase 1)."""
 
     epochs: Count = 50
     patience: Count = 10  # epochs without a better validation loss before it stops
@@ -180,7 +180,7 @@ class MacroSettings(_Settings, frozen=True, kw_only=True):
 
 
 class PpoSettings(_Settings, frozen=True, kw_only=True):
-    """PPO's numbers (SPEC F4; Schulman et al. 2017) and how often it is looked at."""
+    """PPO's numbers (Schulman et al. 2017), and how often the policy is validated."""
 
     learning_rate: Positive = 3e-4
     batch_size: Count = 256
@@ -198,7 +198,7 @@ class PpoSettings(_Settings, frozen=True, kw_only=True):
 
 
 class DirectSettings(_Settings, frozen=True, kw_only=True):
-    """A specialist's first lesson, by the gradient of what its book earns (Moody and Saffell)."""
+    """A specialist's warm-up by the gradient of what its book earns (Moody and Saffell 2001)."""
 
     epochs: Count = 20
     patience: Count = 8  # epochs without a better validation Sharpe before it stops
@@ -214,7 +214,7 @@ class DirectSettings(_Settings, frozen=True, kw_only=True):
 
 class RewardSettings(_Settings, frozen=True, kw_only=True):
     """
-    What a session's result is worth to a learner (SPEC F4); learning/rewards/policy_reward.py.
+    What a session's result is worth to a learner; see `learning.rewards.policy_reward`.
 
     The weights are of the return, of the risk and of the diversification.
     """
@@ -251,10 +251,10 @@ class CurriculumSettings(_Settings, frozen=True, kw_only=True):
 
 class JointSettings(_Settings, frozen=True, kw_only=True):
     """
-    Joint training of the shared encoder, its heads and the critic (SPEC F5).
+    Joint training of the shared encoder, its heads and the critic.
 
-    PPO's numbers are SPEC F4's, except that rollouts and minibatches are larger, for the speed of
-    a batched twin. `target_kl` is how far one update should move a part; rates follow it.
+    Rollouts and minibatches are larger than `PpoSettings` has them, for the speed of a batched
+    twin. `target_kl` is how far one update should move a part; rates follow it.
     """
 
     # how long
@@ -264,7 +264,7 @@ class JointSettings(_Settings, frozen=True, kw_only=True):
     checkpoint_every: Count = 5  # updates; a validation comes with each
 
     # PPO
-    learning_rate: Positive = 1e-4  # SPEC: 3e-4; it starts from policies that have learned
+    learning_rate: Positive = 1e-4  # a third of the usual: the policies have learned before
     epochs: Count = 5
     minibatch: Count = 4096
     gamma: Frac = 0.99
@@ -294,15 +294,17 @@ class TrainingSettings(_Settings, frozen=True, kw_only=True):
     Steps are sessions of one environment; the pre-trainings count epochs instead.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"book": "dataset"}
+
     # what is learned from, and how
-    book: BookSettings = BookSettings()
+    dataset: DatasetSettings = DatasetSettings()
     episode: EpisodeSettings = EpisodeSettings()
     reward: RewardSettings = RewardSettings()
     ppo: PpoSettings = PpoSettings()
     joint: JointSettings = JointSettings()
 
     # the multi-asset book: each specialist's steps and the meta-controller's
-    direct: DirectSettings | None = DirectSettings()  # null: PPO starts untaught
+    direct: DirectSettings | None = DirectSettings()  # null: PPO starts from random weights
     specialist_timesteps: Count = 500_000
     meta_timesteps: Count = 300_000
     processes: Count = 2  # specialists trained side by side

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import yaml
@@ -43,7 +43,14 @@ _Loader.yaml_implicit_resolvers = {
 
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all settings structs."""
+    """
+    Base of all settings structs.
+
+    `renamed` maps the dotted paths that a file may still have from before to their names now:
+    they are refused, and the message says what to write.
+    """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
 
 
 class DataSettings(_Settings, frozen=True, kw_only=True):
@@ -144,7 +151,7 @@ UNLIMITED = LimitSettings(
 
 
 class SupervisorSettings(_Settings, frozen=True, kw_only=True):
-    """NeuralUCB's numbers (SPEC B1)."""
+    """NeuralUCB's numbers."""
 
     hidden: Count = 128
     exploration: NonNegative = 1.0
@@ -418,6 +425,8 @@ def _with_path(error: msgspec.ValidationError, tree: Any, kind: type[_Settings])
     unknown = re.search(r"unknown field `(.*?)`", text)
     if unknown:
         path = ".".join(filter(None, [path, unknown.group(1)]))
+        if path in kind.renamed:
+            return f"{path}: expected {kind.renamed[path]}, its name now, was its name of before"
         return f"{path}: expected a known field, was unknown"
     for key in (path or "").split("."):
         tree = tree.get(key, tree) if isinstance(tree, dict) else tree

@@ -1,1 +1,1 @@
-"""The allocator's training: books, phases and what came of them."""
+"""The allocator's training: its phases, its trainers and the evaluation of what they left."""

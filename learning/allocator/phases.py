@@ -1,21 +1,20 @@
 """
-The phases of each book, in order: what a phase is given, and where it leaves what it found.
+The phases of each book, in order: what each is given, and the folder that it writes.
 
     multi-asset   1 specialists, 2 meta-controller over frozen specialists, 3 both together
     equity        1 macro pre-training (with its sector graph), 2 micro pre-training,
                   3 macro PPO over the micro policy, 4 micro TD3 + HER, 5 both together
 
 A phase reads the policies of the phases before it from their folders and writes its own; nothing
-passes between phases but policy folders. It knows no command line and no algorithm.
+but policy folders passes between phases. This module knows no command line and no algorithm.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict
 
 from agents.allocator.policy_file import ANY_GROUP
 from agents.arrays import Float32Array
@@ -25,46 +24,45 @@ from config.allocator import TrainingSettings
 from config.errors import ConfigError
 from config.sources import SIMULATOR
 from learning.allocator.training.phase_results import PhaseResult, read_result
-from learning.datasets.dataset import Dataset, real_book, simulated_book, split
+from learning.allocator.training.training_run import Progress, Row, TrainingRun
+from learning.datasets.dataset import Dataset, real_dataset, simulated_dataset, split
 from learning.datasets.markets import BookName
 from learning.datasets.windows import Split
 
 POLICIES = "policies"
 
-type Told = Callable[[str, int, int], None]  # what, done, of
-
-
-class Given(TypedDict):
-    """What every trainer is given by name: its folder, the seed, and whether to go on there."""
-
-    folder: Path
-    seed: int
-    resume: bool
-
 
 @dataclass(frozen=True)
 class Training:
-    """A book's training under way; `progress` is told what is done of each part."""
+    """A book's training under way; `progress` takes a part's name, what is done, of how much."""
 
-    book: Dataset
+    dataset: Dataset
     parts: Split
     settings: TrainingSettings
     folder: Path
     resume: bool
-    progress: Told
-    market: MarketData | None = None  # what a real book was made of
+    progress: Callable[[str, int, int], None]
+    market: MarketData | None = None  # what a real dataset was made of
 
     def place(self, phase: str, part: str = "") -> Path:
         """Return the folder of a phase, or of a part of one."""
         return self.phase(phase).folder(self.folder) / part
 
-    def given(self, phase: str, part: str = "") -> Given:
-        """Return what the trainer of a phase, or of a part of one, is given by name."""
-        return Given(folder=self.place(phase, part), seed=self.settings.seed, resume=self.resume)
+    def run(self, phase: str, part: str = "", *, what: str = "", of: int = 0) -> TrainingRun:
+        """Return what the trainer of a phase, or of a part of one, is given; it reports `what`."""
+        return TrainingRun(
+            dataset=self.dataset,
+            split=self.parts,
+            settings=self.settings,
+            folder=self.place(phase, part),
+            seed=self.settings.seed,
+            resume=self.resume,
+            progress=lambda done, _: self.progress(what, done, of),
+        )
 
     def phase(self, name: str) -> Phase:
         """Return a phase of the book."""
-        return next(phase for phase in phases_of(self.book.name) if phase.name == name)
+        return next(phase for phase in phases_of(self.dataset.name) if phase.name == name)
 
     def policies(self, phase: str) -> dict[str, Path]:
         """
@@ -76,14 +74,6 @@ class Training:
         if not found:
             raise ConfigError(f"expected phase {phase} to be finished first, was not")
         return found
-
-    def steps(self, what: str, of: int) -> Callable[[Mapping[str, float]], None]:
-        """Return a listener for phases that report rows with their steps."""
-        return lambda row: self.progress(what, int(row["steps"]), of)
-
-    def epochs(self, what: str, of: int) -> Callable[[int, Mapping[str, float]], None]:
-        """Return a listener for phases that count."""
-        return lambda done, row: self.progress(what, done, of)
 
 
 @dataclass(frozen=True)
@@ -102,7 +92,7 @@ class Phase:
     def finished(self, training: Training) -> tuple[PhaseResult, ...]:
         """Return what the phase left, nothing unless all its policies are there."""
         found = results_of(self.folder(training.folder))
-        wanted = {s.replace("*", group) for s in self.slots for group in training.book.groups}
+        wanted = {s.replace("*", group) for s in self.slots for group in training.dataset.groups}
         return found if wanted <= _policies(found).keys() else ()
 
 
@@ -111,24 +101,24 @@ def phases_of(book: BookName) -> tuple[Phase, ...]:
     return _PHASES[book]
 
 
-def open_book(
+def open_dataset(
     settings: TrainingSettings, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Dataset, Split, MarketData | None]:
-    """Return the book that settings name, its parts, and the market that a real one is made of."""
-    wanted = settings.book
+    """Return a training's dataset, its parts, and the market that a real one is made of."""
+    wanted = settings.dataset
     market = None
     if wanted.source == SIMULATOR:
-        book = simulated(settings, wanted.first_seed, wanted.seeds, progress)
+        dataset = simulated(settings, wanted.first_seed, wanted.seeds, progress)
     else:
         market = open_source(wanted.source, start=wanted.start, end=wanted.end)
-        book = real_book(
+        dataset = real_dataset(
             wanted.name,
             market,
             settings.trading,
             symbols=wanted.symbols,
             own_costs=wanted.own_costs,
         )
-    return book, split(book, wanted.split, settings.episode), market
+    return dataset, split(dataset, wanted.split, settings.episode), market
 
 
 def simulated(
@@ -137,11 +127,11 @@ def simulated(
     seeds: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Return a book of simulated markets like those that settings name, of so many seeds."""
-    return simulated_book(
-        settings.book.name,
+    """Return a dataset of simulated markets like those of some settings, of so many seeds."""
+    return simulated_dataset(
+        settings.dataset.name,
         seeds=range(first_seed, first_seed + seeds),
-        sessions=settings.book.sessions,
+        sessions=settings.dataset.sessions,
         settings=settings.trading,
         progress=progress,
     )
@@ -170,7 +160,7 @@ def policies_by_phase(folder: Path, book: BookName) -> dict[str, dict[str, Path]
 
 def publish(training: Training) -> None:
     """Copy the newest policy of each slot to where `backtest --allocator` looks, all at once."""
-    *_, newest = policies_by_phase(training.folder, training.book.name).values()
+    *_, newest = policies_by_phase(training.folder, training.dataset.name).values()
     partial, place = training.folder / f".{POLICIES}.partial", training.folder / POLICIES
     shutil.rmtree(partial, ignore_errors=True)
     for slot, source in newest.items():
@@ -189,43 +179,23 @@ def _specialists(training: Training) -> None:
 
     s = training.settings
 
-    def told(group: str, row: Mapping[str, float]) -> None:
-        if s.direct is not None and "epoch" in row:
-            training.progress(f"{group}, first lesson", int(row["epoch"]), s.direct.epochs)
-        else:
-            training.progress(group, int(row["steps"]), s.specialist_timesteps)
+    def progress_of(group: str) -> Progress:
+        def progress(done: int, row: Row) -> None:
+            if s.direct is not None and "epoch" in row:
+                training.progress(f"{group}, warm-up", done, s.direct.epochs)
+            else:
+                training.progress(group, done, s.specialist_timesteps)
 
-    train_specialists(
-        training.book,
-        training.parts,
-        s.direct,
-        s.ppo,
-        s.reward,
-        s.episode,
-        s.trading,
-        timesteps=s.specialist_timesteps,
-        processes=s.processes,
-        progress=told,
-        **training.given("specialists"),
-    )
+        return progress
+
+    train_specialists(training.run("specialists"), progress_of)
 
 
 def _meta(training: Training) -> None:
     from learning.allocator.training.multi_asset.meta import train_meta
 
-    s = training.settings
-    train_meta(
-        training.book,
-        training.parts,
-        _bottom_policies(training.policies("specialists")),
-        s.ppo,
-        s.reward,
-        s.episode,
-        s.trading,
-        timesteps=s.meta_timesteps,
-        progress=training.steps("meta-controller", s.meta_timesteps),
-        **training.given("meta"),
-    )
+    run = training.run("meta", what="meta-controller", of=training.settings.meta_timesteps)
+    train_meta(run, _bottom_policies(training.policies("specialists")))
 
 
 def run_macro_pretraining(training: Training) -> PhaseResult:
@@ -233,84 +203,48 @@ def run_macro_pretraining(training: Training) -> PhaseResult:
     from learning.allocator.training.equity.macro import pretrain_macro
     from learning.allocator.training.equity.sector_graph import train_graph
 
-    s = training.settings
+    s, phase = training.settings, "macro-pretraining"
     graph = None
     if s.graph is not None:
-        graph = training.place("macro-pretraining", "graph")
+        graph = training.place(phase, "graph")
         if not (training.resume and read_result(graph)):
-            train_graph(
-                training.book,
-                training.parts,
-                s.graph,
-                progress=training.epochs("sector graph", s.graph.epochs),
-                **training.given("macro-pretraining", "graph"),
-            )
-    return pretrain_macro(
-        training.book,
-        training.parts,
-        s.macro,
-        targets=s.target,
-        progress=training.epochs("macro pre-training", s.macro.epochs),
-        graph_folder=graph,
-        gross=s.limits.max_gross * s.limits.headroom,
-        **training.given("macro-pretraining", "macro"),
-    )
+            train_graph(training.run(phase, "graph", what="sector graph", of=s.graph.epochs))
+    run = training.run(phase, "macro", what="macro pre-training", of=s.macro.epochs)
+    return pretrain_macro(run, graph)
 
 
 def _micro_pretraining(training: Training) -> None:
     from learning.allocator.training.equity.micro import pretrain_micro
 
-    s = training.settings
-    pretrain_micro(
-        training.book,
-        training.parts,
-        s.micro,
-        targets=s.target,
-        progress=training.epochs("micro pre-training", s.micro.epochs),
-        **training.given("micro-pretraining"),
-    )
+    epochs = training.settings.micro.epochs
+    pretrain_micro(training.run("micro-pretraining", what="micro pre-training", of=epochs))
 
 
 def _macro_ppo(training: Training) -> None:
     from learning.allocator.training.equity.macro_ppo import train_macro_ppo
 
-    s = training.settings
     train_macro_ppo(
-        training.book,
-        training.parts,
+        training.run("macro-ppo", what="macro PPO", of=training.settings.macro_timesteps),
         training.policies("macro-pretraining")["top"],
         training.policies("micro-pretraining")["bottom"],
-        s.ppo,
-        s.reward,
-        s.episode,
-        s.trading,
-        timesteps=s.macro_timesteps,
-        progress=training.steps("macro PPO", s.macro_timesteps),
-        **training.given("macro-ppo"),
     )
 
 
 def _micro_her(training: Training) -> None:
     from learning.allocator.training.equity.hindsight import train_micro_her
 
-    s = training.settings
     train_micro_her(
-        training.book,
-        training.parts,
+        training.run("micro-td3-her", what="micro TD3 + HER", of=training.settings.her.timesteps),
         training.policies("micro-pretraining")["bottom"],
         training.policies("macro-ppo")["top"],
-        s.her,
-        trading=s.trading,
-        progress=training.epochs("micro TD3 + HER", s.her.timesteps),
-        **training.given("micro-td3-her"),
     )
 
 
 def _joint(training: Training) -> None:
-    *earlier, last = phases_of(training.book.name)
+    *earlier, last = phases_of(training.dataset.name)
     for phase in earlier:
         training.policies(phase.name)  # raises where it has not ended
-    found = policies_by_phase(training.folder, training.book.name)
+    found = policies_by_phase(training.folder, training.dataset.name)
     run_joint(training, champion(training, {k: v for k, v in found.items() if k != last.name}))
 
 
@@ -321,60 +255,54 @@ def champion(training: Training, found: Mapping[str, Mapping[str, Path]]) -> Map
     A phase may reach what it is trained for and cost the book more than it brings: what comes
     after goes on from the best, not from the newest.
     """
-    from learning.allocator.evaluation.examine import whole_book
+    from learning.allocator.evaluation.examine import whole_dataset
     from learning.allocator.evaluation.policy_paths import run_policy
 
-    book, s = training.book, training.settings.trading
+    dataset, s = training.dataset, training.settings.trading
     gross = s.limits.max_gross * s.limits.headroom
     sharpes = {}
     for phase, policies in found.items():
         if "top" not in policies:
             continue
-        for act in whole_book(
-            book, phase, policies, gross, lambda top: embeddings_of(book, top)
+        for act in whole_dataset(
+            dataset, phase, policies, gross, lambda top: embeddings_of(dataset, top)
         ).values():
-            sharpes[phase] = run_policy(book, training.parts.validation, s, act).sharpe
+            sharpes[phase] = run_policy(dataset, training.parts.validation, s, act).sharpe
     return found[max(sharpes, key=lambda phase: sharpes[phase])]
 
 
 def run_joint(training: Training, policies: Mapping[str, Path]) -> None:
-    """Run the joint phase from given policies by slot: the top and all bottoms."""
+    """Run the joint phase from given policies by slot: the top and all bottom policies."""
     from learning.allocator.training.joint.joint import train_joint
     from learning.datasets.crises import with_crises
 
     s, top = training.settings, policies["top"]
-    book, crises = with_crises(
-        training.book,
+    dataset, crises = with_crises(
+        training.dataset,
         training.parts,
         s.trading,
         count=s.joint.curriculum.crises,
         market=training.market,
-        own_costs=s.book.own_costs,
+        own_costs=s.dataset.own_costs,
     )
+    run = training.run("joint", what="joint", of=s.joint.timesteps)
     train_joint(
-        book,
-        training.parts,
+        replace(run, dataset=dataset),
         top,
         _bottom_policies(policies),
-        s.trading,
-        s.joint,
-        s.reward,
-        s.episode,
         crises=crises,
-        embeddings=embeddings_of(book, top),
-        progress=training.steps("joint", s.joint.timesteps),
-        **training.given("joint"),
+        embeddings=embeddings_of(dataset, top),
     )
 
 
-def embeddings_of(book: Dataset, top: Path) -> Float32Array | None:
+def embeddings_of(dataset: Dataset, top: Path) -> Float32Array | None:
     """Return the embeddings (M, T, G, 64) that a top policy's folder asks for, None for none."""
     from agents.allocator.graph import load_graph
     from agents.allocator.policy_file import GRAPH_FILE
     from learning.allocator.training.equity.sector_graph import embeddings
 
     file = top / GRAPH_FILE
-    return embeddings(book, load_graph(file)) if file.is_file() else None
+    return embeddings(dataset, load_graph(file)) if file.is_file() else None
 
 
 def _bottom_policies(policies: Mapping[str, Path]) -> dict[str, Path]:

@@ -1,11 +1,11 @@
 """
-Generated crises for the curriculum's last level: the book's own markets, made worse.
+Generated crises for the curriculum's last level: the dataset's own markets, made worse.
 
-A simulated book gets markets of other seeds, wilder, with longer bear markets and more gaps. A
-real one is lived again with its shocks amplified: every bar's log returns are multiplied, so that
-stamps, halts, the order of events and who moves with whom stay what they were. Its news and
-reports are left out, for they told of other prices; macro series stay. Features, risk and tape
-are then made of these markets as of any other. No learner is known here.
+A simulated dataset gets markets of other seeds, with more volatility, longer bear markets and
+more gaps. A real one is repeated with larger shocks: every bar's log returns are multiplied, so
+that stamps, halts, the order of events and correlations stay. News and reports are left out,
+because they belong to other prices; macro series stay. Features, risk and market arrays are then
+made of these markets as of any other. The module knows no learner.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from backtest.market.market_data import MarketData, canonical
 from config.errors import ConfigError, DataError
 from config.settings import Settings
 from config.simulator import SimulatorSettings
-from learning.datasets.dataset import Dataset, real_book, simulated_book
+from learning.datasets.dataset import Dataset, real_dataset, simulated_dataset
 from learning.datasets.windows import Split, Window
 from learning.twin.market_arrays import MarketArrays
 from learning.twin.risk_arrays import RiskArrays
 
-CRISIS_SEEDS = 1_000_000  # added to a book's seeds: no crisis is another part's market
-VOLATILITY = 1.75  # of a crisis, against the book's own
+CRISIS_SEEDS = 1_000_000  # added to a dataset's seeds: no crisis is another part's market
+VOLATILITY = 1.75  # of a crisis, against the dataset's own
 GAPS = 5.0
 REGIME_LENGTHS = (0.4, 1.5, 0.5)  # bull, bear, sideways
 AMPLIFICATIONS = (1.5, 2.0, 2.5)  # of log returns, taken in turn
@@ -39,7 +39,7 @@ PER_INSTRUMENT = ("lot", "fee_frac", "funded", "shortable", "group")  # no marke
 
 
 def with_crises(
-    book: Dataset,
+    dataset: Dataset,
     parts: Split,
     settings: Settings,
     *,
@@ -49,39 +49,44 @@ def with_crises(
     cache: Path | None = None,
 ) -> tuple[Dataset, tuple[Window, ...]]:
     """
-    Return the book with `count` crises behind its own markets, and their windows.
+    Return the dataset with `count` crises behind its own markets, and their windows.
 
     The windows are the sessions that training windows are: what a real market did later is in no
-    crisis. A real book needs the `market` that it was made of, and its `own_costs`.
-    Raises ConfigError where that is missing, DataError where a crisis is not of the book's shape.
+    crisis. A real dataset needs the `market` that it was made of, and its `own_costs`.
+    Raises ConfigError where that is missing, DataError where a crisis has another shape.
     """
     if count == 0:
-        return book, ()
-    if book.simulator is not None:
+        return dataset, ()
+    if dataset.simulator is not None:
         seeds = [CRISIS_SEEDS + seed for seed in range(count)]
         crises: Sequence[Dataset] = [
-            simulated_book(
-                book.name,
+            simulated_dataset(
+                dataset.name,
                 seeds=seeds,
-                sessions=book.simulator.sessions,
+                sessions=dataset.simulator.sessions,
                 settings=settings,
-                simulator=crisis_simulator(book.simulator),
+                simulator=crisis_simulator(dataset.simulator),
             )
         ]
     elif market is None:
-        raise ConfigError("expected the market of a real book for its crises, was none")
+        raise ConfigError("expected the market of a real dataset for its crises, was none")
     else:
         factors = [AMPLIFICATIONS[k % len(AMPLIFICATIONS)] for k in range(count)]
         worse = [amplified(market, factor) for factor in factors]
         crises = [
-            real_book(
-                book.name, m, settings, symbols=book.symbols, own_costs=own_costs, cache=cache
+            real_dataset(
+                dataset.name,
+                m,
+                settings,
+                symbols=dataset.symbols,
+                own_costs=own_costs,
+                cache=cache,
             )
             for m in worse
         ]
     spans = sorted({(w.start, w.stop) for w in parts.train})
-    first = len(book.ts)
-    joined = _stacked([book, *crises])
+    first = len(dataset.ts)
+    joined = _stacked([dataset, *crises])
     windows = tuple(Window(m, *span) for m in range(first, len(joined.ts)) for span in spans)
     return joined, windows
 
@@ -144,10 +149,10 @@ def amplified(market: MarketData, factor: float) -> MarketData:
     )
 
 
-def _stacked(books: Sequence[Dataset]) -> Dataset:
-    """Return one book of all markets. Raises DataError where shapes or instruments differ."""
-    first = books[0]
-    for other in books[1:]:
+def _stacked(datasets: Sequence[Dataset]) -> Dataset:
+    """Return one dataset of all markets. Raises DataError where shapes or instruments differ."""
+    first = datasets[0]
+    for other in datasets[1:]:
         same = (other.symbols, other.features.shape[1:]) == (
             first.symbols,
             first.features.shape[1:],
@@ -157,20 +162,20 @@ def _stacked(books: Sequence[Dataset]) -> Dataset:
                 f"expected a crisis of {len(first.symbols)} instruments and {first.ts.shape[1]} "
                 f"sessions, was {len(other.symbols)} and {other.ts.shape[1]}"
             )
-    digest = hashlib.sha256("".join(b.digest for b in books).encode()).hexdigest()
+    digest = hashlib.sha256("".join(d.digest for d in datasets).encode()).hexdigest()
     return replace(
         first,
-        **_joined(list(books), Dataset),
+        **_joined(list(datasets), Dataset),
         market_arrays=replace(
             first.market_arrays,
-            **_joined([b.market_arrays for b in books], MarketArrays),
+            **_joined([d.market_arrays for d in datasets], MarketArrays),
             risk=replace(
                 first.market_arrays.risk,
-                **_joined([b.market_arrays.risk for b in books], RiskArrays),
-                window=max(b.market_arrays.risk.window for b in books),
+                **_joined([d.market_arrays.risk for d in datasets], RiskArrays),
+                window=max(d.market_arrays.risk.window for d in datasets),
             ),
         ),
-        seeds=tuple(seed for b in books for seed in b.seeds),
+        seeds=tuple(seed for d in datasets for seed in d.seeds),
         digest=digest,
     )
 

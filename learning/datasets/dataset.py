@@ -1,9 +1,9 @@
 """
-Books of data for training: what policies see, what they are asked, and the tape they trade on.
+Datasets for training: what policies see, the labels that they learn, and the arrays they trade.
 
-A book holds M markets of equal shape. Features come from `agents.features.batch`, so training sees
-what the desk sees; the tape from `learning.twin.market_arrays`; both are made once
-(`book_arrays`). Labels look ahead and are targets alone. It knows no learner and no policy.
+A dataset holds M markets of equal shape. Features come from `agents.features.batch`, so training
+sees what the desk sees; `learning.twin.market_arrays` makes what is traded; both are made once
+(`dataset_arrays`). Labels look ahead and are targets only. It knows no learner and no policy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from config.allocator import SPLITS, EpisodeSettings, SplitSettings
 from config.errors import ConfigError, DataError
 from config.settings import Settings
 from config.simulator import SimulatorSettings
-from learning.datasets.dataset_arrays import book_arrays
+from learning.datasets.dataset_arrays import dataset_arrays
 from learning.datasets.markets import (
     BookName,
     real_market,
@@ -43,7 +43,7 @@ class Dataset:
     M markets of T sessions and N instruments, all of equal shape; arrays are read-only.
 
     Shapes: group (N,) indexes `groups`; shortable (N,); ts (M, T) closing stamps; features
-    (M, T, N, 22) and macro (M, T, 18), float32, NaN where masked; returns (M, T, N), the tape's.
+    (M, T, N, 22) and macro (M, T, 18), float32, NaN where masked; returns (M, T, N), as traded.
 
     Regimes (M, T) index `config.simulator.REGIMES` (bull, bear, sideways). `label` is the regime
     with hindsight (`agents.features.regime.regime_label` of the equal-weight index): a target
@@ -52,7 +52,7 @@ class Dataset:
 
     `sessions_per_year` are the calendar's, for annual figures.
 
-    Simulated books hold the `seeds` (M,) and the `simulator` settings that
+    Simulated datasets hold the `seeds` (M,) and the `simulator` settings that
     `markets.simulated_market` makes their markets of again.
     """
 
@@ -82,7 +82,7 @@ class Dataset:
         return self.label if self.simulator is None else self.hidden
 
 
-def simulated_book(
+def simulated_dataset(
     name: BookName,
     *,
     seeds: Sequence[int],
@@ -96,7 +96,7 @@ def simulated_book(
     Return M simulated markets, one a seed, stacked.
 
     Each has `simulator.warm_up + sessions` sessions; `simulator` stands in for the book's own
-    settings (its `sessions` is not used). `progress` is told markets done and to do; `cache` is
+    settings (its `sessions` is not used). `progress` takes markets done and to do; `cache` is
     by default the data directory's. Raises ConfigError unless seeds are given, each once.
     """
     if not seeds or len(set(seeds)) != len(seeds):
@@ -108,12 +108,12 @@ def simulated_book(
         market = simulated_market(name, chosen, seeds[k])
         return market.to_market_data(), market.regime
 
-    made = book_arrays([name, chosen, list(seeds)], len(seeds), make, settings, progress, cache)
-    book = _book(name, *made, source="simulator")
-    return replace(book, seeds=tuple(seeds), simulator=chosen)
+    made = dataset_arrays([name, chosen, list(seeds)], len(seeds), make, settings, progress, cache)
+    dataset = _dataset(name, *made, source="simulator")
+    return replace(dataset, seeds=tuple(seeds), simulator=chosen)
 
 
-def real_book(
+def real_dataset(
     name: BookName,
     market: MarketData,
     settings: Settings,
@@ -123,7 +123,7 @@ def real_book(
     cache: Path | None = None,
 ) -> Dataset:
     """
-    Return one real market as a book, M = 1.
+    Return one real market as a dataset, M = 1.
 
     `symbols` and `own_costs` as in `markets.real_market`, whose market a backtest of the book
     trades. Raises DataError for an instrument that is missing or a price that is no number.
@@ -138,48 +138,48 @@ def real_book(
             f"was {prices[bad[0]].tolist()}; {bad.size} such bars"
         )
     hidden = np.full(len(own.session_closes), -1, dtype=np.int64)
-    made = book_arrays([name, own.digest], 1, lambda k: (own, hidden), settings, None, cache)
-    book = _book(name, *made, source=own.name)
+    made = dataset_arrays([name, own.digest], 1, lambda k: (own, hidden), settings, None, cache)
+    dataset = _dataset(name, *made, source=own.name)
     masked = [
-        *_all_masked(book.features, INSTRUMENT_FEATURES),
-        *_all_masked(book.macro, MACRO_FEATURES),
+        *_all_masked(dataset.features, INSTRUMENT_FEATURES),
+        *_all_masked(dataset.macro, MACRO_FEATURES),
     ]
     notes = list(own.notes)
     if masked:
         notes.append(f"masked throughout, for the source has none: {', '.join(masked)}")
-    return replace(book, notes=tuple(notes))
+    return replace(dataset, notes=tuple(notes))
 
 
 def split(
-    book: Dataset,
+    dataset: Dataset,
     settings: SplitSettings | None = None,
     episode: EpisodeSettings | None = None,
 ) -> Split:
     """
-    Return the parts of a book: by time in a real market, by market among simulated ones.
+    Return the parts of a dataset: by time in a real market, by market among simulated ones.
 
     Without `settings` those of `SPLITS` hold. Raises DataError where a part is too short for an
     episode.
     """
-    chosen, episode = settings or SPLITS[book.name], episode or EpisodeSettings()
-    if book.simulator is None:
-        return split_by_time(book.ts[0], chosen, episode)
+    chosen, episode = settings or SPLITS[dataset.name], episode or EpisodeSettings()
+    if dataset.simulator is None:
+        return split_by_time(dataset.ts[0], chosen, episode)
     return split_by_market(
-        book.ts, chosen, episode, measured_from=max(book.simulator.warm_up - 1, 0)
+        dataset.ts, chosen, episode, measured_from=max(dataset.simulator.warm_up - 1, 0)
     )
 
 
 def held_out(
-    book: Dataset, episode: EpisodeSettings | None = None, *, after: str = ""
+    dataset: Dataset, episode: EpisodeSettings | None = None, *, after: str = ""
 ) -> tuple[Window, ...]:
     """
-    Return a window a market over all of a book that nothing trains on, from the day after `after`.
+    Return a window a market over a dataset that nothing trains on, from the day after `after`.
 
     Raises DataError where one is too short for an episode.
     """
     episode = episode or EpisodeSettings()
     windows = []
-    for m, ts in enumerate(book.ts):
+    for m, ts in enumerate(dataset.ts):
         day = parse_day(after, "after") + 1 if after else 0
         start = max(episode.warm_up, int(np.searchsorted(session_day(ts), day)))
         windows.append(Window(m, start, len(ts) - 1))
@@ -187,7 +187,7 @@ def held_out(
     return tuple(windows)
 
 
-def training_rows(book: Dataset, parts: Split) -> tuple[Float32Array, Float32Array]:
+def training_rows(dataset: Dataset, parts: Split) -> tuple[Float32Array, Float32Array]:
     """
     Return features (R, 22) and macro features (S, 18) of the training windows, NaN where masked.
 
@@ -195,18 +195,18 @@ def training_rows(book: Dataset, parts: Split) -> tuple[Float32Array, Float32Arr
     for an instrument: it could not be learned from, and something is wrong with its bars.
     """
     where = [(w.market, slice(w.start, w.stop)) for w in parts.train]
-    features = np.concatenate([book.features[m, s] for m, s in where])
-    macro = np.concatenate([book.macro[m, s] for m, s in where])
+    features = np.concatenate([dataset.features[m, s] for m, s in where])
+    macro = np.concatenate([dataset.macro[m, s] for m, s in where])
     prices = [INSTRUMENT_FEATURES.index(f.__name__) for f in PRICE_FEATURES]
     gone = np.isnan(features[:, :, prices]).all(axis=0)
-    alone = np.bincount(book.group)[book.group] == 1  # has no group to be compared with
+    alone = np.bincount(dataset.group)[dataset.group] == 1  # has no group to be compared with
     gone[alone, [f.__name__ for f in PRICE_FEATURES].index("relative_strength")] = False
     masked = np.argwhere(gone)
     if masked.size:
         i, k = masked[0]
         raise DataError(
-            f"expected {INSTRUMENT_FEATURES[prices[k]]} of {book.symbols[i]} to be known in the "
-            f"training windows, was masked throughout; {len(masked)} such columns"
+            f"expected {INSTRUMENT_FEATURES[prices[k]]} of {dataset.symbols[i]} to be known in "
+            f"the training windows, was masked throughout; {len(masked)} such columns"
         )
     index = [MACRO_FEATURES.index(f.__name__) for f in INDEX_FEATURES]
     for k in index:
@@ -218,7 +218,7 @@ def training_rows(book: Dataset, parts: Split) -> tuple[Float32Array, Float32Arr
     return features.reshape(-1, features.shape[-1]), macro
 
 
-def _book(
+def _dataset(
     name: BookName,
     digest: str,
     arrays: Mapping[str, NDArray[Any]],

@@ -1,8 +1,8 @@
 """
-The arrays of a book: made market by market, kept under the hash of all they are made of.
+The arrays of a dataset: made market by market, kept under the hash of all they are made of.
 
 Opened as read-only memory maps, so that trainers in several processes share one copy and a second
-call costs nothing. The cache may be deleted at any time. It knows no book, no split, no learner.
+call costs nothing. The cache may be deleted at any time. It knows no split and no learner.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _Facts(msgspec.Struct, frozen=True):
     sessions_per_year: int
 
 
-def book_arrays(
+def dataset_arrays(
     identity: list[Any],
     count: int,
     make: MakeMarket,
@@ -71,14 +71,14 @@ def book_arrays(
     cache: Path | None,
 ) -> tuple[str, dict[str, NDArray[Any]], MarketArrays]:
     """
-    Return a book's digest, its arrays by the names in `OWN`, and its tape.
+    Return a dataset's digest, its arrays by the names in `OWN`, and its market arrays.
 
     `identity` says which markets `make` makes; `make(k)` returns the k-th of `count` and its
     hidden regimes (T,). Raises DataError where the markets' instruments differ.
     """
     digest = _digest(identity, settings)
     folder = (cache or data_home() / "books") / digest[:24]
-    of_market_arrays = [f"tape_{name}" for name in _array_names(MarketArrays)]
+    of_market_arrays = [f"market_{name}" for name in _array_names(MarketArrays)]
     of_risk = [f"risk_{name}" for name in _array_names(RiskArrays)]
     if not folder.is_dir():
         write_arrays(folder, _make(count, make, settings, progress))
@@ -87,7 +87,7 @@ def book_arrays(
     arrays = {name: np.asarray(values) for name, values in opened.items()}
     facts = msgspec.json.decode(arrays["facts"].tobytes(), type=_Facts)
     market_arrays = MarketArrays(
-        **{name.removeprefix("tape_"): arrays[name] for name in of_market_arrays},
+        **{name.removeprefix("market_"): arrays[name] for name in of_market_arrays},
         instruments=facts.instruments,
         rate_sources=facts.rate_sources,
         sessions_per_year=facts.sessions_per_year,
@@ -120,7 +120,7 @@ def _make(
             ("hidden", hidden),
         ):
             rows[name].append(values)
-        markets.append(replace(market, news=(), fundamentals=()))  # the tape has neither
+        markets.append(replace(market, news=(), fundamentals=()))  # market arrays have neither
         if progress:
             progress(k + 1, count)
     market_arrays = make_market_arrays(markets, settings)
@@ -132,7 +132,7 @@ def _make(
     )
     return {
         **{name: np.stack(values) for name, values in rows.items()},
-        **{f"tape_{name}": getattr(market_arrays, name) for name in _array_names(MarketArrays)},
+        **{f"market_{name}": getattr(market_arrays, name) for name in _array_names(MarketArrays)},
         **{f"risk_{name}": getattr(market_arrays.risk, name) for name in _array_names(RiskArrays)},
         "facts": np.frombuffer(msgspec.json.encode(facts), dtype=np.uint8),
     }
@@ -149,7 +149,7 @@ def _labels(returns: FloatArray) -> IntArray:
 
 
 def _array_names(kind: type) -> list[str]:
-    """Return the fields of a tape that are arrays: all but what `_Facts` and `risk` hold."""
+    """Return the fields of a kind that are arrays: all but what `_Facts` and `risk` hold."""
     return [f.name for f in fields(kind) if f.name not in (*_Facts.__struct_fields__, "risk")]
 
 
@@ -161,7 +161,7 @@ def _digest(identity: list[Any], settings: Settings) -> str:
 
 
 def _code() -> str:
-    """Return the hash of the code that makes a book's arrays, beside its features."""
+    """Return the hash of the code that makes a dataset's arrays, beside its features."""
     simulator = Path(str(backtest.simulator.__file__)).parent.glob("*.py")
     makers = [Path(str(m.__file__)) for m in MAKERS]
     h = hashlib.sha256()

@@ -1,9 +1,9 @@
 """
-The book of one group's instruments: what its specialist trades, and all that it trades.
+The dataset of one group's instruments, which its specialist trades.
 
 The risk model of fewer instruments is a part of the whole one's, except for the crowd's loss,
-which is kept: of more instruments it is larger, and a larger one still bounds every book's VaR
-from above. A pair that turns another instrument's currency has to be of the same group.
+which is kept: it is larger with more instruments, and a larger one still bounds every book's VaR
+from above. A pair that converts another instrument's currency has to be in the same group.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from config.errors import DataError
 from learning.datasets.dataset import Dataset
 from learning.twin.market_arrays import MarketArrays
 
-PER_INSTRUMENT = (  # fields of a tape whose last axis is the instruments
+PER_INSTRUMENT = (  # market arrays whose last axis is the instruments
     *("bid", "ask", "size", "close", "close_bid", "close_ask", "session_close", "last_close"),
     *("age", "dividends", "returns", "volatility", "volume"),
     *("tick", "lot", "fee_frac", "funded", "shortable"),
 )
 
 
-def only_group(book: Dataset, group: str) -> Dataset:
+def only_group(dataset: Dataset, group: str) -> Dataset:
     """
-    Return the book of one group's instruments; its markets, sessions and digest stay.
+    Return the dataset of one group's instruments; its markets, sessions and digest stay.
 
-    Raises DataError where the book has no such group, or a member's currency needs a pair of
+    Raises DataError where the dataset has no such group, or a member's currency needs a pair of
     another group.
     """
-    if group not in book.groups:
-        raise DataError(f"expected a group of {', '.join(book.groups)}, was {group!r}")
-    members = np.flatnonzero(book.group == book.groups.index(group))
+    if group not in dataset.groups:
+        raise DataError(f"expected a group of {', '.join(dataset.groups)}, was {group!r}")
+    members = np.flatnonzero(dataset.group == dataset.groups.index(group))
     return replace(
-        book,
-        symbols=tuple(book.symbols[i] for i in members),
+        dataset,
+        symbols=tuple(dataset.symbols[i] for i in members),
         groups=(group,),
         group=np.zeros(len(members), dtype=np.int64),
-        shortable=book.shortable[members],
-        market_arrays=_part(book.market_arrays, members),
-        features=book.features[:, :, members],
-        returns=book.returns[..., members],
+        shortable=dataset.shortable[members],
+        market_arrays=_part(dataset.market_arrays, members),
+        features=dataset.features[:, :, members],
+        returns=dataset.returns[..., members],
     )
 
 

@@ -1,9 +1,9 @@
 """
-Which market a book is: its instruments, its span, and what is known to be wrong with it.
+Chooses a book's market: its instruments and its sessions, with notes on its known faults.
 
-Markets come as any source hands them over and leave as the desk would trade them, so that a
-backtest of what is returned here meets the sessions that were trained on. Whatever is cut or
-joined is in the market's notes. It knows no features and no splits.
+Markets come as a source returns them and leave as the desk would trade them, so that a backtest
+of what is returned here has the sessions that were trained on. Whatever is cut or joined is in
+the market's notes. It knows no features and no splits.
 """
 
 from __future__ import annotations

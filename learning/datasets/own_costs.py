@@ -1,5 +1,5 @@
 """
-What a fill of each instrument costs where the configured default is not to hold for all.
+Each instrument's own cost of a fill, in place of one configured default for all.
 
 The costs are those that a backtest takes by an instrument's class (`backtest.market.book_kinds`):
 assumptions, not quotes; put measured costs in source.yaml (`cost_bps`) instead.

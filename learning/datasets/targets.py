@@ -1,11 +1,11 @@
 """
-What the pre-training phases learn to say: allocations made with hindsight.
+The targets of the pre-training phases: allocations made with hindsight.
 
 The target of a session is one rule applied to the sessions *after* it: inverse volatility (equal
-risk), tilted towards what was worth its risk, and for the top tier scaled down where the whole
+risk), tilted towards a high return for its risk, and for the top tier scaled down where the whole
 moved more than wanted. A learner that minimises the squared error on such targets learns their
-mean given what it sees; what nobody can know drops out. Targets are never features, and a
-window's last sessions have none (`target_sessions` purges them). Regimes are `Book.label`. It
+mean given what it sees; what cannot be predicted averages out. Targets are never features, and a
+window's last sessions have none (`target_sessions` purges them). Regimes are `Dataset.label`. It
 knows no network and no simulator.
 
 Sources: inverse volatility is equal risk where correlations are equal (Maillard, Roncalli and
@@ -30,7 +30,7 @@ MAX_SCORE = 2.0
 NORMAL = np.sqrt(np.pi / 2.0)  # a normal's deviation in units of its mean absolute value
 
 
-def sector_targets(book: Dataset, settings: TargetSettings) -> FloatArray:
+def sector_targets(dataset: Dataset, settings: TargetSettings) -> FloatArray:
     """
     Return each group's share of equity with hindsight: at least 0, summing to at most 1.
 
@@ -42,7 +42,7 @@ def sector_targets(book: Dataset, settings: TargetSettings) -> FloatArray:
     over by the end of the market.
     Shapes: (M, T, G). Looks `settings.horizon_sessions` ahead.
     """
-    returns = group_returns(book.returns, book.group, len(book.groups))
+    returns = group_returns(dataset.returns, dataset.group, len(dataset.groups))
     future = _future(returns, settings.horizon_sessions)
     shares = _shares(future, settings.tilt)
     portfolio = np.einsum("mtgh,mtg->mth", np.nan_to_num(future), np.nan_to_num(shares))
@@ -52,7 +52,7 @@ def sector_targets(book: Dataset, settings: TargetSettings) -> FloatArray:
     return _until_end(weights, returns.shape)
 
 
-def stock_targets(book: Dataset, settings: TargetSettings) -> FloatArray:
+def stock_targets(dataset: Dataset, settings: TargetSettings) -> FloatArray:
     """
     Return each instrument's share of its own group's budget with hindsight.
 
@@ -62,10 +62,10 @@ def stock_targets(book: Dataset, settings: TargetSettings) -> FloatArray:
     trades over the horizon; NaN where the horizon is not over by the end of the market.
     Shapes: (M, T, N). Looks `settings.horizon_sessions` ahead.
     """
-    shares = np.full(book.returns.shape, np.nan)
-    for g in range(len(book.groups)):
-        members = np.flatnonzero(book.group == g)
-        future = _future(book.returns[:, :, members], settings.horizon_sessions)
+    shares = np.full(dataset.returns.shape, np.nan)
+    for g in range(len(dataset.groups)):
+        members = np.flatnonzero(dataset.group == g)
+        future = _future(dataset.returns[:, :, members], settings.horizon_sessions)
         placed = _shares(future, settings.tilt)
         shares[:, :, members] = _until_end(placed, (*shares.shape[:2], len(members)))
     return shares

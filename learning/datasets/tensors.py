@@ -1,10 +1,9 @@
 """
-The training loader: a market's sessions as aligned, memory-mapped arrays.
+A market's sessions as aligned arrays, and arrays as files.
 
 Features come from `agents.features.batch.batch_features`, the same definition that the desk
-computes event by event. Arrays are cached under the hash of everything they are made of - the
-market, the code that makes them and their layout - and opened read-only as memory maps, so that
-several trainers share one copy. It knows no learner and no labels that look ahead.
+computes event by event. Files are opened read-only as memory maps, so that several trainers share
+one copy. It knows no learner and no labels that look ahead.
 """
 
 from __future__ import annotations
@@ -17,27 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 import agents
 from agents.arrays import FloatArray
-from agents.features.batch import (
-    INSTRUMENT_FEATURES,
-    MACRO_SERIES,
-    CorporateAction,
-    batch_features,
-)
+from agents.features.batch import INSTRUMENT_FEATURES, CorporateAction, batch_features
+from agents.features.ledgers import MACRO_SERIES
 from agents.messages import Regime
 from backtest.market.market_data import MarketData
 from config.errors import ConfigError
 
-TRAIN = ("2015-01-01", "2022-12-31")
-VALIDATION = ("2023-01-01", "2023-12-31")
-SHARE = 8 / 9  # of the sessions that train where the data do not reach those years
-ARRAYS = ("ts", "bars", "features", "macro", "returns", "estimate")
 REGIMES: tuple[Regime, ...] = ("bull", "bear", "sideways")  # `Tensors.estimate` indexes it
-LAYOUT = 2
 
 
 @dataclass(frozen=True)
@@ -57,55 +46,6 @@ class Tensors:
     macro: FloatArray
     returns: FloatArray
     estimate: NDArray[np.int64]
-
-
-def load_tensors(market: MarketData, cache: Path, *, score: Callable[[str], float]) -> Tensors:
-    """
-    Return a market's tensors, computed once and then opened from `cache`.
-
-    `score` turns a text into a sentiment, -2..2. Raises ConfigError where the cache cannot be
-    written; nothing half-written is left.
-    """
-    key = hashlib.sha256(f"{LAYOUT} {market.digest} {feature_code()}".encode()).hexdigest()[:24]
-    folder = cache / key
-    if not folder.is_dir():
-        made = compute_tensors(market, score=score)
-        write_arrays(folder, {name: getattr(made, name) for name in ARRAYS})
-    return Tensors(symbols=market.symbols, **open_arrays(folder, ARRAYS))
-
-
-def split(
-    tensors: Tensors,
-    train: tuple[str, str] = TRAIN,
-    validation: tuple[str, str] = VALIDATION,
-    *,
-    purge: int = 20,
-) -> tuple[slice, slice]:
-    """
-    Return the training and the validation sessions as slices; days are inclusive.
-
-    Where either window is empty in the data, the first `SHARE` of the sessions trains and the
-    rest validates. `purge` sessions before the validation are in neither. Raises ConfigError
-    where the windows overlap or a part is left empty.
-    """
-    days = pd.DatetimeIndex(np.asarray(tensors.ts)).tz_localize("UTC").strftime("%Y-%m-%d")
-    ranges = [
-        (int(days.searchsorted(a)), int(days.searchsorted(b, side="right")))
-        for a, b in (train, validation)
-    ]
-    if any(start == stop for start, stop in ranges):
-        cut = int(len(days) * SHARE)
-        ranges = [(0, cut), (cut, len(days))]
-    (first, last), (start, stop) = ranges
-    if last > start:
-        raise ConfigError(f"expected training before validation, was {train} and {validation}")
-    last = min(last, start - purge)
-    if first >= last or start >= stop:
-        raise ConfigError(
-            f"expected sessions to train and to validate on beyond a purge of {purge}, "
-            f"was {len(days)} sessions from {days[0]} to {days[-1]}"
-        )
-    return slice(first, last), slice(start, stop)
 
 
 def session_bars(market: MarketData) -> FloatArray:
@@ -133,7 +73,7 @@ def session_bars(market: MarketData) -> FloatArray:
 
 
 def compute_tensors(market: MarketData, *, score: Callable[[str], float]) -> Tensors:
-    """Return a market's tensors, computed anew; `score` as in `load_tensors`."""
+    """Return a market's tensors; `score` turns a text into a sentiment, -2..2."""
     bars = session_bars(market)
     actions = zip(
         *(market.actions[c].tolist() for c in ("symbol", "ts", "split", "dividend")), strict=True

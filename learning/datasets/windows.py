@@ -1,5 +1,5 @@
 """
-Which sessions of a book train, validate and test, and where episodes start.
+Which sessions of a dataset train, validate and test, and where episodes start.
 
 A window's sessions are those at which a decision may be taken; the decision's outcome is the
 session after it, so no window holds a market's last session. Real markets are split by days with

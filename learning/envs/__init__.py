@@ -1,1 +1,1 @@
-"""Environments: the market's rules as arrays, certified against the engine."""
+"""Training environments over the twin, for one group, for the top and for both tiers."""

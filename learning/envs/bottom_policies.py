@@ -1,5 +1,5 @@
 """
-Frozen bottom policies, asked for many books at once: what turns a top's budgets into weights.
+Frozen bottom policies that turn a top policy's budgets into weights, many books at once.
 
 It knows no top policy and no market mechanics.
 """
@@ -19,19 +19,19 @@ from learning.datasets.dataset import Dataset
 
 class BottomPolicies:
     """
-    Bottom policies of all groups, frozen: what a book's instruments are given of their budgets.
+    Frozen bottom policies of all groups: they share each group's budget among its instruments.
 
     Raises ValueError where a group has no policy.
     """
 
-    def __init__(self, book: Dataset, nets: Mapping[str, BottomNet]) -> None:
-        missing = [group for group in book.groups if group not in nets]
+    def __init__(self, dataset: Dataset, nets: Mapping[str, BottomNet]) -> None:
+        missing = [group for group in dataset.groups if group not in nets]
         if missing:
             raise ValueError(f"expected a policy for each group, was none for {missing[0]!r}")
-        self._shortable, self._group = book.shortable, book.group
+        self._shortable, self._group = dataset.shortable, dataset.group
         self._members = [
-            (np.flatnonzero(book.group == g), nets[name].eval())
-            for g, name in enumerate(book.groups)
+            (np.flatnonzero(dataset.group == g), nets[name].eval())
+            for g, name in enumerate(dataset.groups)
         ]
 
     def place(

@@ -1,12 +1,12 @@
 """
-The training environment's three forms over the twin: specialist, portfolio and joint.
+The three training environments over the twin: specialist, portfolio and joint.
 
-A form turns actions into target weights and books into observations and rewards; B episodes go
-in lockstep, and a finished one starts again inside the batch. They differ in who acts:
+An environment turns actions into target weights and books into observations and rewards; B
+episodes go in lockstep, and a finished one starts again inside the batch. They differ in who acts:
 
     specialist   one group's policy places a budget on its instruments; nothing else is held
     portfolio    the top shares capital among groups; frozen bottom policies place each budget
-    joint        both act: the bottoms' actions for all N instruments, then the top's for G groups
+    joint        both act: the bottom actions for all N instruments, then the top's for G groups
 
 A step is a session as the desk lives it (see `twin`). An episode is truncated after the
 sampler's number of sessions and terminated when half of its starting equity is gone (`RUIN`).
@@ -36,7 +36,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.allocator.observation import (
-    BUDGET_UNIT,
     INSTRUMENT_INPUTS,
     MARKET_INPUTS,
     Normaliser,
@@ -47,7 +46,7 @@ from agents.allocator.observation import (
     group_means,
     top_budgets,
 )
-from agents.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from agents.arrays import BoolArray, Float32Array, FloatArray
 from config.allocator import EpisodeSettings, RewardSettings
 from config.errors import ConfigError
 from config.settings import Settings
@@ -62,20 +61,19 @@ type Info = dict[str, NDArray[Any]]
 type EnvironmentStep = tuple[Float32Array, FloatArray, BoolArray, BoolArray, Info]
 
 RUIN = 0.5  # of the starting equity: an episode that has less is over
-BUDGET_INPUT = INSTRUMENT_INPUTS.index("budget")
 GROSS_INPUT = MARKET_INPUTS.index("gross")
 
 
 @dataclass(frozen=True)
 class Arena:
     """
-    What episodes are drawn from and judged by.
+    What episodes are drawn from and rewarded by.
 
     Episodes start in `windows`; the normaliser is fitted on training windows alone, and
     `reference` are those windows: the reward's volatility is measured there.
     """
 
-    book: Dataset
+    dataset: Dataset
     windows: tuple[Window, ...]
     reference: tuple[Window, ...]
     norm: Normaliser
@@ -86,7 +84,7 @@ class Arena:
 
 class Environment(ABC):
     """
-    B episodes in lockstep over a twin; what the three forms share.
+    B episodes in lockstep over a twin; what the three environments share.
 
     Shapes: observations (B, observation_size) float32, actions (B, action_size) in [-1, 1].
     `info` holds arrays (B, ...): reward (as earned, peers aside), growth, risk_free, fees,
@@ -99,7 +97,7 @@ class Environment(ABC):
     action_size: int
 
     def __init__(self, arena: Arena, batch: int, seed: int) -> None:
-        book, limits = arena.book, arena.settings.limits
+        dataset, limits = arena.dataset, arena.settings.limits
         self.arena, self.batch = arena, batch
         self.cohort = arena.episode.cohort if batch > 1 else 1
         if batch % self.cohort:
@@ -108,12 +106,12 @@ class Environment(ABC):
             )
         self.rng = np.random.default_rng(seed)
         self.gross = limits.max_gross * limits.headroom
-        self.twin = Twin(book.market_arrays, arena.settings, batch)
-        self._features = arena.norm.features(book.features)
-        self._macro = arena.norm.macro(book.macro)
+        self.twin = Twin(dataset.market_arrays, arena.settings, batch)
+        self._features = arena.norm.features(dataset.features)
+        self._macro = arena.norm.macro(dataset.macro)
         self._sampler = EpisodeSampler(arena.windows, arena.episode)
-        self._reward = Reward(arena.reward, reference_volatility(book.returns, arena.reference))
-        self._even = np.nan_to_num(book.returns).mean(axis=-1)
+        self._reward = Reward(arena.reward, reference_volatility(dataset.returns, arena.reference))
+        self._even = np.nan_to_num(dataset.returns).mean(axis=-1)
         self._ruin = RUIN * arena.settings.market.starting_cash
         self._stop = np.zeros(batch, dtype=np.int64)  # the session at whose close a row ends
         self._return = np.zeros(batch)
@@ -123,7 +121,7 @@ class Environment(ABC):
     @property
     def observation_size(self) -> int:
         """How many numbers an observation has."""
-        return len(self.arena.book.symbols) * len(INSTRUMENT_INPUTS) + len(MARKET_INPUTS)
+        return len(self.arena.dataset.symbols) * len(INSTRUMENT_INPUTS) + len(MARKET_INPUTS)
 
     def reset(self, where: BoolArray | None = None) -> Float32Array:
         """Start episodes anew, all or `where`; return all observations."""
@@ -193,7 +191,7 @@ class Environment(ABC):
         drawn = self._sampler.draw(int(where.sum()) // self.cohort, self.rng)
         market[where], session[where] = (np.repeat(d, self.cohort) for d in drawn)
         seed = int(self.rng.integers(2**31))
-        # slippage restart from the seed only where all books do
+        # slippage restarts from the seed only where all books do
         self.twin.reset(market, session, seed, where=None if where.all() else where)
         self._stop[where] = session[where] + self._sampler.sessions
         self._return[where], self._sessions[where] = 0.0, 0
@@ -224,7 +222,7 @@ class Environment(ABC):
     def _seen(self, budgets: FloatArray) -> Observation:
         """Return what all instruments look like, budgets (B, N) of their groups."""
         features, macro = self._now()
-        shortable, drawdown = self.arena.book.shortable, self.twin.drawdown
+        shortable, drawdown = self.arena.dataset.shortable, self.twin.drawdown
         return assemble(features, macro, self._weights(), shortable, budgets, drawdown)
 
     @abstractmethod
@@ -249,7 +247,7 @@ class SpecialistEnvironment(Environment):
         self, arena: Arena, batch: int, seed: int, *, budget: tuple[float, float]
     ) -> None:
         super().__init__(arena, batch, seed)
-        self.action_size = len(arena.book.symbols)
+        self.action_size = len(arena.dataset.symbols)
         self._range = budget
         self._elsewhere = np.zeros(batch)
 
@@ -280,13 +278,13 @@ class SpecialistEnvironment(Environment):
         return flatten(seen)
 
     def _targets(self, actions: FloatArray) -> FloatArray:
-        shares = bottom_shares(actions, self.arena.book.shortable, self.twin.listed)
+        shares = bottom_shares(actions, self.arena.dataset.shortable, self.twin.listed)
         return self._budget[:, None] * shares
 
 
 class PortfolioEnvironment(Environment):
     """
-    The top's form: observation G * D + C of group means, action G.
+    The top's environment: observation G * D + C of group means, action G.
 
     `embeddings` (M, T, G, E), where there are any, stand after each group's inputs: D = I + E.
     """
@@ -301,7 +299,7 @@ class PortfolioEnvironment(Environment):
         embeddings: Float32Array | None = None,
     ) -> None:
         super().__init__(arena, batch, seed)
-        self.action_size = len(arena.book.groups)
+        self.action_size = len(arena.dataset.groups)
         self._bottom_policies, self._embeddings = bottom_policies, embeddings
 
     @property
@@ -313,7 +311,7 @@ class PortfolioEnvironment(Environment):
     def _observe(self) -> Float32Array:
         seen = self._seen(np.zeros_like(self.twin.weights))
         groups = group_means(
-            seen.instruments, self.arena.book.group, self.action_size, self.twin.listed
+            seen.instruments, self.arena.dataset.group, self.action_size, self.twin.listed
         )
         if self._embeddings is not None:
             now = self._embeddings[self.twin.market, self.twin.t]
@@ -331,18 +329,18 @@ class PortfolioEnvironment(Environment):
 
 class JointEnvironment(Environment):
     """
-    Both tiers' form: observation N * I + C with budgets 0, action N + G (bottoms, then the top).
+    Both tiers: observation N * I + C with budgets 0, action N + G (instruments, then groups).
 
-    A policy lets the top act first, on the groups' means, and puts its budgets into the rows with
-    `with_budgets` before the bottoms act. `gross` is what `top_budgets` shares.
+    A policy lets the top act first, on the groups' means, and puts its budgets into the rows
+    before the bottom policies act. `gross` is what `top_budgets` shares.
     """
 
     def __init__(self, arena: Arena, batch: int, seed: int) -> None:
         super().__init__(arena, batch, seed)
-        book = arena.book
-        self._n = len(book.symbols)
-        self.action_size = self._n + len(book.groups)
-        self._members = [np.flatnonzero(book.group == g) for g in range(len(book.groups))]
+        dataset = arena.dataset
+        self._n = len(dataset.symbols)
+        self.action_size = self._n + len(dataset.groups)
+        self._members = [np.flatnonzero(dataset.group == g) for g in range(len(dataset.groups))]
 
     def _observe(self) -> Float32Array:
         return flatten(self._seen(np.zeros_like(self.twin.weights)))
@@ -350,15 +348,8 @@ class JointEnvironment(Environment):
     def _targets(self, actions: FloatArray) -> FloatArray:
         budgets = top_budgets(actions[:, self._n :], self.gross)
         weights = np.zeros((self.batch, self._n))
-        shortable, listed = self.arena.book.shortable, self.twin.listed
+        shortable, listed = self.arena.dataset.shortable, self.twin.listed
         for g, members in enumerate(self._members):
             shares = bottom_shares(actions[:, members], shortable[members], listed[:, members])
             weights[:, members] = budgets[:, g : g + 1] * shares
         return weights
-
-
-def with_budgets(instruments: Float32Array, budgets: FloatArray, group: IntArray) -> Float32Array:
-    """Return instrument rows with their groups' budgets in. (B, N, I), (B, G) -> (B, N, I)."""
-    rows = instruments.copy()
-    rows[..., BUDGET_INPUT] = budgets[..., group] / BUDGET_UNIT
-    return rows

@@ -1,10 +1,10 @@
 """
-The micro policy's goal-conditioned environment: place stocks so that sectors weigh what was asked.
+The micro policy's goal-conditioned environment: it places stocks so that sectors reach weights.
 
-A goal is the G sector weights that the top policy wants, held for an episode; what is achieved
-are the sector weights of the book at the session's close. Actions are positions, one a stock and
-free of the goal (`positions`), so that a transition stays true when hindsight puts another goal
-in its place. The reward of a session is
+The goal is the G sector weights that the top policy wants, held for an episode; the book achieves
+its sector weights at the session's close. Actions are positions, one a stock and independent of
+the goal (`positions`), so that a transition stays true when hindsight puts another goal in its
+place. The reward of a session is
 
     reward_scale · (−‖achieved − desired‖² + return_scale · (growth − risk-free))
 
@@ -23,7 +23,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -38,8 +37,8 @@ from learning.twin.twin import Twin
 
 type Goals = dict[str, NDArray[np.float32]]
 
-# Half of SPEC's position limit. Trading places a group's budget B by `bottom_shares`; wherever
-# B is at least this, positions that meet the goal are placed there just as they are here.
+# Half of the default position limit. Trading places a group's budget B by `bottom_shares`;
+# wherever B is at least this, positions that meet the goal are placed there as they are here.
 POSITION_UNIT = 0.05
 KEYS = 3  # market, session and drawdown, before the weights
 WEIGHT_BOUND = 10.0
@@ -70,10 +69,14 @@ class GoalSampler:
     """
 
     def __init__(
-        self, book: Dataset, settings: Settings, her: HerSettings, table: FloatArray | None = None
+        self,
+        dataset: Dataset,
+        settings: Settings,
+        her: HerSettings,
+        table: FloatArray | None = None,
     ) -> None:
         limits = settings.limits
-        sizes = np.bincount(book.group, minlength=len(book.groups))
+        sizes = np.bincount(dataset.group, minlength=len(dataset.groups))
         self.gross = limits.max_gross * limits.headroom
         self.most = np.minimum(limits.max_group * limits.headroom, sizes * POSITION_UNIT)
         self._floor, self._top_frac, self._table = her.gross_floor, her.top_goal_frac, table
@@ -105,7 +108,7 @@ class GoalMarket:
 
     def __init__(
         self,
-        book: Dataset,
+        dataset: Dataset,
         settings: Settings,
         her: HerSettings,
         windows: Sequence[Window],
@@ -115,16 +118,16 @@ class GoalMarket:
         goals: FloatArray | None = None,
     ) -> None:
         episode = EpisodeSettings(sessions=her.episode_sessions)
-        self.book, self.batch, self.her = book, batch, her
+        self.dataset, self.batch, self.her = dataset, batch, her
         self.sampler = EpisodeSampler(windows, episode)
-        self.goals = GoalSampler(book, settings, her, goals)
-        self.twin = Twin(book.market_arrays, settings, batch)
+        self.goals = GoalSampler(dataset, settings, her, goals)
+        self.twin = Twin(dataset.market_arrays, settings, batch)
         self.rng = np.random.default_rng(seed)
-        self.desired = np.zeros((batch, len(book.groups)))
+        self.desired = np.zeros((batch, len(dataset.groups)))
         self.elapsed = np.zeros(batch, dtype=np.int64)
         self.sums: dict[str, float] = {}
-        self._member = np.eye(len(book.groups))[book.group]  # (N, G)
-        markets, sessions = book.ts.shape
+        self._member = np.eye(len(dataset.groups))[dataset.group]  # (N, G)
+        markets, sessions = dataset.ts.shape
         stocks, groups = self._member.shape
         low = np.array([0.0, 0.0, 0.0] + [-WEIGHT_BOUND] * stocks, dtype=np.float32)
         high = np.array([markets, sessions, 1.0] + [WEIGHT_BOUND] * stocks, dtype=np.float32)
@@ -251,48 +254,3 @@ class GoalVecEnv(BatchVecEnv):
         """Call a method once for the whole batch; one answer for each episode named."""
         answer = getattr(self, method_name)(*method_args, **method_kwargs)
         return [answer for _ in self._get_indices(indices)]
-
-
-class GoalEnv(gymnasium.Env[Any, NDArray[np.float32]]):
-    """A `GoalMarket` of one episode, as Gymnasium takes it."""
-
-    metadata = {"render_modes": []}  # noqa: RUF012
-
-    def __init__(self, market: GoalMarket) -> None:
-        if market.batch != 1:
-            raise ValueError(f"expected a batch of 1, was {market.batch}")
-        self.goal_market = market
-        self.observation_space = market.observation_space
-        self.action_space = market.action_space
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Goals, dict[str, Any]]:
-        """Start an episode; a seed makes it and those after it again."""
-        super().reset(seed=seed)
-        if seed is not None:
-            self.goal_market.rng = np.random.default_rng(seed)
-        return _first(self.goal_market.reset()), {}
-
-    def step(self, action: NDArray[np.float32]) -> tuple[Goals, float, bool, bool, dict[str, Any]]:
-        """Live one session."""
-        seen, reward, truncated, net = self.goal_market.step(action[None])
-        info = {"net_return": float(net[0])}
-        return _first(seen), float(reward[0]), False, bool(truncated[0]), info
-
-    def compute_reward(
-        self,
-        achieved: NDArray[Any],
-        desired: NDArray[Any],
-        info: Mapping[str, Any] | Sequence[Mapping[str, Any]],
-    ) -> Any:
-        """Return the reward of one transition, or of several, under other goals."""
-        one = isinstance(info, Mapping)
-        infos = [info] if isinstance(info, Mapping) else info
-        net = np.array([each["net_return"] for each in infos], dtype=np.float64)
-        rewards = self.goal_market.reward(achieved, desired, net)
-        return float(rewards[0]) if one else rewards
-
-
-def _first(seen: Goals) -> Goals:
-    return {key: value[0] for key, value in seen.items()}

@@ -1,9 +1,8 @@
 """
-Forms as the libraries know environments: a batch for stable-baselines3, one for Gymnasium.
+Batched environments as stable-baselines3 takes them.
 
-`TwinVecEnv` hands a form's arrays to stable-baselines3; what it wants a dict an environment for
-(ended episodes) is made for the ended rows alone. `TwinEnv` is a form of one episode. Neither
-changes a number. `BatchVecEnv` is what any batch answers to stable-baselines3.
+`TwinVecEnv` hands an environment's arrays to stable-baselines3, and makes the dicts that it wants
+for ended episodes alone. `BatchVecEnv` is what any batch answers to it. Neither changes a number.
 """
 
 from __future__ import annotations
@@ -21,14 +20,6 @@ from agents.arrays import Float32Array
 from learning.envs.environments import Environment, Info
 
 BOUND = 100.0  # of an observation: features are cut at 5, weights are tens of units at most
-
-
-def environment_spaces(environment: Environment) -> tuple[spaces.Box[Any], spaces.Box[Any]]:
-    """Return the spaces of observations and of actions."""
-    return (
-        spaces.Box(-BOUND, BOUND, (environment.observation_size,), np.float32),
-        spaces.Box(-1.0, 1.0, (environment.action_size,), np.float32),
-    )
 
 
 class BatchVecEnv(VecEnv):
@@ -74,7 +65,7 @@ class BatchVecEnv(VecEnv):
 
 class TwinVecEnv(BatchVecEnv):
     """
-    A form's B episodes as one stable-baselines3 environment.
+    An environment's B episodes as one stable-baselines3 environment.
 
     `last` holds the arrays of the last step's information. Ended rows have started again: their
     last observation is in their info dict, as stable-baselines3 wants it.
@@ -83,10 +74,14 @@ class TwinVecEnv(BatchVecEnv):
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.last: Info = {}
-        super().__init__(environment.batch, *environment_spaces(environment))
+        super().__init__(
+            environment.batch,
+            spaces.Box(-BOUND, BOUND, (environment.observation_size,), np.float32),
+            spaces.Box(-1.0, 1.0, (environment.action_size,), np.float32),
+        )
 
     def reset(self) -> Float32Array:
-        """Start all episodes anew; a seed given before restarts the form's generator."""
+        """Start all episodes anew; a seed given before restarts their generator."""
         if self._seeds[0] is not None:
             self.environment.rng = np.random.default_rng(self._seeds[0])
         self._reset_seeds()
@@ -114,44 +109,3 @@ class TwinVecEnv(BatchVecEnv):
                 },
             }
         return observation, reward.astype(np.float32), over, infos
-
-
-class TwinEnv(gymnasium.Env[Float32Array, NDArray[np.float32]]):
-    """
-    A form of one episode as a Gymnasium environment.
-
-    Raises ValueError where the form holds more.
-    """
-
-    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own declaration
-
-    def __init__(self, environment: Environment) -> None:
-        if environment.batch != 1:
-            raise ValueError(f"expected a form of one episode, was {environment.batch}")
-        self.environment = environment
-        seen, asked = environment_spaces(environment)
-        self.observation_space: spaces.Space[Float32Array] = seen
-        self.action_space: spaces.Space[NDArray[np.float32]] = asked
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Float32Array, dict[str, Any]]:
-        """Start an episode; `seed` restarts the generator that draws them."""
-        super().reset(seed=seed)
-        self.environment.rng = self.np_random
-        return self.environment.reset()[0], {}
-
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[Float32Array, float, bool, bool, dict[str, Any]]:
-        """Live one session; an ended episode answers with its own last observation."""
-        observation, reward, terminated, truncated, info = self.environment.step(action[None])
-        last = bool(terminated[0] or truncated[0])
-        seen = info.pop("terminal_observation")[0] if last else observation[0]
-        return (
-            seen,
-            float(reward[0]),
-            bool(terminated[0]),
-            bool(truncated[0]),
-            {name: values[0] for name, values in info.items()},
-        )

@@ -1,5 +1,5 @@
 """
-How much of an outcome was skill: net of the market and the sector, and junior by junior.
+How much of an outcome is an advantage beyond market and sector, in all and by junior.
 
 The market model has unit betas. An instrument's return splits into the market's
 (`benchmark_return`), the sector's beyond the market (`group_return - benchmark_return`) and its

@@ -1,5 +1,5 @@
 """
-The experience library: one door for a run to write through and for learners to read from.
+The experience library: runs write through it and learners read from it.
 
     with open_library("runs/library.db") as library:
         writer = library.writer(run)

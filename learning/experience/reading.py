@@ -1,5 +1,5 @@
 """
-What explanations ask of a library: one decision's records, and one run in numbers.
+Reads for explanations: one decision's records, and one run in numbers.
 
 Functions over `Library.reading()`, beside the lists that learners read. It knows no words.
 """
@@ -139,7 +139,7 @@ def fills(library: Library, run_id: str, decision_id: str) -> tuple[FillRecord, 
 
 
 def rewards(library: Library, run_id: str, decision_id: str) -> tuple[Reward, ...]:
-    """Return what the learners were told of a decision."""
+    """Return the rewards that learners had for a decision."""
     r = m.rewards.c
     return _records(library, Reward, run_id, decision_id, m.rewards, (r.learner, r.symbol))
 

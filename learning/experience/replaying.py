@@ -1,9 +1,9 @@
 """
-What a decision was made with, out of the library: the panel of returns and what was learned.
+Reads back what a decision was made with: the panel of returns, and the feedback learned from.
 
 Both are as they were at the decision's stamp: the panel to the bit, so that its hash is the
-case's `panel_digest`, and the feedback in the very order in which the mind was told. Functions
-over `Library.reading()`. They know no mind.
+case's `panel_digest`, and the feedback in the order in which the mind had it. Functions over
+`Library.reading()`. They know no mind.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def read_panel(
 
 def read_feedback(library: Library, run_id: str, until_ts: int) -> list[Feedback]:
     """
-    Return what the mind had been told by `until_ts`, in that order.
+    Return the feedback that the mind had by `until_ts`, in its order.
 
     Sessions in their order; within one, decisions as they were delivered, and a decision's
     instruments as they were routed. Raises DataError where an outcome has no reward or route.
     """
     o, r, d = m.outcomes.c, m.rewards.c, m.decisions.c
     ended = select(m.outcomes).where(o.run_id == run_id, o.ts_event <= until_ts)
-    told = select(r.decision_id, r.symbol, r.value).where(
+    paid = select(r.decision_id, r.symbol, r.value).where(
         r.run_id == run_id, r.learner == LEARNER, r.ts_event <= until_ts
     )
     bodies = (
@@ -79,7 +79,7 @@ def read_feedback(library: Library, run_id: str, until_ts: int) -> list[Feedback
         for row in connection.execute(ended):
             outcome = read_outcome(tuple(row))
             outcomes[outcome.decision_id][outcome.symbol] = outcome
-        rewards = {(key, symbol): value for key, symbol, value in connection.execute(told)}
+        rewards = {(key, symbol): value for key, symbol, value in connection.execute(paid)}
         decisions = [read_decision(body) for _, body in connection.execute(bodies)]
     feedback = [
         item

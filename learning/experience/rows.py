@@ -40,17 +40,6 @@ _SHARES = msgspec.json.Decoder(dict[str, float])
 _ZLIB_LEVEL = 1
 
 
-class JudgeScore(Message, frozen=True, kw_only=True):
-    """One judge's mark, 0..1, of the reasoning behind a decision on an instrument."""
-
-    decision_id: str
-    symbol: str
-    judge: str
-    ts_event: int
-    value: float
-    rationale: str = ""
-
-
 class Experience(Message, frozen=True, kw_only=True):
     """
     A decision, what came of it, and its reward: what the learners read.
@@ -241,13 +230,6 @@ def reward_rows(run_id: str, r: Reward, batch: Batch) -> None:
     )
 
 
-def judge_rows(run_id: str, s: JudgeScore, batch: Batch) -> None:
-    """Append a judge's score."""
-    batch["judge_scores"].append(
-        (run_id, s.decision_id, s.judge, s.symbol, s.ts_event, s.value, s.rationale)
-    )
-
-
 _APPEND: dict[type, Callable[[str, Any, Batch], None]] = {
     SessionReturns: returns_rows,
     Case: case_rows,
@@ -257,7 +239,6 @@ _APPEND: dict[type, Callable[[str, Any, Batch], None]] = {
     FillRecord: fill_rows,
     Outcome: outcome_rows,
     Reward: reward_rows,
-    JudgeScore: judge_rows,
 }
 
 
@@ -288,14 +269,14 @@ def read_returns(body: str | bytes) -> SessionReturns:
     return _RETURNS.decode(body)
 
 
-def unpack_case(body: bytes) -> bytes:
-    """Return the JSON of a case from its compressed form."""
+def unpack_body(body: bytes) -> bytes:
+    """Return the JSON of a body from its compressed form, of a case or of a run's returns."""
     return zlib.decompress(body)
 
 
 def read_case(body: bytes) -> Case:
     """Return the case kept in this compressed form."""
-    return _CASE.decode(unpack_case(body))
+    return _CASE.decode(unpack_body(body))
 
 
 def read_outcome(row: Row) -> Outcome:

@@ -1,8 +1,8 @@
 """
 A writer that also scores: a decision's reward is added when its outcomes have closed.
 
-All outcomes of one decision close in one session, and a flush ends a session, so what came since
-the last flush is all there will be of a decision. Judges are not asked here; their part of the
+All outcomes of one decision close in one session, and a flush ends a session, so the records
+since the last flush are all of a decision. Judges are not asked here; their part of the
 reward is left out and the rest renormalised (`learning.rewards.decision_reward`).
 """
 

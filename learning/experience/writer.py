@@ -1,5 +1,5 @@
 """
-A run's pen: takes records one by one and commits them in whole transactions.
+Writes a run's records: takes them one by one and commits them in whole transactions.
 
 Records wait in memory until `flush`, or until there are many; then all their rows go in one
 transaction, in batches by table, with ON CONFLICT DO NOTHING: a rerun of a killed run adds what
@@ -20,13 +20,12 @@ from agents.messages import Case, Decision
 from agents.protocols import Record
 from config.errors import DataError
 from learning.experience.models import metadata
-from learning.experience.rows import Batch, JudgeScore, Row, append, row_count
+from learning.experience.rows import Batch, Row, append, row_count
 from learning.experience.store import one_line, writing
 
 BUFFER_ROWS = 20_000
 MOST_KEYS = 200  # of one query: databases bound the parameters of a statement
 NAMED_BY_CONTENT = ("cases", "verdicts")  # their keys are hashes of what they hold
-JUDGED_LATER = ("judge_scores",)
 NEVER_MIXED = "two runs are never kept under one id"
 
 
@@ -38,13 +37,13 @@ class RunWriter:
         self._completed = completed
         self._engine = writing(engine)
         self._url = url
-        self._pending: list[Record | JudgeScore] = []
+        self._pending: list[Record] = []
         self._rows = 0
         self._undecided = 0
         self._mark = "?" if engine.dialect.name == "sqlite" else "%s"
         self.inserts = {t.name: _insert(t, self._mark) for t in metadata.sorted_tables}
 
-    def add(self, record: Record | JudgeScore) -> None:
+    def add(self, record: Record) -> None:
         """Take one record; it is durable after the next `flush`. Raises as `flush`."""
         self._pending.append(record)
         self._rows += row_count(record)
@@ -74,7 +73,7 @@ class RunWriter:
                     added = connection.exec_driver_sql(
                         insert, cast("list[tuple[object, ...]]", rows)
                     ).rowcount
-                    if added and self._completed and table not in JUDGED_LATER:
+                    if added and self._completed:
                         raise DataError(
                             f"expected no new row of {table} in run {self.run_id}, which was "
                             f"completed, was {added}: {NEVER_MIXED}"

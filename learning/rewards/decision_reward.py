@@ -1,5 +1,5 @@
 """
-The reward of a decision, from its outcomes: SPEC's row D2 as pure functions.
+The reward of a decision, from its outcomes, as pure functions.
 
 Reward = 0.5 sharpe + 0.3 logic + 0.2 drawdown - 0.01 for each token over 500. Without a judge's
 mark the weights of the other two are scaled to sum to one. Doing nothing already earns about
@@ -21,7 +21,7 @@ from config.errors import DataError
 
 @dataclass(frozen=True)
 class RewardTerms:
-    """The weights and thresholds of the reward; the defaults are SPEC's."""
+    """The weights and thresholds of the reward; `docs/experience.md` says what they mean."""
 
     sharpe_weight: float = 0.5
     logic_weight: float = 0.3

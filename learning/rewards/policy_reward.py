@@ -1,22 +1,22 @@
 """
-The reward of all allocator training by reinforcement: SPEC F4's terms, in units of one risk.
+The reward of all reinforcement learning of the allocator, in units of one risk.
 
 With x the session's log growth over risk-free, costs inside, divided by a reference volatility
 (that of the same budget held evenly, in the training windows), S the Sharpe target a session and
 c in 0..1 how concentrated the book is:
 
-    worth = w_return x  -  w_risk S (downside min(x, 0)^2 + deeper)  +  w_div S (1 - c) x^2 / 4
-    reward = worth of the book  -  half the worth of the budget held evenly, without costs
+    utility = w_return x  -  w_risk S (downside min(x, 0)^2 + deeper)  +  w_div S (1 - c) x^2 / 4
+    reward = utility of the book  -  half the utility of the budget held evenly, without costs
 
 The first two terms are the differential Sharpe ratio with its running moments replaced by the
-reference and the target: E[min(x, 0)^2] is half the variance, so an unlimited book is worth most
-at the size where its Sharpe ratio times its risk balance, and is asked for more Sharpe and not
-for more exposure; an empty book's worth is exactly 0. `deeper` counts what this session added to
+reference and the target: E[min(x, 0)^2] is half the variance, so an unlimited book has the most
+utility at the size where its Sharpe ratio and its risk balance, and gains by more Sharpe and not
+by more exposure; an empty book's utility is exactly 0. `deeper` counts what this session added to
 a drawdown beyond the target. The diversification bonus gives an evenly spread book a quarter of
-its risk charge back at SPEC's weights, in proportion to the risk it takes, so that spreading pays
-and mere exposure does not. What the even budget earned is the market's doing: no action changes
-it, so taking it off changes no preference, and most of the market's noise goes with it. Half of
-it, for a book that holds anything between nothing and all.
+its risk charge back at the default weights, in proportion to the risk it takes, so that spreading
+pays and mere exposure does not. The market decides what the even budget earns, and no action
+changes it: taking it off changes no preference, and most of the market's noise goes with it. Half
+of it is taken off, because a book holds anything between nothing and all.
 
 Sources: Moody and Saffell 2001, "Learning to Trade via Direct Reinforcement", the differential
 Sharpe ratio and its downside form; Mao et al. 2019, "Variance Reduction for Reinforcement
@@ -37,7 +37,7 @@ from config.errors import DataError
 from learning.datasets.windows import Window
 
 SESSIONS_PER_YEAR = 252
-EVEN_SHARE = 0.5  # of the even budget's worth that is taken off
+EVEN_SHARE = 0.5  # of the even budget's utility that is taken off
 LOWEST_GROWTH = -0.99  # log growth is taken from here up: a worse session ends any episode
 
 
@@ -75,12 +75,12 @@ class Reward:
         scale = self.reference * budget
         deepest = np.maximum(before, self.settings.drawdown_target)
         deeper = np.maximum(drawdown - deepest, 0.0) / scale
-        worth = self._worth(excess / scale, concentration(weights), deeper)
-        none = np.zeros_like(worth)
-        return worth - EVEN_SHARE * self._worth(even / self.reference, none, none)
+        utility = self._utility(excess / scale, concentration(weights), deeper)
+        none = np.zeros_like(utility)
+        return utility - EVEN_SHARE * self._utility(even / self.reference, none, none)
 
-    def _worth(self, x: FloatArray, concentrated: FloatArray, deeper: FloatArray) -> FloatArray:
-        """Return what results in units of the reference risk are worth."""
+    def _utility(self, x: FloatArray, concentrated: FloatArray, deeper: FloatArray) -> FloatArray:
+        """Return the utility of results in units of the reference risk."""
         s = self.settings
         risk = s.downside_weight * np.minimum(x, 0.0) ** 2 + deeper
         spread = (1.0 - concentrated) * x**2

@@ -1,5 +1,5 @@
 """
-Fit a supervisor to collected routes, and say on later cases what that was worth.
+Fits a supervisor to collected routes and validates it on later cases.
 
 The last fifth of the sessions is kept back; cases whose outcome closed inside it are left out of
 the training (López de Prado's purge). What is validated is what is saved: nothing is fitted again
@@ -40,7 +40,7 @@ FEWEST_SESSIONS = 20  # that an interval is drawn from
 @dataclass(frozen=True)
 class Trained:
     """
-    A learner with the stamp of the newest outcome it saw, and what it was worth afterwards.
+    A learner with the stamp of the newest outcome it saw, and its validation.
 
     `hits` (M, 3) are the juniors' calls in the training cases, for the track records; `paid` is
     what each router got per case of the validation, by session, (S,) over `sessions`.
@@ -79,8 +79,10 @@ def train_supervisor(
         line.update(context, action, float(reward))
 
     names = ["case"] * len(second)
-    worth = [float(_paid(first, fixed_route(arm, first.evidence)).mean()) for arm in range(ARMS)]
-    fixed = int(np.argmax(worth))
+    mean_rewards = [
+        float(_paid(first, fixed_route(arm, first.evidence)).mean()) for arm in range(ARMS)
+    ]
+    fixed = int(np.argmax(mean_rewards))
     chosen: dict[str, NDArray[np.int64]] = {
         name: np.array([r.arm for r in router.select(second.contexts, names, second.evidence)])
         for name, router in (("NeuralUCB", learner), ("LinUCB", line))

@@ -1,1 +1,1 @@
-"""Books lived in the twin of desk and engine."""
+"""The twin: the market's rules and the desk's as arrays, certified against the engine."""

@@ -1,5 +1,5 @@
 """
-What a quote currency is worth in the account's, to the desk and to the venue.
+The exchange rate of a quote currency into the account's, as desk and venue know it.
 
 The desk reads a pair's mark, the venue the newest quote that it has seen of the pair: one of an
 opening, or of a close where the pair is itself quoted in another currency. Where every instrument
@@ -15,7 +15,7 @@ from learning.twin.market_arrays import MarketArrays
 
 
 class ExchangeRates:
-    """The exchange rates of a tape's instruments."""
+    """The exchange rates of the market arrays' instruments."""
 
     def __init__(self, market_arrays: MarketArrays) -> None:
         sources = market_arrays.rate_sources

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.arrays import BoolArray, FloatArray, IntArray
 from agents.features.feature_engine import FeatureEngine
@@ -41,6 +43,11 @@ from learning.twin.risk_arrays import RiskArrays, make_risk_arrays
 from learning.twin.venue import fixed
 
 NEVER = np.iinfo(np.int64).max
+PER_SESSION = (
+    *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "tick", "close"),
+    *("last_close", "age", "dividends", "risk_free", "risk_free_close"),
+    *("ts_expires", "volatility", "volume"),
+)
 # of a slot, NaN for none
 PRICES = ("bid", "ask", "size", "tick", "close", "close_bid", "close_ask")
 
@@ -107,9 +114,18 @@ class MarketArrays:
         return int(self.ts_close.shape[1])
 
 
+def by_session(market_arrays: MarketArrays) -> dict[str, NDArray[Any]]:
+    """Return the arrays of sessions by name, a row a session: (M, T, ...) -> (M * T, ...)."""
+    return {
+        name: np.ascontiguousarray(values).reshape(-1, *values.shape[2:])
+        for name in PER_SESSION
+        for values in [getattr(market_arrays, name)]
+    }
+
+
 @dataclass
-class _Reel:
-    """One market's part of a tape; arrays as in `MarketArrays`, without the axis of markets."""
+class _OneMarket:
+    """One market's part of `MarketArrays`, without the axis of markets."""
 
     ts_close: IntArray
     ts_accrue: IntArray
@@ -143,18 +159,18 @@ class _Reel:
 
 def make_market_arrays(markets: Sequence[MarketData], settings: Settings) -> MarketArrays:
     """
-    Return the tape of markets that share instruments and the number of sessions.
+    Return the arrays of markets that share instruments and the number of sessions.
 
     Raises DataError where they do not, where there are fewer than two sessions, or where a bar
     reaches beyond its session or the opening after it.
     """
     _check_alike(markets)
     first = markets[0]
-    reels = [_reel(market, settings) for market in markets]
-    slots = max(reel.ts_bar.shape[1] for reel in reels)
-    for reel in reels:
-        reel.pad(slots)
-    stacked = {f.name: np.stack([getattr(r, f.name) for r in reels]) for f in fields(_Reel)}
+    each = [_one_market(market, settings) for market in markets]
+    slots = max(one.ts_bar.shape[1] for one in each)
+    for one in each:
+        one.pad(slots)
+    stacked = {f.name: np.stack([getattr(o, f.name) for o in each]) for f in fields(_OneMarket)}
     session_close = stacked["close"][:, :, 0]
     for k in range(1, slots):
         close = stacked["close"][:, :, k]
@@ -201,7 +217,7 @@ def _check_alike(markets: Sequence[MarketData]) -> None:
         raise DataError(f"expected at least 2 sessions, was {len(first.session_closes)}")
 
 
-def _reel(market: MarketData, settings: Settings) -> _Reel:
+def _one_market(market: MarketData, settings: Settings) -> _OneMarket:
     closes = np.asarray(market.session_closes, dtype=np.int64)
     openings, row = np.unique(market.bars["ts_open"].to_numpy(np.int64), return_index=True)
     session = np.searchsorted(closes, market.bars["ts_close"].to_numpy(np.int64)[row])
@@ -212,7 +228,7 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
     bars_of = _engine_bars(market, settings)
     returns = _returns(market, bars_of)
     expires = expiry(market.session_closes, settings)
-    reel = _Reel(
+    one = _OneMarket(
         ts_close=closes,
         ts_accrue=np.full(t, NEVER),
         ts_bar=np.full((t, k), NEVER),
@@ -226,29 +242,29 @@ def _reel(market: MarketData, settings: Settings) -> _Reel:
         volume=_mean_volumes(market, bars_of),
         ts_expires=np.array([expires(ts) for ts in market.session_closes], dtype=np.int64),
     )
-    reel.ts_bar[session, slot] = openings
+    one.ts_bar[session, slot] = openings
     for i, bars in bars_of.items():
         place = np.searchsorted(openings, bars.ts_open)
         at = session[place], slot[place]
-        _write_prices(reel, (*at, i), market.instruments[i], bars, settings)
-        np.maximum.at(reel.ts_end, at, bars.ts_close)
-        np.minimum.at(reel.ts_accrue, at[0], np.where(bars.traded, bars.ts_open, bars.ts_close))
+        _write_prices(one, (*at, i), market.instruments[i], bars, settings)
+        np.maximum.at(one.ts_end, at, bars.ts_close)
+        np.minimum.at(one.ts_accrue, at[0], np.where(bars.traded, bars.ts_open, bars.ts_close))
     for ts, i, price in final_prices(market, settings.market):
         opens = int(np.searchsorted(openings, ts))
         leaves = int(session[opens]), int(slot[opens]), i
-        reel.bid[leaves] = reel.ask[leaves] = price
-        reel.size[leaves] = LEAVING_SIZE
-        reel.tick[leaves] = 10.0 ** -market.instruments[i].engine_precision
+        one.bid[leaves] = one.ask[leaves] = price
+        one.size[leaves] = LEAVING_SIZE
+        one.tick[leaves] = 10.0 ** -market.instruments[i].engine_precision
         accrues = int(session[opens])
-        reel.ts_accrue[accrues] = min(int(reel.ts_accrue[accrues]), ts)
-    reel.ts_end[reel.ts_end < 0] = NEVER
-    _check_order(market, reel)
-    _write_cash(market, reel, settings.market.currency)
-    return reel
+        one.ts_accrue[accrues] = min(int(one.ts_accrue[accrues]), ts)
+    one.ts_end[one.ts_end < 0] = NEVER
+    _check_order(market, one)
+    _write_cash(market, one, settings.market.currency)
+    return one
 
 
 def _write_prices(
-    reel: _Reel,
+    one: _OneMarket,
     at: tuple[IntArray, IntArray, int],
     instrument: Instrument,
     bars: EngineBars,
@@ -262,20 +278,20 @@ def _write_prices(
         return fixed(np.rint(price * scale), scale)
 
     bid, ask = quote_around(bars.open, instrument, settings.market)
-    reel.bid[at], reel.ask[at] = on_grid(bid) * quoted, on_grid(ask) * quoted
-    reel.size[at], reel.tick[at] = bars.size * quoted, bars.tick * quoted
-    reel.close[at] = on_grid(bars.close)
+    one.bid[at], one.ask[at] = on_grid(bid) * quoted, on_grid(ask) * quoted
+    one.size[at], one.tick[at] = bars.size * quoted, bars.tick * quoted
+    one.close[at] = on_grid(bars.close)
     if instrument.currency != settings.market.currency:
         bid, ask = quote_around(bars.close, instrument, settings.market)
-        reel.close_bid[at], reel.close_ask[at] = on_grid(bid) * quoted, on_grid(ask) * quoted
+        one.close_bid[at], one.close_ask[at] = on_grid(bid) * quoted, on_grid(ask) * quoted
 
 
-def _check_order(market: MarketData, reel: _Reel) -> None:
+def _check_order(market: MarketData, one: _OneMarket) -> None:
     """Raise DataError unless openings and closings of bars and sessions follow each other."""
-    live = reel.ts_bar != NEVER
-    opens, ends = reel.ts_bar[live], reel.ts_end[live]
-    before = np.repeat(np.append(-1, reel.ts_close[:-1]), live.sum(axis=1))
-    after = np.repeat(reel.ts_close, live.sum(axis=1))
+    live = one.ts_bar != NEVER
+    opens, ends = one.ts_bar[live], one.ts_end[live]
+    before = np.repeat(np.append(-1, one.ts_close[:-1]), live.sum(axis=1))
+    after = np.repeat(one.ts_close, live.sum(axis=1))
     late = (opens <= before) | (ends <= opens) | (ends > after)
     late[:-1] |= ends[:-1] >= opens[1:]
     if late.any():
@@ -285,16 +301,16 @@ def _check_order(market: MarketData, reel: _Reel) -> None:
         )
 
 
-def _write_cash(market: MarketData, reel: _Reel, currency: str) -> None:
+def _write_cash(market: MarketData, one: _OneMarket, currency: str) -> None:
     """Write the dividends that each session's first event meets, and the risk-free rates."""
-    active = np.flatnonzero(reel.ts_accrue != NEVER)
+    active = np.flatnonzero(one.ts_accrue != NEVER)
     for ts, i, cash in dividends_paid(market):
-        due = np.searchsorted(reel.ts_close, ts)  # its session, or the next one with an event
+        due = np.searchsorted(one.ts_close, ts)  # its session, or the next one with an event
         session = active[active >= due][:1]
-        reel.dividends[session, i] += cash
+        one.dividends[session, i] += cash
     rates = risk_free_rates(market, currency)
-    reel.risk_free[:] = rates_known(rates, np.minimum(reel.ts_accrue, reel.ts_close))
-    reel.risk_free_close[:] = rates_known(rates, reel.ts_close)
+    one.risk_free[:] = rates_known(rates, np.minimum(one.ts_accrue, one.ts_close))
+    one.risk_free_close[:] = rates_known(rates, one.ts_close)
 
 
 def _returns(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:

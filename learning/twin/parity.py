@@ -3,7 +3,7 @@ Parity: one schedule through the engine and through the twin, compared at every 
 
 The engine is the truth. Compared are, session by session, every fill (instrument, quantity,
 price, fee) in its order, the account's balance, the equity, what is held and its weights, the
-drawdown and what cash would have earned; the first difference is told in words. An order of a
+drawdown and what cash would have earned; the first difference is described in words. An order of a
 decision that asked to hold is a difference too. Prices and quantities are compared to the last
 digit, money to the cent. In the twin the schedule's book stands between two others that trade
 otherwise, since a batch must not mix its books.
@@ -23,7 +23,8 @@ from backtest.market.rules import split_factors
 from backtest.market.sessions import stamp_text
 from learning.twin.market_arrays import make_market_arrays
 from learning.twin.schedules import Schedule
-from learning.twin.twin import Step, Twin
+from learning.twin.step import Step
+from learning.twin.twin import Twin
 
 BOOKS = 3  # in the twin
 BOOK = 1  # the one that is compared
@@ -71,7 +72,7 @@ class KindRow:
 def run_schedules(
     schedules: Iterable[Schedule], progress: Callable[[Parity], None] | None = None
 ) -> list[Parity]:
-    """Compare each schedule and return what was seen; `progress` is told each."""
+    """Compare each schedule and return what was seen; `progress` takes each."""
     results = []
     for schedule in schedules:
         result = compare(schedule)
@@ -150,7 +151,7 @@ def compare(schedule: Schedule) -> Parity:
 
 
 class _Account:
-    """Puts both worlds' sessions into one form and compares them."""
+    """Puts both worlds' sessions into one layout and compares them."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._symbols = schedule.market.symbols

@@ -223,7 +223,7 @@ def _bars(
     gap = rng.normal(0.0, 0.4 * scale, (sessions, count))
     if kind == "gaps" or rng.random() < 0.1:
         gap[:, 0] += np.where(rng.random(sessions) < 0.15, rng.uniform(-0.2, 0.2, sessions), 0.0)
-    if rng.random() < 0.3:  # stretches without a move
+    if rng.random() < 0.3:  # spans without a move
         steps[rng.random((sessions, count)) < 0.3] = 0.0
     path = first * np.exp(np.cumsum((steps[..., 0] + gap).ravel())).reshape(sessions, count)
     opened = path * np.exp(-steps[..., 0])

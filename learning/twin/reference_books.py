@@ -24,7 +24,8 @@ from backtest.references import Reference
 from backtest.results import PositionHistory, closed_trades, group_exposures
 from config.settings import Settings
 from learning.twin.market_arrays import MarketArrays, make_market_arrays
-from learning.twin.twin import Dispatch, Step, Twin
+from learning.twin.step import Dispatch, Step
+from learning.twin.twin import Twin
 from strategies.ledger import Ledger
 
 
@@ -38,7 +39,7 @@ def run_references(
     """
     Return the references' books from the close `decide_from` on, in their order.
 
-    `on_session` is told each close of each batch. Raises DataError for a market whose bars do not
+    `on_session` takes each close of each batch. Raises DataError for a market whose bars do not
     lie in sessions one after the other.
     """
     market_arrays = make_market_arrays([market], settings)

@@ -1,7 +1,7 @@
 """
 References run in a process of their own, beside the hierarchy's book in the engine.
 
-The process is started anew, so that it shares nothing with the engine; it is told the market
+The process is started anew, so that it shares nothing with the engine; it is given the market
 without news and reports, which no reference reads.
 """
 

@@ -1,5 +1,5 @@
 """
-The gate's risk model at each session's close, made once for all books of a tape.
+The gate's risk model at each session's close, made once for all books of a market.
 
 Residuals, volatilities and correlations are those that `strategies.risk.Gate` comes to, session
 by session; a model is gathered from them for a batch of books, and its scenarios only for those
@@ -72,7 +72,7 @@ def make_risk_arrays(returns: FloatArray, window: int, min_history: int) -> Risk
 
 
 class RiskReader:
-    """Gathers risk models of a tape for a batch of books."""
+    """Gathers risk models for a batch of books."""
 
     def __init__(self, market_arrays: RiskArrays, groups: IntArray, shortable: BoolArray) -> None:
         markets, sessions, n = market_arrays.volatility.shape
@@ -87,7 +87,7 @@ class RiskReader:
             market_arrays.mean.reshape(rows, 2, n),
         )
         self._crowd = market_arrays.crowd.reshape(rows)
-        # a window's worth of nothing before each market, so that every session ends a window
+        # a window of nothing before each market, so that every session ends a window
         padded = np.pad(market_arrays.residual, ((0, 0), (market_arrays.window - 1, 0), (0, 0)))
         self._windows = sliding_window_view(
             np.ascontiguousarray(padded.transpose(0, 2, 1)), market_arrays.window, axis=2
@@ -116,7 +116,7 @@ class RiskReader:
 @dataclass(frozen=True)
 class ArrayWindows:
     """
-    The scenarios of a batch of books, read from the tape when they are asked for.
+    The scenarios of a batch of books, read from the arrays when they are asked for.
 
     Shapes: windows (M, N, T, S); market, session, count (R,), `count` of them are history;
     volatility (R, N).

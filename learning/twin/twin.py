@@ -1,5 +1,5 @@
 """
-The twin: many books in lockstep, each living a session a step as the desk lives it.
+The twin: many books in lockstep, one session a step, traded as the desk trades.
 
 One step goes from a session's close, where weights are decided, to the next close. In between,
 event by event as in the engine: the decision is delivered a latency later and cut by the gate;
@@ -15,7 +15,6 @@ session's bar slots, never over books or instruments. It makes no observation an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,10 +39,10 @@ from backtest.market.rules import YEAR_NS, interest
 from config.errors import ConfigError
 from config.settings import Settings
 from learning.twin.exchange_rates import ExchangeRates
-from learning.twin.market_arrays import NEVER, MarketArrays
+from learning.twin.market_arrays import NEVER, MarketArrays, by_session
 from learning.twin.risk_arrays import RiskReader
+from learning.twin.step import Dispatch, Step
 from learning.twin.venue import (
-    Fills,
     SlippageStream,
     fill_orders,
     fixed,
@@ -55,51 +54,9 @@ from learning.twin.venue import (
 SLIPPAGE_SHIFTS = 1 << 16  # where in the stream a book's slippage begins
 
 
-@dataclass(frozen=True)
-class Dispatch:
-    """
-    What was filled at one opening.
-
-    Shapes: book, ts (R,), the books that sent orders and the stamp; rank (R, N), an order's place
-    among those of its book; fills (R, N, 2); rate (R, N), the desk's exchange rates; exits (R, N),
-    the code of what forced an order, and reduced (R, N), where the gate asked for it.
-    """
-
-    book: IntArray
-    ts: IntArray
-    rank: IntArray
-    fills: Fills
-    rate: FloatArray
-    exits: NDArray[np.int8]
-    reduced: BoolArray
-
-
-@dataclass(frozen=True)
-class Step:
-    """
-    What a session did to each book.
-
-    `growth` is the equity's ratio less one, `risk_free` what cash would have earned, `fees` in the
-    account's currency, `turnover` the traded notional over equity, `limited` where a limit cut
-    anything and `cause` which one, the decision's first; `loss_beyond_limit` where the loss was
-    larger than the limit of the VaR. `dispatches` is kept where the twin records.
-
-    Shapes: cause (B, N), all others (B,).
-    """
-
-    growth: FloatArray
-    risk_free: FloatArray
-    fees: FloatArray
-    turnover: FloatArray
-    limited: BoolArray
-    cause: IntArray
-    loss_beyond_limit: BoolArray
-    dispatches: tuple[Dispatch, ...] = ()
-
-
 class Twin:
     """
-    B books over a tape. Shapes: market, t, equity, drawdown (B,); weights, quantity (B, N).
+    B books over some markets. Shapes: market, t, equity, drawdown (B,); weights, quantity (B, N).
 
     `weights` are those at the last marks. With `record` every dispatch is kept and each book
     reads the stream of slippage from its start, as an engine does.
@@ -117,12 +74,8 @@ class Twin:
                 f"was {settings.desk.latency_ms:g}"
             )
         n = len(market_arrays.instruments)
-        self.market_arrays, self.settings, self.batch, self.record = (
-            market_arrays,
-            settings,
-            batch,
-            record,
-        )
+        self.market_arrays, self.settings = market_arrays, settings
+        self.batch, self.record = batch, record
         self._limits, self._tight = settings.limits, tightened(settings.limits)
         self._band = settings.band(len(market_arrays.instruments))
         self._latency = latency
@@ -135,7 +88,7 @@ class Twin:
         )
         self._risk = RiskReader(market_arrays.risk, market_arrays.group, market_arrays.shortable)
         self._exchange = ExchangeRates(market_arrays)
-        self._flat = {name: _by_session(getattr(market_arrays, name)) for name in _PER_SESSION}
+        self._flat = by_session(market_arrays)
         newest = self._flat["last_close"]
         self._listed = np.isfinite(newest) & self._exchange.known(newest)
         self._listed &= self._flat["age"] < settings.market.delisting_sessions
@@ -171,8 +124,8 @@ class Twin:
         Start books at the close of `session`, each with a fresh account.
 
         `seed` is that of the slippage; where only some books start, they go on in their streams.
-        Shapes: all (B,). Raises ValueError for a market or session that the tape lacks, or a
-        session that none follows.
+        Shapes: all (B,). Raises ValueError for a market or session that the arrays lack,
+        or a session that none follows.
         """
         which = np.ones(self.batch, bool) if where is None else where
         if where is None:
@@ -498,7 +451,7 @@ class Twin:
     # --- what a book is ----------------------------------------------------------------------
 
     def _row(self, ahead: int) -> IntArray:
-        """Return where the present session, or one ahead, lies in the flat tape."""
+        """Return where the present session, or one ahead, lies in the flat arrays."""
         return self.market * self.market_arrays.sessions + self.t + ahead
 
     def _rows(self, which: BoolArray) -> Rows:
@@ -533,16 +486,6 @@ class Twin:
         return SlippageStream(probability, self._seed, self.batch, shift=shift)
 
 
-def _by_session(values: NDArray[Any]) -> NDArray[Any]:
-    """Return an array (M, T, ...) of a tape as (M * T, ...), a row a session."""
-    return np.ascontiguousarray(values).reshape(-1, *values.shape[2:])
-
-
-_PER_SESSION = (
-    *("ts_close", "ts_accrue", "ts_bar", "ts_end", "bid", "ask", "size", "tick", "close"),
-    *("last_close", "age", "dividends", "risk_free", "risk_free_close"),
-    *("ts_expires", "volatility", "volume"),
-)
 _STATE = (
     *("market", "t", "quantity", "weights", "equity", "_average", "_mark", "_rate"),
     *("_balance", "_accrued_until", "_earning"),

@@ -1,9 +1,9 @@
 """
-What a part of the training is worth: the same training with and without it, over several seeds.
+Measures what a part of the allocator's training adds: with and without it, over several seeds.
 
 Every variant is trained with every seed from the same earlier policies and judged on the same
 held-out windows, so that a difference is of one seed's two trainings; its interval is Student's
-over the seeds. Trainings run side by side in processes of their own. It knows no command line.
+over the seeds. Trainings run side by side in processes of their own.
 """
 
 from __future__ import annotations
@@ -18,23 +18,26 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from rich.console import Console
 from scipy.stats import t as student
 
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
-from learning.allocator.evaluation.examine import whole_book
+from learning.allocator.evaluation.examine import whole_dataset
 from learning.allocator.evaluation.policy_paths import run_policy
 from learning.allocator.phases import (
     Training,
     embeddings_of,
-    open_book,
+    open_dataset,
     policies_by_phase,
     run_joint,
     run_macro_pretraining,
 )
 from learning.allocator.training.phase_results import CURVE_FILE, read_curve, read_result
 from learning.datasets.markets import BookName
+from ops.printing import make_table, print_json, write_json
 
+RESULT = "ablations.json"
 AS_SET = "as set"
 VARIANTS: dict[BookName, tuple[str, ...]] = {
     "multi-asset": (AS_SET, "without projection", "without curriculum"),
@@ -78,7 +81,7 @@ def ablate(
     """
     if len(seeds) < 2:
         raise ConfigError(f"expected at least two seeds for an interval, was {len(seeds)}")
-    variants = VARIANTS[settings.book.name]
+    variants = VARIANTS[settings.dataset.name]
     jobs = [
         _Job(
             training,
@@ -130,9 +133,9 @@ def _run(job: _Job) -> dict[str, float]:
     """Train one variant with one seed, unless that was done, and return its measures."""
     torch.set_num_threads(1)
     settings = _varied(job.settings, job.variant)
-    book, parts, market = open_book(settings)
-    training = Training(book, parts, settings, job.folder, True, lambda *_: None, market)
-    return _macro(training) if book.name == "equity" else _joint(training, job.training)
+    dataset, parts, market = open_dataset(settings)
+    training = Training(dataset, parts, settings, job.folder, True, lambda *_: None, market)
+    return _macro(training) if dataset.name == "equity" else _joint(training, job.training)
 
 
 def _macro(training: Training) -> dict[str, float]:
@@ -144,17 +147,17 @@ def _macro(training: Training) -> dict[str, float]:
 
 def _joint(training: Training, earlier: Path) -> dict[str, float]:
     """Train the joint phase over the policies of an earlier training's first two."""
-    book, settings = training.book, training.settings
-    before = policies_by_phase(earlier, book.name)
+    dataset, settings = training.dataset, training.settings
+    before = policies_by_phase(earlier, dataset.name)
     if "meta" not in before:
         raise ConfigError(f"expected two finished phases in {earlier}, was less")
     folder = training.place("joint")
     if read_result(folder) is None:
         run_joint(training, before["meta"])
-    after = policies_by_phase(training.folder, book.name)["joint"]
+    after = policies_by_phase(training.folder, dataset.name)["joint"]
     gross = settings.limits.max_gross * settings.limits.headroom
-    acts = whole_book(book, "joint", after, gross, lambda top: embeddings_of(book, top))
-    path = run_policy(book, training.parts.test, settings.trading, acts["joint"])
+    acts = whole_dataset(dataset, "joint", after, gross, lambda top: embeddings_of(dataset, top))
+    path = run_policy(dataset, training.parts.test, settings.trading, acts["joint"])
     curve = read_curve(folder / CURVE_FILE)
     found = [row["validation_sharpe"] for row in curve if math.isfinite(row["validation_sharpe"])]
     rewards = [row["reward"] for row in curve]
@@ -173,3 +176,41 @@ def _varied(settings: TrainingSettings, variant: str) -> TrainingSettings:
         curriculum = replace(settings.joint.curriculum, enabled=False)
         return replace(settings, joint=replace(settings.joint, curriculum=curriculum))
     return replace(settings, graph=None) if variant == "without graph" else settings
+
+
+def print_ablations(
+    training: Path,
+    settings: TrainingSettings,
+    seeds: Sequence[int],
+    found: Sequence[Difference],
+    folder: Path,
+    console: Console,
+    as_json: bool,
+) -> None:
+    """Print the differences of a training's variants, and keep them in `folder`."""
+    report = {
+        "training": training.name,
+        "timesteps": settings.joint.timesteps,
+        "macro_epochs": settings.macro.epochs,
+        "seeds": list(seeds),
+        "differences": found,
+    }
+    write_json(folder / RESULT, report)
+    if as_json:
+        print_json(report)
+        return
+    title = f"{settings.dataset.name}, {len(seeds)} seeds: as set less the variant"
+    heads = ("variant", "measure", "as set", "varied", "difference", "95%")
+    rows = [
+        (
+            d.variant,
+            d.measure,
+            f"{np.mean(d.as_set):.4f}",
+            f"{np.mean(d.varied):.4f}",
+            f"{d.difference:+.4f}",
+            f"[{d.interval[0]:+.4f}, {d.interval[1]:+.4f}]",
+        )
+        for d in found
+    ]
+    console.print(make_table(title, heads, rows, words=heads[:2]))
+    console.print(f"figures: {folder / RESULT}", soft_wrap=True)

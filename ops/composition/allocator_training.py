@@ -1,5 +1,5 @@
 """
-`train allocator`: a book, its phases in order, and what came of them.
+Trains an allocator: its data, its phases in order, and a summary of what came of them.
 
 A training owns a folder: `training.json` says what it is of, each phase has a folder of its own,
 `policies/` holds what the last finished phase exported, for `backtest --allocator`. What is
@@ -10,7 +10,6 @@ themselves are `learning.allocator.phases`.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,19 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
+from rich.progress import TaskID
 
 from config.allocator import TrainingSettings, load_training
 from config.errors import ConfigError
 from config.sources import check_source
+from ops.printing import PALETTE, progress_bar, write_json
 
 if TYPE_CHECKING:
     from backtest.market.market_data import MarketData
@@ -65,62 +57,57 @@ class Request:
 
 
 def settings_of(
-    book: str, preset: str, config: Path | None, overrides: dict[str, Any]
+    book: str, preset: str, config: str | None, overrides: dict[str, Any]
 ) -> TrainingSettings:
     """
     Return the settings of a book's preset, or of a file.
 
     Raises ConfigError where the file is of another book.
     """
-    name = str(config) if config else (book if preset == "full" else f"{book}-{preset}")
+    name = config or (book if preset == "full" else f"{book}-{preset}")
     settings = load_training(name, overrides)
-    if settings.book.name != book:
-        raise ConfigError(f"expected settings of the {book} book, was {settings.book.name}")
+    if settings.dataset.name != book:
+        raise ConfigError(f"expected settings of the {book} book, was {settings.dataset.name}")
     return settings
 
 
-def train(request: Request, *, as_json: bool) -> None:
-    """Run the phases that are asked for and not finished, and show all that are."""
+def train(request: Request, console: Console) -> dict[str, Any]:
+    """Run the phases that are asked for and not finished, and return the summary of all."""
     settings, folder = request.settings, request.folder
-    console = Console(stderr=as_json)
     _check(request)
-    from learning.allocator.phases import POLICIES, open_book
-    from learning.allocator.training.phase_results import CURVE_FILE, FIRST_LESSON
+    from learning.allocator.phases import open_dataset
+    from learning.allocator.training.phase_results import CURVE_FILE, WARM_UP
+    from learning.allocator.training.renamed import folder_as_now
 
-    with _bar(console) as bar:
-        task = bar.add_task("book", total=None)
-        book, parts, market = open_book(
+    with progress_bar(console, width=24) as bar:
+        task = bar.add_task("dataset", total=None)
+        dataset, parts, market = open_dataset(
             settings, lambda done, of: bar.update(task, completed=done, total=of)
         )
-    _claim(request, book.digest)
-    results = _run_phases(request, book, parts, market, console)
+    results = _run_phases(request, dataset, parts, market, console)
     summary = {
-        "book": settings.book.name,
-        "source": book.source,
+        "book": settings.dataset.name,
+        "source": dataset.source,
         "seed": settings.seed,
         "phases": {name: msgspec.to_builtins(found) for name, found in results.items()},
     }
-    (folder / SUMMARY_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
+    write_json(folder / SUMMARY_FILE, summary)
     for result in chain.from_iterable(results.values()):
         _plot(result.phase, Path(result.folder) / result.curve)
-        first = Path(result.folder) / FIRST_LESSON / CURVE_FILE
-        if first.is_file():
-            _plot(f"{result.phase}, first lesson", first)
-    if as_json:
-        print(json.dumps(summary))
-        return
-    _print(summary, console)
-    console.print(f"policies: {folder / POLICIES}", soft_wrap=True)
+        warm_up = folder_as_now(Path(result.folder) / WARM_UP) / CURVE_FILE
+        if warm_up.is_file():
+            _plot(f"{result.phase}, warm-up", warm_up)
+    return summary
 
 
 def _run_phases(
-    request: Request, book: Dataset, parts: Split, market: MarketData | None, console: Console
+    request: Request, dataset: Dataset, parts: Split, market: MarketData | None, console: Console
 ) -> dict[str, tuple[PhaseResult, ...]]:
     """Run what is asked for and not finished, and return what all finished phases left."""
     from learning.allocator.phases import Training, phases_of, publish
 
     results = {}
-    with _bar(console) as bar:
+    with progress_bar(console, width=24) as bar:
         tasks: dict[str, TaskID] = {}
 
         def progress(what: str, done: int, of: int) -> None:
@@ -129,27 +116,49 @@ def _run_phases(
             bar.update(tasks[what], completed=done, total=of)
 
         training = Training(
-            book, parts, request.settings, request.folder, request.resume, progress, market
+            dataset, parts, request.settings, request.folder, request.resume, progress, market
         )
-        for phase in phases_of(book.name):
-            if not phase.finished(training) and request.phase in (None, phase.number):
-                phase.run(training)
-                publish(training)
+        phases = phases_of(dataset.name)
+        asked = [phase for phase in phases if request.phase in (None, phase.number)]
+        left = [phase for phase in asked if not phase.finished(training)]
+        _claim(request, dataset.digest, finished=not left)
+        if not left:
+            console.print(f"finished before: {', '.join(phase.name for phase in asked)}")
+        for phase in left:
+            phase.run(training)
+            publish(training)
+        for phase in phases:
             if found := phase.finished(training):
                 results[phase.name] = found
     return results
 
 
-def read_settings(training: Path) -> TrainingSettings:
+def read_settings(
+    training: Path, *, timesteps: int | None = None, epochs: int | None = None
+) -> TrainingSettings:
     """
     Return the settings that a training was begun with.
 
+    `timesteps` replaces the joint phase's, `epochs` the macro pre-training's.
     Raises ConfigError where the folder holds no training.
     """
     file = training / TRAINING_FILE
     if not file.is_file():
         raise ConfigError(f"expected a training's folder, was {training}")
-    return msgspec.convert(msgspec.json.decode(file.read_bytes())["settings"], TrainingSettings)
+    settings = msgspec.convert(_read_training(file)["settings"], TrainingSettings)
+    replace = msgspec.structs.replace
+    if timesteps is not None:
+        settings = replace(settings, joint=replace(settings.joint, timesteps=timesteps))
+    if epochs is not None:
+        settings = replace(settings, macro=replace(settings.macro, epochs=epochs))
+    return settings
+
+
+def _read_training(file: Path) -> dict[str, Any]:
+    """Return what a training's folder is of, under the names of now."""
+    from learning.allocator.training.renamed import as_now
+
+    return as_now("training", msgspec.json.decode(file.read_bytes()))
 
 
 def _check(request: Request) -> None:
@@ -160,44 +169,47 @@ def _check(request: Request) -> None:
         raise ConfigError(f"expected a new folder or an earlier training, was {folder}")
     if begun and not request.resume and request.phase is None:
         raise ConfigError(f"expected --resume or a new folder, was a training begun in {folder}")
-    check_source(request.settings.book.source)
+    check_source(request.settings.dataset.source)
     from learning.allocator.phases import phases_of
 
-    names = [phase.name for phase in phases_of(request.settings.book.name)]
+    names = [phase.name for phase in phases_of(request.settings.dataset.name)]
     if request.phase is not None and not 1 <= request.phase <= len(names):
         raise ConfigError(
             f"expected a phase of 1 to {len(names)} ({', '.join(names)}), was {request.phase}"
         )
 
 
-def _claim(request: Request, book_digest: str) -> None:
-    """Write what the folder is of, or hold a training that goes on to it."""
+def _claim(request: Request, dataset_digest: str, *, finished: bool) -> None:
+    """
+    Write what the folder is of, or hold a training that goes on to it.
+
+    One that is finished learns nothing more, so its data may have been made by other code.
+    """
     settings = request.settings
     identity = {
-        "book": settings.book.name,
-        "book_digest": book_digest,
-        "settings_digest": hashlib.sha256(
-            msgspec.json.encode(_lengthless(settings), order="deterministic")
-        ).hexdigest(),
+        "book": settings.dataset.name,
+        "dataset_digest": dataset_digest,
+        "settings_digest": _settings_digest(settings),
         "settings": msgspec.to_builtins(settings),
     }
     path = request.folder / TRAINING_FILE
     if path.is_file():
-        before = msgspec.json.decode(path.read_bytes())
-        for name in ("book_digest", "settings_digest"):
+        before = _read_training(path)
+        # taken anew: the digest that was kept is of the settings' names of then
+        before["settings_digest"] = _settings_digest(read_settings(request.folder))
+        for name in ("settings_digest",) if finished else ("dataset_digest", "settings_digest"):
             if before[name] != identity[name]:
                 what = name.removesuffix("_digest")
                 raise ConfigError(
                     f"expected the {what} that {request.folder} was begun with, was another"
                 )
         return
-    request.folder.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(identity)))
+    write_json(path, identity)
 
 
-def _lengthless(settings: TrainingSettings) -> TrainingSettings:
-    """Return settings without the phases' lengths: each phase holds its own resume to them."""
-    return msgspec.structs.replace(
+def _settings_digest(settings: TrainingSettings) -> str:
+    """Return the hash of settings but for the phases' lengths: each phase checks its own."""
+    lengthless = msgspec.structs.replace(
         settings,
         specialist_timesteps=1,
         meta_timesteps=1,
@@ -206,6 +218,7 @@ def _lengthless(settings: TrainingSettings) -> TrainingSettings:
         her=msgspec.structs.replace(settings.her, timesteps=1),
         joint=msgspec.structs.replace(settings.joint, timesteps=1),
     )
+    return hashlib.sha256(msgspec.json.encode(lengthless, order="deterministic")).hexdigest()
 
 
 def _plot(phase: str, file: Path) -> None:
@@ -226,42 +239,7 @@ def _plot(phase: str, file: Path) -> None:
         x, y = np.array([[row[x_name], row[name]] for row in rows]).T
         known = np.isfinite(y)
         if known.sum() > 1:
-            curve = Curve(name, "#1f77b4", x[known].astype(np.int64), y[known][None])
+            curve = Curve(name, PALETTE[0], x[known].astype(np.int64), y[known][None])
             panels.append(Panel(f"{phase}: {name}", x_name, name, (curve,)))
     if panels:
         write_curves(file.with_suffix(".png"), tuple(panels[:MOST_CURVES]))
-
-
-def _print(summary: dict[str, Any], console: Console) -> None:
-    table = Table(title=f"{summary['book']} book on {summary['source']}, seed {summary['seed']}")
-    for head in ("phase", "steps", "seconds", "steps/s", "where the time went"):
-        table.add_column(
-            head, justify="left" if head in ("phase", "where the time went") else "right"
-        )
-    results = list(chain.from_iterable(summary["phases"].values()))
-    for result in results:
-        seconds = sum(result["seconds"].values())
-        table.add_row(
-            result["phase"],
-            f"{result['steps']:,}",
-            f"{seconds:.0f}",
-            f"{result['steps'] / seconds:,.0f}" if seconds else "-",
-            ", ".join(f"{name} {part / seconds:.0%}" for name, part in result["seconds"].items()),
-        )
-    console.print(table)
-    for result in results:
-        measures = ", ".join(f"{name} {v:.4g}" for name, v in result["measures"].items())
-        for line in (measures, *result["notes"]):
-            console.print(f"{result['phase']}: {line}", soft_wrap=True, highlight=False)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

@@ -21,10 +21,11 @@ from agents.allocator.observation import (
 from agents.allocator.policy_file import PolicyCard, load_policy, read_card
 from agents.messages import TrainingRecord
 from backtest.market.market_data import MarketData
-from config.allocator import CurriculumSettings, EpisodeSettings, JointSettings, RewardSettings
+from config.allocator import CurriculumSettings, EpisodeSettings, JointSettings
 from config.errors import ConfigError, Halt
 from learning.allocator.training import checkpoints
-from learning.allocator.training.joint.joint import gae, train_joint
+from learning.allocator.training.joint.joint import train_joint
+from learning.allocator.training.joint.rollout import gae
 from learning.allocator.training.phase_results import (
     CHECKPOINTS,
     PhaseResult,
@@ -33,7 +34,8 @@ from learning.allocator.training.phase_results import (
 )
 from learning.datasets.dataset import Dataset
 from tests.learning.cut_short import cut_short
-from tests.learning.made_book import GROUPS, LOOSE, PARTS, SESSIONS, made_book
+from tests.learning.made_dataset import GROUPS, LOOSE, PARTS, SESSIONS, made_dataset
+from tests.learning.made_run import made_run
 
 SHAPES = len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)
 TINY = JointSettings(
@@ -51,23 +53,23 @@ type Train = Callable[..., PhaseResult]
 
 
 @pytest.fixture
-def book(make_market: Callable[..., MarketData]) -> Dataset:
+def dataset(make_market: Callable[..., MarketData]) -> Dataset:
     """Return a book whose first group falls and whose second one rises."""
-    return made_book(make_market, drifts=(-0.006, -0.006, 0.006, 0.006))
+    return made_dataset(make_market, drifts=(-0.006, -0.006, 0.006, 0.006))
 
 
 @pytest.fixture
-def train(book: Dataset, tmp_path: Path) -> Train:
+def train(dataset: Dataset, tmp_path: Path) -> Train:
     """Return a training that starts from untrained policies of the book."""
     torch.manual_seed(0)
     start = tmp_path / "start"
     card = PolicyCard(
         kind="top",
-        book=book.name,
+        book=dataset.name,
         name="untrained",
-        groups=book.groups,
+        groups=dataset.groups,
         hidden=(16, 16),
-        normaliser=Normaliser.fit(book.features, book.macro),
+        normaliser=Normaliser.fit(dataset.features, dataset.macro),
         trained=TrainingRecord(source="made", digest="made", first_ts=0, last_ts=1),
     )
     _save(start / "top", TopNet(*SHAPES, (16, 16)), card)
@@ -76,20 +78,24 @@ def train(book: Dataset, tmp_path: Path) -> Train:
         _save(start / f"bottom-{name}", BottomNet(*SHAPES, (16, 16)), own)
 
     def training(
-        folder: Path, joint: JointSettings = TINY, *, start: Path = start, **kwargs: object
+        folder: Path,
+        joint: JointSettings = TINY,
+        *,
+        start: Path = start,
+        timesteps: int = 6 * 8 * 16,
+        **options: object,
     ) -> PhaseResult:
-        return train_joint(
-            book,
+        run = made_run(
+            dataset,
             PARTS,
-            start / "top",
-            {name: start / f"bottom-{name}" for name in GROUPS},
-            LOOSE,
-            joint,
-            RewardSettings(),
-            EpisodeSettings(sessions=40, min_sessions=10, warm_up=0),
             folder,
-            **{"seed": 1, "timesteps": 6 * 8 * 16, **kwargs},
+            LOOSE,
+            joint=msgspec.structs.replace(joint, timesteps=timesteps),
+            episode=EpisodeSettings(sessions=40, min_sessions=10, warm_up=0),
+            **{"seed": 1, **options},
         )
+        bottoms = {name: start / f"bottom-{name}" for name in GROUPS}
+        return train_joint(run, start / "top", bottoms)
 
     return training
 
@@ -110,14 +116,20 @@ def _equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
-def _share_of_second(book: Dataset, folder: Path) -> float:
+def _share_of_second(dataset: Dataset, folder: Path) -> float:
     """Return what share of its budgets a top policy gives the group that rises."""
     top, card = load_policy(folder)
     none = np.zeros((SESSIONS, 4))
     seen = observe(
-        book.features[0], book.macro[0], none, book.shortable, none, none[:, 0], card.normaliser
+        dataset.features[0],
+        dataset.macro[0],
+        none,
+        dataset.shortable,
+        none,
+        none[:, 0],
+        card.normaliser,
     )
-    rows = group_means(seen.instruments, book.group.tolist(), 2)
+    rows = group_means(seen.instruments, dataset.group.tolist(), 2)
     with torch.no_grad():
         means, _ = top(torch.from_numpy(rows), torch.from_numpy(seen.market))
     budgets = top_budgets(means.numpy(), 1.0)
@@ -125,16 +137,16 @@ def _share_of_second(book: Dataset, folder: Path) -> float:
 
 
 def test_joint_learner_gives_capital_to_the_group_that_rises(
-    book: Dataset, train: Train, tmp_path: Path
+    dataset: Dataset, train: Train, tmp_path: Path
 ) -> None:
     settings = msgspec.structs.replace(
         TINY, envs=32, minibatch=128, learning_rate=3e-3, checkpoint_every=20
     )
     result = train(tmp_path / "joint", settings, timesteps=20 * 32 * 8)
     measures = result.measures
-    assert measures["validation_sharpe"] > measures["former_sharpe"] + 1.0
-    assert _share_of_second(book, tmp_path / "start" / "top") == pytest.approx(0.5, abs=0.05)
-    assert _share_of_second(book, tmp_path / "joint" / "top") > 0.65
+    assert measures["validation_sharpe"] > measures["earlier_sharpe"] + 1.0
+    assert _share_of_second(dataset, tmp_path / "start" / "top") == pytest.approx(0.5, abs=0.05)
+    assert _share_of_second(dataset, tmp_path / "joint" / "top") > 0.65
     card = read_card(tmp_path / "joint" / "top")
     assert (card.name, card.trained.steps) == ("joint-top", measures["best_step"])
 
@@ -145,7 +157,7 @@ def test_run_that_was_stopped_and_resumed_ends_with_the_same_weights(
     whole = train(tmp_path / "whole")
 
     third = 3 * 8 * 8  # the newest checkpoint is of the second update
-    cut_short(partial(train, tmp_path / "halves"), lambda row: row["steps"] == third)
+    cut_short(partial(train, tmp_path / "halves"), lambda steps, _: steps == third)
     torch.manual_seed(99)
     resumed = train(tmp_path / "halves", resume=True)
     assert _equal(_weights(tmp_path / "whole"), _weights(tmp_path / "halves"))
@@ -171,7 +183,7 @@ def test_earlier_policies_stand_where_none_was_better(train: Train, tmp_path: Pa
     train(tmp_path / "first", timesteps=1)
     idle = msgspec.structs.replace(TINY, learning_rate=1e-12)
     result = train(tmp_path / "second", idle, start=tmp_path / "first", timesteps=1)
-    assert result.measures["validation_sharpe"] == result.measures["former_sharpe"]
+    assert result.measures["validation_sharpe"] == result.measures["earlier_sharpe"]
     assert "the earlier phase's stand" in result.notes[0]
     for slot in ("top", "bottom-first", "bottom-second"):
         given, left = (read_card(tmp_path / run / slot) for run in ("first", "second"))

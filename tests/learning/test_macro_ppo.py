@@ -1,6 +1,6 @@
 """Macro PPO goes on from the pre-trained policy and never exports what validates worse."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from config.allocator import (
     MacroSettings,
     MicroSettings,
     PpoSettings,
-    RewardSettings,
     SplitSettings,
 )
 from config.settings import Settings
@@ -25,9 +24,10 @@ from learning.allocator.training.equity.macro_ppo import train_macro_ppo
 from learning.allocator.training.equity.micro import pretrain_micro
 from learning.allocator.training.equity.sector_graph import train_graph
 from learning.allocator.training.phase_results import PhaseResult, read_result
-from learning.datasets.dataset import Dataset, simulated_book, split
+from learning.datasets.dataset import Dataset, simulated_dataset, split
 from learning.datasets.windows import Split
 from tests.learning.cut_short import cut_short
+from tests.learning.made_run import made_run
 
 SMALL = SimulatorSettings(
     instruments=4, sectors=2, warm_up=140, regime_sessions=(20.0, 20.0, 20.0)
@@ -38,32 +38,28 @@ PPO = PpoSettings(envs=2, n_steps=32, batch_size=32, epochs=2, checkpoint_every=
 
 @dataclass(frozen=True)
 class Stage:
-    book: Dataset
+    dataset: Dataset
     parts: Split
     macro: Path
     micro: Path
 
     def train(self, folder: Path, **kwargs) -> PhaseResult:
-        return train_macro_ppo(
-            self.book,
+        run = made_run(
+            self.dataset,
             self.parts,
-            self.macro,
-            self.micro,
-            PPO,
-            RewardSettings(),
-            EPISODE,
-            Settings(),
             folder,
-            timesteps=192,
-            seed=0,
+            ppo=PPO,
+            episode=EPISODE,
+            macro_timesteps=192,
             **kwargs,
         )
+        return train_macro_ppo(run, self.macro, self.micro)
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory) -> Stage:
     home = tmp_path_factory.mktemp("macro-ppo")
-    book = simulated_book(
+    dataset = simulated_dataset(
         "equity",
         seeds=range(3),
         sessions=120,
@@ -71,21 +67,27 @@ def stage(tmp_path_factory) -> Stage:
         simulator=SMALL,
         cache=home / "cache",
     )
-    parts = split(book, SplitSettings(validation_share=0.3, test_share=0.3), EPISODE)
-    train_graph(book, parts, GraphSettings(epochs=1), home / "graph", seed=0)
-    macro = pretrain_macro(
-        book, parts, MacroSettings(epochs=2), home / "macro", seed=0, graph_folder=home / "graph"
+    parts = split(dataset, SplitSettings(validation_share=0.3, test_share=0.3), EPISODE)
+    run = made_run(
+        dataset,
+        parts,
+        home,
+        graph=GraphSettings(epochs=1),
+        macro=MacroSettings(epochs=2),
+        micro=MicroSettings(epochs=1),
     )
-    micro = pretrain_micro(book, parts, MicroSettings(epochs=1), home / "micro", seed=0)
+    train_graph(replace(run, folder=home / "graph"))
+    macro = pretrain_macro(replace(run, folder=home / "macro"), home / "graph")
+    micro = pretrain_micro(replace(run, folder=home / "micro"))
     return Stage(
-        book,
+        dataset,
         parts,
         Path(macro.folder) / macro.policies["top"],
         Path(micro.folder) / micro.policies["bottom"],
     )
 
 
-def test_pre_training_on_a_simulated_book_is_judged_beside_the_bayes_filter(stage):
+def test_pre_training_on_a_simulated_dataset_stands_beside_the_bayes_filter(stage):
     measures = read_result(stage.macro.parent).measures
     assert 0.0 < measures["test_hidden_filter_accuracy"] <= 1.0
     assert {"test_hidden_accuracy", "test_label_accuracy"} <= measures.keys()
@@ -111,7 +113,7 @@ def test_macro_ppo_exports_the_better_of_its_start_and_what_it_learned(stage, tm
 @pytest.mark.slow
 def test_macro_ppo_that_was_stopped_ends_as_one_that_was_not(stage, tmp_path):
     whole = stage.train(tmp_path / "whole")
-    cut_short(partial(stage.train, tmp_path / "stopped"), lambda row: row["steps"] >= 128)
+    cut_short(partial(stage.train, tmp_path / "stopped"), lambda steps, _: steps >= 128)
     resumed = stage.train(tmp_path / "stopped", resume=True)
     assert resumed.measures == whole.measures
     weights = "top/policy.safetensors"

@@ -24,6 +24,7 @@ from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Split, Window
 from learning.twin.market_arrays import make_market_arrays
 from tests.learning.cut_short import cut_short
+from tests.learning.made_run import made_run
 
 GROUPS = ("Energy", "Financials", "Utilities")
 EACH = 3
@@ -46,12 +47,15 @@ QUICK = HerSettings(
 )
 
 
+FOUR = MicroSettings(epochs=4)
+
+
 @dataclass(frozen=True)
 class _NoMarketArrays:
     returns: np.ndarray
 
 
-def as_book(market_arrays, returns: np.ndarray, features: np.ndarray) -> Dataset:
+def as_dataset(market_arrays, returns: np.ndarray, features: np.ndarray) -> Dataset:
     """Return a book of nine stocks in three sectors; macro features say nothing."""
     markets, sessions, stocks = returns.shape
     none = np.zeros((markets, sessions), dtype=np.int64)
@@ -74,20 +78,20 @@ def as_book(market_arrays, returns: np.ndarray, features: np.ndarray) -> Dataset
     )
 
 
-def parts(book: Dataset, first: int) -> Split:
+def parts(dataset: Dataset, first: int) -> Split:
     """Return the last market as test, the one before as validation, the others as training."""
-    markets, sessions = book.ts.shape
+    markets, sessions = dataset.ts.shape
     windows = [Window(m, first, sessions - 1) for m in range(markets)]
     return Split(
         train=tuple(windows[:-2]),
         validation=(windows[-2],),
         test=(windows[-1],),
         learned_from=1,
-        learned_until=int(book.ts[0, -1]),
+        learned_until=int(dataset.ts[0, -1]),
     )
 
 
-def risky_book() -> Dataset:
+def risky_dataset() -> Dataset:
     """Return markets of stocks whose volatilities last, and which one feature tells."""
     rng = np.random.default_rng(3)
     shape = (5, 200, len(GROUPS) * EACH)
@@ -96,16 +100,16 @@ def risky_book() -> Dataset:
     features = rng.standard_normal((*shape, len(INSTRUMENT_FEATURES)))
     features[..., INSTRUMENT_FEATURES.index("volatility_20")] = np.log(volatility)
     returns = volatility * rng.standard_normal(shape)
-    return as_book(_NoMarketArrays(returns), returns, features)
+    return as_dataset(_NoMarketArrays(returns), returns, features)
 
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
     """Return the risky book and the result of a pre-training on it, with its folder."""
     folder = tmp_path_factory.mktemp("micro")
-    book = risky_book()
-    result = pretrain_micro(book, parts(book, 0), MicroSettings(epochs=4), folder, seed=1)
-    return book, result, folder
+    dataset = risky_dataset()
+    result = pretrain_micro(made_run(dataset, parts(dataset, 0), folder, seed=1, micro=FOUR))
+    return dataset, result, folder
 
 
 def test_pretraining_learns_which_stocks_are_risky_and_halves_equal_weights_loss(pretrained):
@@ -117,19 +121,23 @@ def test_pretraining_learns_which_stocks_are_risky_and_halves_equal_weights_loss
 
 
 def test_pretraining_exports_its_best_epoch(pretrained):
-    book, result, folder = pretrained
+    dataset, result, folder = pretrained
     net, card = load_policy(folder / result.policies["bottom"])
     assert isinstance(net, BottomNet)
-    assert (card.kind, card.group, card.groups) == ("bottom", "*", book.groups)
-    assert card.trained.last_ts == parts(book, 0).learned_until
+    assert (card.kind, card.group, card.groups) == ("bottom", "*", dataset.groups)
+    assert card.trained.last_ts == parts(dataset, 0).learned_until
     assert result.measures["validation_loss"] == min(
         row["validation_loss"] for row in read_curve(folder / result.curve)
     )
 
 
 def test_pretraining_that_was_cut_short_ends_as_if_it_had_not_been(pretrained, tmp_path):
-    book, whole, folder = pretrained
-    train = partial(pretrain_micro, book, parts(book, 0), MicroSettings(epochs=4), tmp_path)
+    dataset, whole, folder = pretrained
+
+    def train(**options):
+        run = made_run(dataset, parts(dataset, 0), tmp_path, micro=FOUR, **options)
+        return pretrain_micro(run)
+
     cut_short(partial(train, seed=1), lambda epoch, _: epoch == 2)
     result = train(seed=1, resume=True)
     assert result.measures == whole.measures
@@ -150,7 +158,7 @@ def flat(make_market, tmp_path):
         symbols=symbols, instruments=instruments, sessions=60, prices=prices, news_every=0
     )
     market_arrays = make_market_arrays([market] * 3, FREE)
-    book = as_book(
+    dataset = as_dataset(
         market_arrays,
         market_arrays.returns,
         np.zeros((*market_arrays.returns.shape, len(INSTRUMENT_FEATURES))),
@@ -158,18 +166,17 @@ def flat(make_market, tmp_path):
     torch.manual_seed(0)
     net = BottomNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS))
     record = TrainingRecord(source="made", digest="made", first_ts=0, last_ts=1)
-    norm = Normaliser.fit(book.features, book.macro)
-    save_policy(tmp_path / "start", net, bottom_card(book, norm, record, "start"))
-    return book, parts(book, 5), tmp_path / "start"
+    norm = Normaliser.fit(dataset.features, dataset.macro)
+    save_policy(tmp_path / "start", net, bottom_card(dataset, norm, record, "start"))
+    return dataset, parts(dataset, 5), tmp_path / "start"
 
 
 def test_td3_with_hindsight_learns_to_place_stocks_so_that_sectors_weigh_what_was_asked(
     flat, tmp_path
 ):
-    book, split, start = flat
-    result = train_micro_her(
-        book, split, start, None, QUICK, tmp_path / "her", trading=FREE, seed=0
-    )
+    dataset, split, start = flat
+    run = made_run(dataset, split, tmp_path / "her", FREE, her=QUICK)
+    result = train_micro_her(run, start, None)
     measures = result.measures
     assert measures["validation_goal_distance"] < 0.5 * measures["random_goal_distance"]
     assert measures["validation_goal_distance"] < 0.5 * measures["start_goal_distance"]
@@ -177,15 +184,14 @@ def test_td3_with_hindsight_learns_to_place_stocks_so_that_sectors_weigh_what_wa
 
 
 def test_td3_killed_in_the_middle_goes_on_bit_for_bit(flat, tmp_path):
-    book, split, start = flat
+    dataset, split, start = flat
     settings = msgspec.structs.replace(
         QUICK, timesteps=480, checkpoint_every=240, buffer_size=320, batch_size=32
     )
 
     def run(folder: Path, **options):
-        return train_micro_her(
-            book, split, start, None, settings, folder, trading=FREE, seed=4, **options
-        )
+        made = made_run(dataset, split, folder, FREE, her=settings, seed=4, **options)
+        return train_micro_her(made, start, None)
 
     whole = run(tmp_path / "whole")
     cut_short(partial(run, tmp_path / "cut"), lambda steps, _: steps > 360)
@@ -198,14 +204,14 @@ def test_td3_killed_in_the_middle_goes_on_bit_for_bit(flat, tmp_path):
 
 
 def test_td3_that_would_learn_before_an_episode_has_ended_says_so(flat, tmp_path):
-    book, split, start = flat
+    dataset, split, start = flat
     settings = HerSettings(episode_sessions=50, learning_starts=100)
     with pytest.raises(ConfigError, match="learning_starts: expected at least 400 steps"):
-        train_micro_her(book, split, start, None, settings, tmp_path, trading=FREE, seed=0)
+        train_micro_her(made_run(dataset, split, tmp_path, FREE, her=settings), start, None)
 
 
 def test_a_policy_of_other_sectors_is_refused(flat, pretrained, tmp_path):
-    book, split, start = flat
-    other = replace(book, groups=("A", "B", "C"))
+    dataset, split, start = flat
+    other = replace(dataset, groups=("A", "B", "C"))
     with pytest.raises(ConfigError, match="expected a micro policy of A, B, C, was 'start'"):
-        train_micro_her(other, split, start, None, QUICK, tmp_path, trading=FREE, seed=0)
+        train_micro_her(made_run(other, split, tmp_path, FREE, her=QUICK), start, None)

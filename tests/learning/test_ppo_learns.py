@@ -3,7 +3,6 @@
 import os
 import signal
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,7 @@ import torch
 from agents.allocator.networks import BottomNet, TopNet
 from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Normaliser
 from agents.allocator.policy_file import PolicyCard, load_policy, save_policy
-from config.allocator import EpisodeSettings, PpoSettings, RewardSettings
+from config.allocator import EpisodeSettings, PpoSettings
 from config.errors import ConfigError, Halt, RunIncomplete
 from learning.allocator.evaluation.policy_paths import run_policy, specialist_act, tiered_act
 from learning.allocator.training import checkpoints
@@ -31,11 +30,13 @@ from learning.allocator.training.phase_results import (
     read_result,
     training_record,
 )
+from learning.allocator.training.training_run import no_progress
 from learning.datasets.dataset import training_rows
 from learning.datasets.group_dataset import only_group
 from learning.envs.bottom_policies import BottomPolicies
 from tests.learning.cut_short import cut_short
-from tests.learning.made_book import GROUPS, LOOSE, PARTS, made_book
+from tests.learning.made_dataset import GROUPS, LOOSE, PARTS, made_dataset
+from tests.learning.made_run import made_run
 
 TINY = PpoSettings(
     envs=16,
@@ -52,28 +53,25 @@ ROLLOUT = TINY.envs * TINY.n_steps
 
 
 @pytest.fixture
-def book(make_market):
-    return made_book(make_market)
+def dataset(make_market):
+    return made_dataset(make_market)
 
 
 @pytest.fixture
-def job(book, tmp_path) -> Job:
-    return Job(
-        book=only_group(book, "first"),
-        group="first",
-        groups=book.groups,
-        parts=PARTS,
-        norm=Normaliser.fit(*training_rows(book, PARTS)),
+def job(dataset, tmp_path) -> Job:
+    run = made_run(
+        only_group(dataset, "first"),
+        PARTS,
+        tmp_path / "first",
+        LOOSE,
+        seed=3,
         direct=None,
         ppo=TINY,
-        reward=RewardSettings(),
         episode=EPISODE,
-        settings=LOOSE,
-        folder=tmp_path / "first",
-        timesteps=8 * ROLLOUT,
-        seed=3,
-        resume=False,
+        specialist_timesteps=8 * ROLLOUT,
     )
+    norm = Normaliser.fit(*training_rows(dataset, PARTS))
+    return Job(run, group="first", groups=dataset.groups, norm=norm)
 
 
 def newest(folder: Path) -> dict[str, torch.Tensor]:
@@ -84,74 +82,76 @@ def newest(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_specialist_holds_what_rises_and_not_what_falls(job):
     result = train_specialist(job)
-    net, card = load_policy(job.folder / "policy")
+    net, card = load_policy(job.run.folder / "policy")
     assert card.holds
     assert card.group == "first"
-    assert card.trained.steps == result.steps == job.timesteps
-    act = specialist_act(job.book, card.normaliser, net, result.measures["budget"])
-    held = run_policy(job.book, PARTS.validation, LOOSE, act).weights[0, 5:].mean(axis=0)
+    assert card.trained.steps == result.steps == 8 * ROLLOUT
+    act = specialist_act(job.run.dataset, card.normaliser, net, result.measures["budget"])
+    held = run_policy(job.run.dataset, PARTS.validation, LOOSE, act).weights[0, 5:].mean(axis=0)
     assert held[0] > 0.5
     assert held[1] < 0.1
     assert result.measures["validation_sharpe"] > 3.0
-    curve = read_curve(job.folder / result.curve)
+    curve = read_curve(job.run.folder / result.curve)
     assert [row["steps"] for row in curve] == [ROLLOUT * (k + 1) for k in range(8)]
     assert curve[-1]["reward"] > curve[0]["reward"]
-    assert any((job.folder / "tensorboard").iterdir())
+    assert any((job.run.folder / "tensorboard").iterdir())
 
 
 def test_meta_controller_gives_capital_to_the_group_that_rises(make_market, tmp_path):
-    book = made_book(make_market, drifts=(0.006, 0.006, -0.006, -0.006))
-    norm = Normaliser.fit(*training_rows(book, PARTS))
+    dataset = made_dataset(make_market, drifts=(0.006, 0.006, -0.006, -0.006))
+    norm = Normaliser.fit(*training_rows(dataset, PARTS))
     torch.manual_seed(0)
     folders = {}
     for group in GROUPS:  # specialists that always share their budget evenly
         net = BottomNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS))
         with torch.no_grad():
             net.head.weight.zero_()
-        card = _card(book, norm, group)
+        card = _card(dataset, norm, group)
         folders[group] = tmp_path / group
         save_policy(folders[group], net, card)
-    result = train_meta(
-        book,
+    run = made_run(
+        dataset,
         PARTS,
-        folders,
-        msgspec.structs.replace(TINY, exploration_std=0.4),
-        RewardSettings(),
-        EPISODE,
-        LOOSE,
         tmp_path / "meta",
-        timesteps=8 * ROLLOUT,
-        seed=0,
+        LOOSE,
+        ppo=msgspec.structs.replace(TINY, exploration_std=0.4),
+        episode=EPISODE,
+        meta_timesteps=8 * ROLLOUT,
     )
+    result = train_meta(run, folders)
     top, card = load_policy(tmp_path / "meta" / "policy")
     assert isinstance(top, TopNet)
     assert not card.regimes
     bottom_policies = BottomPolicies(
-        book, {g: load_policy(folder)[0] for g, folder in folders.items()}
+        dataset, {g: load_policy(folder)[0] for g, folder in folders.items()}
     )
-    act = tiered_act(book, norm, top, bottom_policies, card.gross)
-    held = run_policy(book, PARTS.validation, LOOSE, act).weights[0, 5:].mean(axis=0)
+    act = tiered_act(dataset, norm, top, bottom_policies, card.gross)
+    held = run_policy(dataset, PARTS.validation, LOOSE, act).weights[0, 5:].mean(axis=0)
     assert held[:2].sum() > 1.5 * held[2:].sum()
     assert result.measures["validation_sharpe"] > result.measures["validation_sharpe_equal"]
 
 
 def test_run_that_was_stopped_and_resumed_ends_with_the_same_weights(job, tmp_path):
-    whole = msgspec.structs.replace(job.ppo, checkpoint_every=1)
-    one = _changed(job, folder=tmp_path / "one", timesteps=4 * ROLLOUT, ppo=whole)
-    two = _changed(one, folder=tmp_path / "two")
+    often = msgspec.structs.replace(TINY, checkpoint_every=1)
+    job = _set(job, specialist_timesteps=4 * ROLLOUT, ppo=often)
+    one, two = (_changed(job, folder=tmp_path / name) for name in ("one", "two"))
     train_specialist(one)
-    cut_short(partial(train_specialist, two), lambda row: row["steps"] >= 2 * ROLLOUT)
-    assert read_result(two.folder) is None
+    cut_short(
+        lambda progress: train_specialist(_changed(two, progress=progress)),
+        lambda steps, _: steps >= 2 * ROLLOUT,
+    )
+    assert read_result(two.run.folder) is None
     np.random.seed(99)  # noqa: NPY002 - whatever the interpreter did in between
     torch.manual_seed(99)
     train_specialist(_changed(two, resume=True))
-    first, second = newest(one.folder), newest(two.folder)
+    first, second = newest(one.run.folder), newest(two.run.folder)
     assert all(torch.equal(first[k], second[k]) for k in first)
-    assert read_curve(one.folder / "curve.csv")[-1] == read_curve(two.folder / "curve.csv")[-1]
+    curves = [read_curve(job.run.folder / "curve.csv") for job in (one, two)]
+    assert curves[0][-1] == curves[1][-1]
 
 
 def test_checkpoint_of_another_run_is_not_resumed(job):
-    short = _changed(job, timesteps=2 * ROLLOUT)
+    short = _set(job, specialist_timesteps=2 * ROLLOUT)
     train_specialist(short)
     with pytest.raises(ConfigError, match="expected a run of the same seed, was another"):
         train_specialist(_changed(short, resume=True, seed=4))
@@ -182,43 +182,55 @@ def test_full_disk_leaves_the_last_good_checkpoint(job, monkeypatch):
     with pytest.raises(ConfigError, match="No space left on device; the last good one"):
         train_specialist(job)
     monkeypatch.undo()
-    assert checkpoints.latest(job.folder / CHECKPOINTS).step == ROLLOUT
+    assert checkpoints.latest(job.run.folder / CHECKPOINTS).step == ROLLOUT
 
 
 @pytest.mark.slow
-def test_process_that_dies_is_named_and_the_others_finish(book, tmp_path):
+def test_process_that_dies_is_named_and_the_others_finish(dataset, tmp_path):
     killed = []
 
-    def kill(group, row):
-        if group == "first" and not killed:
+    def kill(done, row):
+        if not killed:
             children = specialists.multiprocessing.active_children()
             victim = next(p for p in children if p.name == "first")
             os.kill(victim.pid, signal.SIGKILL)
             killed.append(victim.pid)
 
-    arguments = (book, PARTS, None, TINY, RewardSettings(), EPISODE, LOOSE, tmp_path)
-    with pytest.raises(RunIncomplete, match=r"specialist first: .* was exit code -9"):
-        train_specialists(*arguments, timesteps=10 * ROLLOUT, seed=0, processes=2, progress=kill)
-    assert read_result(tmp_path / "second").steps == 10 * ROLLOUT
-    results = train_specialists(
-        *arguments, timesteps=10 * ROLLOUT, seed=0, processes=2, resume=True
+    run = made_run(
+        dataset,
+        PARTS,
+        tmp_path,
+        LOOSE,
+        direct=None,
+        ppo=TINY,
+        episode=EPISODE,
+        specialist_timesteps=10 * ROLLOUT,
+        processes=2,
     )
+    with pytest.raises(RunIncomplete, match=r"specialist first: .* was exit code -9"):
+        train_specialists(run, lambda group: kill if group == "first" else no_progress)
+    assert read_result(tmp_path / "second").steps == 10 * ROLLOUT
+    results = train_specialists(replace(run, resume=True))
     assert sorted(results) == ["first", "second"]
     assert results["first"].steps == 10 * ROLLOUT
 
 
 def _changed(job: Job, **changes) -> Job:
-    return replace(job, **changes)
+    return replace(job, run=replace(job.run, **changes))
 
 
-def _card(book, norm, group):
+def _set(job: Job, **settings) -> Job:
+    return _changed(job, settings=msgspec.structs.replace(job.run.settings, **settings))
+
+
+def _card(dataset, norm, group):
     return PolicyCard(
         kind="bottom",
-        book=book.name,
+        book=dataset.name,
         name=f"even-{group}",
-        groups=book.groups,
+        groups=dataset.groups,
         group=group,
         hidden=(64, 64),
         normaliser=norm,
-        trained=training_record(book, PARTS, 0, 0),
+        trained=training_record(made_run(dataset, PARTS, Path()), 0),
     )

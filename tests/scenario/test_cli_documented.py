@@ -105,6 +105,11 @@ SUITE = {  # beside what is printed
         "105 sessions before warm the features up",
     ),
     "data import my_folder --name mine": ("", "home/catalogs/mine"),
+    "data export --out experiences.parquet": ("", "experiences.parquet"),
+    "data export --table fills --run RUN_ID --out fills.jsonl": (
+        "data export --table fills --out fills.jsonl",
+        "fills.jsonl",
+    ),
     "analyze AAPL": ("", "the newest session of packaged:apple"),
     "explain DECISION_ID": ("", "AAPL"),
     "replay DECISION_ID --without news": ("", "what if"),
@@ -182,7 +187,7 @@ MAKERS = {  # what a command needs: the one that makes it
 }
 VLLM = {"backtest --minds vllm": "backtest --minds vllm --end 2017-01-06"}
 TINY = """
-book: {name: BOOK, seeds: 4, sessions: 150}
+dataset: {name: BOOK, seeds: 4, sessions: 150}
 episode: {sessions: 60, min_sessions: 40, warm_up: 50, cohort: 4}
 specialist_timesteps: 512
 meta_timesteps: 512

@@ -10,7 +10,7 @@ import time
 import pytest
 
 SMALL = """
-book: {name: multi-asset, seeds: 4, sessions: 150}
+dataset: {name: multi-asset, seeds: 4, sessions: 150}
 episode: {sessions: 60, min_sessions: 40, warm_up: 50, cohort: 4}
 specialist_timesteps: 512
 meta_timesteps: 1024
@@ -85,7 +85,7 @@ def test_an_evaluation_stands_beside_baselines_on_held_out_markets(command, plac
     ended = command("evaluate", "allocator", "whole", "--no-oracles", "--json", cwd=place)
     assert ended.code == 0
     report = json.loads(ended.out)
-    names = [v["name"] for v in report["verdicts"]["book"]]
+    names = [v["name"] for v in report["evaluations"]["book"]]
     assert {"buy-and-hold", "equal weight", "hierarchical risk parity", "joint"} <= set(names)
     assert "joint less specialists, equal budgets" in report["differences"]
     assert (trained[0] / "test" / "examination.png").stat().st_size > 1_000
@@ -93,7 +93,7 @@ def test_an_evaluation_stands_beside_baselines_on_held_out_markets(command, plac
 
 @pytest.mark.slow
 def test_an_evaluation_on_fresh_markets_has_seeds_after_the_trainings(command, place, trained):
-    book = json.loads((trained[0] / "training.json").read_text())["settings"]["book"]
+    book = json.loads((trained[0] / "training.json").read_text())["settings"]["dataset"]
     beyond = book["first_seed"] + book["seeds"]
     words = ("--fresh-markets", "3", "--no-oracles", "--json", "--out", "fresh")
     ended = command("evaluate", "allocator", "whole", *words, cwd=place)
@@ -104,14 +104,14 @@ def test_an_evaluation_on_fresh_markets_has_seeds_after_the_trainings(command, p
 
 
 @pytest.mark.slow
-def test_seeds_of_one_training_are_judged_together(command, place, trained):
+def test_seeds_of_one_training_are_evaluated_together(command, place, trained):
     folder, _ = trained
     assert command(*TRAIN, "--seed", "1", "--out", "other", cwd=place).code == 0
     ended = command("evaluate", "allocator", "whole", "other", "--json", cwd=place)
     assert (ended.code, ended.err.strip()) == (0, "")
     report = json.loads(ended.out)
     assert report["seeds"] == [0, 1]
-    whole = {v["name"]: v for v in report["verdicts"]["book"]}
+    whole = {v["name"]: v for v in report["evaluations"]["book"]}
     assert len(whole["joint"]["seeds"]) == len(whole["specialists, equal budgets"]["seeds"]) == 2
     assert whole["joint"]["sharpe"] == pytest.approx(sum(whole["joint"]["seeds"]) / 2)
     assert whole["joint"]["kupiec_p"] is None
@@ -149,7 +149,7 @@ def test_trainings_that_are_no_seeds_of_one_are_refused(command, tmp_path, chang
 )
 def test_fresh_markets_of_a_real_one_are_refused(command, tmp_path, source, words, said):
     (tmp_path / "first").mkdir()
-    text = json.dumps({"settings": {"book": {"source": source}}})
+    text = json.dumps({"settings": {"dataset": {"source": source}}})
     (tmp_path / "first" / "training.json").write_text(text)
     ended = command("evaluate", "allocator", "first", "--fresh-markets", "4", *words, cwd=tmp_path)
     assert ended.code == 2
@@ -168,7 +168,7 @@ def test_fresh_markets_of_a_real_one_are_refused(command, tmp_path, source, word
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(command, tmp_path, words, said):
-    (tmp_path / "other.yaml").write_text("book: {name: equity}\n")
+    (tmp_path / "other.yaml").write_text("dataset: {name: equity}\n")
     (tmp_path / "wrong.yaml").write_text("joint: {clip: -1.0}\n")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "notes.txt").write_text("mine")

@@ -1,1 +1,1 @@
-"""What trained policies earn on windows that they never saw."""
+"""What trained policies earn on held-out windows."""

@@ -1,11 +1,11 @@
 """
-What a policy is worth on windows that it never saw: figures with intervals, and who it is beside.
+A policy's metrics on held-out windows, with confidence intervals, next to the baselines.
 
-Figures are those of `backtest.statistics`, over all sessions of all windows in a row; intervals
-are percentiles of stationary-block bootstraps of that row, which has thousands of sessions. A
-Sharpe ratio of W windows is that of one who traded them one after the other. A policy that was
-trained from several seeds has a path a seed: its figures are means over seeds, and its intervals
-resample seeds beside sessions, each seed in the same blocks. It knows no network: policies and
+Metrics are those of `backtest.statistics`, over all sessions of all windows in a row; intervals
+are percentiles of stationary-block bootstraps of that row, which has thousands of sessions. The
+Sharpe ratio of W windows is that of trading them one after the other. A policy that was trained
+from several seeds has a path a seed: its metrics are means over seeds, and its intervals resample
+seeds as well as sessions, each seed in the same blocks. The module knows no network: policies and
 baselines are acts alike.
 """
 
@@ -37,9 +37,9 @@ STOCKS = 0.6  # of the 60/40 book
 TOLERANCE = 1e-9  # of a limit, for rounding
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One policy's figures, means over its seeds; None where a figure is undefined.
+    One policy's metrics, means over its seeds; None where a metric is undefined.
 
     `sharpe` is annual, over risk-free, with its 95% interval; `seeds` are the seeds' own,
     `sharpes` the windows'; `win_rate` is of sessions; `turnover` is a year's, in units of equity;
@@ -82,11 +82,11 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     interval: tuple[float, float] | None
 
 
-def judge(
-    name: str, book: Dataset, windows: Sequence[Window], paths: Sequence[PolicyPath], seed: int
-) -> Verdict:
+def evaluate(
+    name: str, dataset: Dataset, windows: Sequence[Window], paths: Sequence[PolicyPath], seed: int
+) -> Evaluation:
     """Return a policy's figures, a path a seed; `windows` are those that all went through."""
-    every = [_figures(book, windows, path) for path in paths]
+    every = [_figures(dataset, windows, path) for path in paths]
     excess = _excess(paths)
     means: dict[str, Any] = {
         key: _mean([figures[key] for figures in every])
@@ -94,17 +94,17 @@ def judge(
         else None
         for key in every[0]
     }
-    return Verdict(
+    return Evaluation(
         name=name,
         sessions=excess.shape[1],
-        sharpe_interval=_sharpe_interval(excess, book.sessions_per_year, seed),
+        sharpe_interval=_sharpe_interval(excess, dataset.sessions_per_year, seed),
         seeds=tuple(figures["sharpe"] for figures in every),
         sharpes=tuple(np.mean([path.sharpes for path in paths], axis=0).tolist()),
         **means,
     )
 
 
-def _figures(book: Dataset, windows: Sequence[Window], path: PolicyPath) -> dict[str, Any]:
+def _figures(dataset: Dataset, windows: Sequence[Window], path: PolicyPath) -> dict[str, Any]:
     """Return one path's figures, by the names that `Verdict` gives them."""
     known = np.isfinite(path.growth)
     growth, excess = path.growth[known], (path.growth - path.risk_free)[known]
@@ -113,10 +113,10 @@ def _figures(book: Dataset, windows: Sequence[Window], path: PolicyPath) -> dict
         float(measures.drawdowns(np.concatenate([[1.0], np.cumprod(1.0 + row[mask])])).max())
         for row, mask in zip(path.growth, known, strict=True)
     )
-    year = book.sessions_per_year
+    year = dataset.sessions_per_year
     annual = measures.annual_return(float(equity[-1]) - 1.0, len(growth), year)
     regime = np.concatenate(
-        [book.estimate[w.market, w.start : w.stop] for w in windows]
+        [dataset.estimate[w.market, w.start : w.stop] for w in windows]
     )  # the rows of `known` are the windows in their order
     size = np.abs(path.weights[known])
     return {
@@ -130,8 +130,8 @@ def _figures(book: Dataset, windows: Sequence[Window], path: PolicyPath) -> dict
         **_risk(path, known),
         "limited": float(path.limited[known].mean()),
         "use": {
-            group: float(size[:, book.group == g].sum(axis=1).mean())
-            for g, group in enumerate(book.groups)
+            group: float(size[:, dataset.group == g].sum(axis=1).mean())
+            for g, group in enumerate(dataset.groups)
         },
         "by_regime": {
             regime_name: _yearly(ratios.sharpe(excess[regime == z]), year)
@@ -264,13 +264,13 @@ class Rebalanced:
     """
     An act that trades back to a rule's shares every REBALANCE sessions and holds in between.
 
-    `shares` is told the past returns of one book (T, N), NaN as 0, and answers with shares (N,).
+    `shares` takes the past returns of one market (T, N), NaN as 0, and returns shares (N,).
     """
 
     def __init__(
-        self, book: Dataset, shares: Callable[[FloatArray], FloatArray], gross: float
+        self, dataset: Dataset, shares: Callable[[FloatArray], FloatArray], gross: float
     ) -> None:
-        self._book, self._shares, self._gross = book, shares, gross
+        self._dataset, self._shares, self._gross = dataset, shares, gross
         self._twin: Twin | None = None
         self._clock = 0
 
@@ -283,20 +283,20 @@ class Rebalanced:
             return twin.weights
         targets = np.empty_like(twin.weights)
         for b, (market, t) in enumerate(zip(twin.market.tolist(), twin.t.tolist(), strict=True)):
-            past = self._book.returns[market, max(0, t + 1 - HRP_SESSIONS) : t + 1]
+            past = self._dataset.returns[market, max(0, t + 1 - HRP_SESSIONS) : t + 1]
             shares = self._shares(np.nan_to_num(past))
             targets[b] = self._gross * shares / shares.sum()
         return targets
 
 
-def baselines(book: Dataset, gross: float) -> dict[str, Act]:
+def baselines(dataset: Dataset, gross: float) -> dict[str, Act]:
     """
-    Return those who learned nothing: each long, `gross` invested but for the 60/40 book.
+    Return the rules that learn nothing: each long, `gross` invested but for the 60/40 book.
 
     60/40 needs bonds or cash beside stocks: 60% in evenly held stocks and 40% in cash at the
     risk-free rate, of the equity book alone.
     """
-    even = np.ones(len(book.symbols))
+    even = np.ones(len(dataset.symbols))
 
     def buy_and_hold(twin: Twin) -> FloatArray:
         held = np.abs(twin.weights).sum(axis=1, keepdims=True) > 0
@@ -304,11 +304,11 @@ def baselines(book: Dataset, gross: float) -> dict[str, Act]:
 
     acts: dict[str, Act] = {
         "buy-and-hold": buy_and_hold,
-        "equal weight": Rebalanced(book, lambda past: even, gross),
-        "hierarchical risk parity": Rebalanced(book, risk_parity_shares, gross),
+        "equal weight": Rebalanced(dataset, lambda past: even, gross),
+        "hierarchical risk parity": Rebalanced(dataset, risk_parity_shares, gross),
     }
-    if book.name == "equity":
-        acts["60/40"] = Rebalanced(book, lambda past: even, STOCKS * gross)
+    if dataset.name == "equity":
+        acts["60/40"] = Rebalanced(dataset, lambda past: even, STOCKS * gross)
     return acts
 
 

@@ -1,11 +1,11 @@
 """
-Finished trainings on windows that they never saw, beside those who learned nothing and oracles.
+Evaluates finished trainings on held-out windows, next to the baselines and the oracles.
 
 Trainings are of one kind and differ by their seed: a policy's name has a path a seed. Every
 phase's policies are run as they were left: each specialist on its own group with all of its
-budget, then whole books. In a simulated book the two oracles stand beside them, as they reckon
-themselves and, the filter's targets once more, through the same twin: what the same gate, stops
-and whole lots leave of them. It knows no command line.
+budget, then whole books. On simulated markets the two oracles are evaluated, too: by their own
+account, and the filter's targets once more through the same twin, which shows what the same gate,
+stops and whole lots leave of them. The module knows no command line.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from config.errors import ConfigError
 from config.settings import Settings
 from config.simulator import SimulatorSettings
 from learning.allocator.evaluation.evaluate import (
+    Evaluation,
     Share,
-    Verdict,
     baselines,
-    judge,
+    evaluate,
     share_of,
     sharpe_difference,
 )
@@ -73,20 +73,20 @@ class Oracles(msgspec.Struct, frozen=True, kw_only=True):
 
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Verdicts by scope ("book", or a group) and name, differences of Sharpe ratios, oracles.
+    Evaluations by scope ("book", or a group), differences of Sharpe ratios, and oracles.
 
     A difference is [first less second]: its value and 95% interval. `shares` are what learned
     policies have of the filter oracle and of it in the twin, by scope, policy and oracle.
     """
 
-    verdicts: dict[str, list[Verdict]]
+    evaluations: dict[str, list[Evaluation]]
     differences: dict[str, dict[str, Any]]
     oracles: dict[str, Oracles]
     shares: dict[str, dict[str, dict[str, Share]]]
 
 
 def examine(
-    book: Dataset,
+    dataset: Dataset,
     windows: Sequence[Window],
     settings: Settings,
     trainings: Sequence[Phases],
@@ -107,30 +107,32 @@ def examine(
     """
     if len({tuple(phases) for phases in trainings}) > 1:
         raise ConfigError("expected the same finished phases in all trainings, was not")
-    scopes, paths = _run(book, windows, settings, trainings, embed, progress)
+    scopes, paths = _run(dataset, windows, settings, trainings, embed, progress)
     found: dict[str, Oracles] = {}
-    if oracles and book.simulator is not None:
+    if oracles and dataset.simulator is not None:
         progress("oracles")
-        found = _oracles(book, scopes, windows, settings, processes)
+        found = _oracles(dataset, scopes, windows, settings, processes)
     progress("intervals")
-    verdicts = {
-        scope: [judge(name, scopes[scope], windows, of, seed) for name, of in every.items()]
+    evaluations = {
+        scope: [evaluate(name, scopes[scope], windows, of, seed) for name, of in every.items()]
         for scope, every in paths.items()
     }
-    untaught = list(baselines(book, 1.0))
+    baseline_names = list(baselines(dataset, 1.0))
     whole = paths["book"]
-    names = [name for name in whole if name not in untaught]
-    pairs = [(a, b) for k, a in enumerate(names) for b in (*names[:k], *untaught)]
+    names = [name for name in whole if name not in baseline_names]
+    pairs = [(a, b) for k, a in enumerate(names) for b in (*names[:k], *baseline_names)]
     examined = Examination(
-        verdicts=verdicts,
+        evaluations=evaluations,
         differences={
-            f"{a} less {b}": sharpe_difference(whole[a], whole[b], book.sessions_per_year, seed)
+            f"{a} less {b}": sharpe_difference(whole[a], whole[b], dataset.sessions_per_year, seed)
             for a, b in pairs
         },
         oracles=found,
         shares={
             scope: {
-                v.name: _shares(v, of, seed) for v in verdicts[scope] if v.name not in untaught
+                v.name: _shares(v, of, seed)
+                for v in evaluations[scope]
+                if v.name not in baseline_names
             }
             for scope, of in found.items()
         },
@@ -139,15 +141,15 @@ def examine(
 
 
 def _run(
-    book: Dataset,
+    dataset: Dataset,
     windows: Sequence[Window],
     settings: Settings,
     trainings: Sequence[Phases],
     embed: Embed,
     progress: Progress,
 ) -> tuple[dict[str, Dataset], dict[str, Paths]]:
-    """Return the books by scope, and the paths of all that run on them."""
-    scopes, paths = {"book": book}, dict[str, Paths](book={})
+    """Return the datasets by scope, and the paths of all that run on them."""
+    scopes, paths = {"book": dataset}, dict[str, Paths](book={})
 
     def run(scope: str, acts: Mapping[str, Act]) -> None:
         for name, act in acts.items():
@@ -161,7 +163,7 @@ def _run(
         for slot, folder in sorted(next(iter(phases.values())).items()):
             net, card = load_policy(folder)
             if isinstance(net, BottomNet) and card.group != ANY_GROUP:
-                own = scopes.setdefault(card.group, only_group(book, card.group))
+                own = scopes.setdefault(card.group, only_group(dataset, card.group))
                 budgets[card.group] = largest_budget(len(own.symbols), settings.limits)
                 act = specialist_act(own, card.normaliser, net, budgets[card.group])
                 run(card.group, {slot: act})
@@ -169,27 +171,27 @@ def _run(
         run(scope, baselines(own, budgets[scope]))
     for phases in trainings:
         for phase, slots in phases.items():
-            run("book", whole_book(book, phase, slots, gross, embed))
+            run("book", whole_dataset(dataset, phase, slots, gross, embed))
     return scopes, paths
 
 
-def _shares(verdict: Verdict, oracles: Oracles, seed: int) -> dict[str, Share]:
-    own = np.array(verdict.sharpes)
+def _shares(evaluation: Evaluation, oracles: Oracles, seed: int) -> dict[str, Share]:
+    own = np.array(evaluation.sharpes)
     return {
         "filter": share_of(own, np.array(oracles.filter), seed),
         "filter_in_twin": share_of(own, np.array(oracles.filter_in_twin), seed),
     }
 
 
-def whole_book(
-    book: Dataset,
+def whole_dataset(
+    dataset: Dataset,
     phase: str,
     slots: Mapping[str, Path],
     gross: float,
     embed: Embed,
 ) -> dict[str, Act]:
     """
-    Return the acts of one phase's policies over the whole book; none without all bottoms.
+    Return the acts of one phase's policies over the whole book; none without all bottom policies.
 
     Without a top every group gets the same budget; `embed` as in `examine`.
     """
@@ -197,20 +199,20 @@ def whole_book(
     nets: dict[str, BottomNet] = {}
     for net, card in loaded.values():
         if isinstance(net, BottomNet):
-            places = book.groups if card.group == ANY_GROUP else (card.group,)
+            places = dataset.groups if card.group == ANY_GROUP else (card.group,)
             nets |= dict.fromkeys(places, net)
-    if set(nets) != set(book.groups):
+    if set(nets) != set(dataset.groups):
         return {}
-    bottom_policies = BottomPolicies(book, nets)
+    bottom_policies = BottomPolicies(dataset, nets)
     norm = next(card.normaliser for _, card in loaded.values())
     if "top" not in loaded:
-        even = np.full(len(book.groups), gross / len(book.groups))
+        even = np.full(len(dataset.groups), gross / len(dataset.groups))
         share: Any = lambda twin: np.tile(even, (twin.batch, 1))  # noqa: E731
-        return {EQUAL_BUDGETS: tiered_act(book, norm, share, bottom_policies, gross)}
+        return {EQUAL_BUDGETS: tiered_act(dataset, norm, share, bottom_policies, gross)}
     top, card = loaded["top"]
     return {
         phase: tiered_act(
-            book,
+            dataset,
             card.normaliser,
             cast(TopNet, top),
             bottom_policies,
@@ -221,16 +223,18 @@ def whole_book(
 
 
 def _oracles(
-    book: Dataset,
+    dataset: Dataset,
     scopes: Mapping[str, Dataset],
     windows: Sequence[Window],
     settings: Settings,
     processes: int,
 ) -> dict[str, Oracles]:
     """Return the oracles that may hold each scope's instruments, on simulated markets."""
-    assert book.simulator is not None
-    held = [np.isin(book.symbols, own.symbols) for own in scopes.values()]
-    jobs = [(book.name, book.simulator, book.seeds[w.market], settings, held) for w in windows]
+    assert dataset.simulator is not None
+    held = [np.isin(dataset.symbols, own.symbols) for own in scopes.values()]
+    jobs = [
+        (dataset.name, dataset.simulator, dataset.seeds[w.market], settings, held) for w in windows
+    ]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         answers = list(pool.map(_asked, jobs))
     place = {w.market: k for k, w in enumerate(windows)}

@@ -1,8 +1,8 @@
 """
-What a policy earns on windows of a book: through the twin, one path a window, nothing drawn.
+Runs a policy through the twin on windows of a dataset: one path a window, without chance.
 
-An `Act` looks at the twin's books at a close and answers with target weights; trained policies
-and baselines alike are acts. It knows no learner and measures nothing beside the Sharpe ratio.
+An `Act` looks at the twin's books at a close and returns target weights; trained policies and
+baselines are both acts. The module knows no learner, and no statistic but the Sharpe ratio.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def largest_budget(instruments: int, limits: LimitSettings) -> float:
 
 
 def run_policy(
-    book: Dataset, windows: Sequence[Window], settings: Settings, act: Act
+    dataset: Dataset, windows: Sequence[Window], settings: Settings, act: Act
 ) -> PolicyPath:
     """
     Return what an act earns on each window from a fresh account.
@@ -79,10 +79,10 @@ def run_policy(
     shape = (len(windows), longest)
     growth, risk_free, turnover, var_frac = (np.full(shape, np.nan) for _ in range(4))
     limited, beyond = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    weights = np.full((*shape, len(book.symbols)), np.nan)
+    weights = np.full((*shape, len(dataset.symbols)), np.nan)
     for sessions in sorted({w.sessions for w in windows}):
         rows = [i for i, w in enumerate(windows) if w.sessions == sessions]
-        twin = Twin(book.market_arrays, settings, len(rows))
+        twin = Twin(dataset.market_arrays, settings, len(rows))
         twin.reset(
             np.array([windows[i].market for i in rows]),
             np.array([windows[i].start for i in rows]),
@@ -101,10 +101,10 @@ def run_policy(
     )
 
 
-def specialist_act(book: Dataset, norm: Normaliser, net: BottomNet, budget: float) -> Act:
-    """Return the act of one group's policy, on the group's own book, with a constant budget."""
-    bottom_policies = BottomPolicies(book, {book.groups[0]: net})
-    features, macro = norm.features(book.features), norm.macro(book.macro)
+def specialist_act(dataset: Dataset, norm: Normaliser, net: BottomNet, budget: float) -> Act:
+    """Return the act of one group's policy, on the group's own dataset, with a constant budget."""
+    bottom_policies = BottomPolicies(dataset, {dataset.groups[0]: net})
+    features, macro = norm.features(dataset.features), norm.macro(dataset.macro)
 
     def act(twin: Twin) -> FloatArray:
         now, listed = (twin.market, twin.t), twin.listed
@@ -117,7 +117,7 @@ def specialist_act(book: Dataset, norm: Normaliser, net: BottomNet, budget: floa
 
 
 def tiered_act(
-    book: Dataset,
+    dataset: Dataset,
     norm: Normaliser,
     share: TopNet | Callable[[Twin], FloatArray],
     bottom_policies: BottomPolicies,
@@ -129,8 +129,8 @@ def tiered_act(
 
     `share` is the top's network, or any rule that answers with budgets (B, G).
     """
-    features, macro = norm.features(book.features), norm.macro(book.macro)
-    group = book.group.tolist()
+    features, macro = norm.features(dataset.features), norm.macro(dataset.macro)
+    group = dataset.group.tolist()
 
     def act(twin: Twin) -> FloatArray:
         now, listed = (twin.market, twin.t), twin.listed
@@ -138,9 +138,9 @@ def tiered_act(
         if isinstance(share, TopNet):
             none = np.zeros_like(weights)
             seen = assemble(
-                features[now], macro[now], weights, book.shortable, none, twin.drawdown
+                features[now], macro[now], weights, dataset.shortable, none, twin.drawdown
             )
-            rows = group_means(seen.instruments, group, len(book.groups), listed)
+            rows = group_means(seen.instruments, group, len(dataset.groups), listed)
             if embeddings is not None:
                 rows = np.concatenate([rows, embeddings[now]], axis=-1)
             with torch.no_grad():

@@ -7,7 +7,7 @@ that an optimiser's `state_dict` and a generator's state go in as they are; no c
 and none is run on loading. A file takes its name only after it is on the disk, so a crash or a
 full disk costs the checkpoint that was being written and never an older one.
 
-It knows no learner and no phase.
+It knows no learner and no phase; `renamed` knows what states of before called things.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from safetensors.numpy import load as read_arrays
 from safetensors.numpy import save as write_arrays
 
 from config.errors import ConfigError
+from learning.allocator.training.renamed import as_now
 
 FORMAT = 1
 KEEP = 2  # the newest, and one in case that one does not survive
@@ -117,7 +118,8 @@ def load(path: Path) -> Checkpoint:
         raise ConfigError(f"{path}: expected the checksum {checksum[:12]}, was another: it is cut")
     arrays = read_arrays(body)
     tree, meta = json.loads(arrays.pop(TREE).tobytes())
-    return Checkpoint(header["step"], header["score"], _decode(tree, arrays), meta)
+    state = as_now("checkpoint", _decode(tree, arrays))
+    return Checkpoint(header["step"], header["score"], state, as_now("checkpoint meta", meta))
 
 
 def latest(folder: Path) -> Checkpoint | None:

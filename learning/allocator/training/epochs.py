@@ -1,9 +1,9 @@
 """
-Supervised training by epochs: the one loop of the phases that learn from targets.
+Supervised training by epochs: the loop that all phases with targets share.
 
 After each epoch the network is scored on held-out rows, the curve and TensorBoard are written and
 everything is checkpointed. Training ends at the last epoch, or where several in a row were not
-better than the best, which is what the network is left at. A run that was stopped goes on after
+better than the best; the network keeps the best. A run that was stopped goes on after
 its last whole epoch and ends with the same bits. It knows no examples and no loss.
 """
 
@@ -31,9 +31,9 @@ from learning.allocator.training.checkpoints import (
     weights,
 )
 from learning.allocator.training.phase_results import CHECKPOINTS, CURVE_FILE, LOGS, write_curve
+from learning.allocator.training.training_run import Progress, no_progress
 
 type Row = dict[str, float]
-type Progress = Callable[[int, Mapping[str, float]], None]
 
 
 @dataclass
@@ -69,7 +69,7 @@ def train_epochs(
     rng: np.random.Generator,
     meta: Mapping[str, Any],
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Trained:
     """
     Train `net` in place, and leave it at its best epoch.
@@ -77,8 +77,8 @@ def train_epochs(
     `train` goes through an epoch (1, 2, ...) and returns its mean loss; what it draws it draws
     from `rng` and torch's own generator. `validate` draws nothing and returns figures by name,
     "validation_loss" among them. `meta` is plain JSON that says what run this is; a resume
-    compares it. Checkpoints, the curve and scalars under `tag` go into `folder`; `progress` is
-    told each epoch and its row of the curve.
+    compares it. Checkpoints, the curve and scalars under `tag` go into `folder`; `progress` takes
+    each epoch and its row of the curve.
     Raises ConfigError where `resume` finds another run's checkpoint or the disk is full.
     """
     trained = Trained(weights(net))
@@ -97,8 +97,7 @@ def train_epochs(
                 trained.best, trained.best_loss, trained.best_epoch = weights(net), loss, epoch
             save_checkpoint(store, epoch, _state(trained, net, optimiser, rng), meta, score=-loss)
             write_curve(folder / CURVE_FILE, trained.curve)
-            if progress is not None:
-                progress(epoch, row)
+            progress(epoch, row)
     net.load_state_dict(trained.best)
     return trained
 

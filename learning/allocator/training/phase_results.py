@@ -16,14 +16,14 @@ from typing import Any
 import msgspec
 
 from agents.messages import TrainingRecord
-from learning.datasets.dataset import Dataset
-from learning.datasets.windows import Split
+from learning.allocator.training.renamed import as_now
+from learning.allocator.training.training_run import TrainingRun
 
 RESULT_FILE = "result.json"
 CURVE_FILE = "curve.csv"
 CHECKPOINTS = "checkpoints"
 LOGS = "tensorboard"
-FIRST_LESSON = "first-lesson"  # the folder in a phase that has one
+WARM_UP = "warm-up"  # the folder in a phase that has one
 
 
 class PhaseResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,33 +58,34 @@ def read_result(folder: Path) -> PhaseResult | None:
     path = folder / RESULT_FILE
     if not path.is_file():
         return None
-    result = msgspec.json.decode(path.read_bytes(), type=PhaseResult)
+    result = msgspec.convert(as_now("result", msgspec.json.decode(path.read_bytes())), PhaseResult)
     return msgspec.structs.replace(result, folder=str(folder))
 
 
-def finished(folder: Path, timesteps: int) -> PhaseResult | None:
-    """Return the summary of a phase that has ended and took so many steps, None for no such."""
-    result = read_result(folder)
+def finished(run: TrainingRun, timesteps: int) -> PhaseResult | None:
+    """Return the summary that a resumed run finds if it took so many steps; None otherwise."""
+    result = read_result(run.folder) if run.resume else None
     return result if result is not None and result.steps >= timesteps else None
 
 
-def identity(phase: str, book: Dataset, parts: Split, seed: int) -> dict[str, Any]:
+def identity(phase: str, run: TrainingRun) -> dict[str, Any]:
     """Return what tells one run's checkpoints from another's, as plain JSON."""
-    windows = [[w.market, w.start, w.stop] for w in (*parts.train, *parts.validation)]
-    return {"phase": phase, "digest": book.digest, "seed": seed, "windows": windows}
+    windows = [[w.market, w.start, w.stop] for w in (*run.split.train, *run.split.validation)]
+    return {"phase": phase, "digest": run.dataset.digest, "seed": run.seed, "windows": windows}
 
 
-def training_record(book: Dataset, parts: Split, steps: int, seed: int) -> TrainingRecord:
+def training_record(run: TrainingRun, steps: int) -> TrainingRecord:
     """Return what a policy's card says of its training."""
-    markets = sorted({w.market for w in (*parts.train, *parts.validation)})
+    dataset, split = run.dataset, run.split
+    markets = sorted({w.market for w in (*split.train, *split.validation)})
     return TrainingRecord(
-        source=book.source,
-        digest=book.digest,
-        first_ts=parts.learned_from,
-        last_ts=parts.learned_until,
-        seeds=tuple(book.seeds[m] for m in markets) if book.seeds else (),
+        source=dataset.source,
+        digest=dataset.digest,
+        first_ts=split.learned_from,
+        last_ts=split.learned_until,
+        seeds=tuple(dataset.seeds[m] for m in markets) if dataset.seeds else (),
         steps=steps,
-        seed=seed,
+        seed=run.seed,
     )
 
 

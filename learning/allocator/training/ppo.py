@@ -1,5 +1,5 @@
 """
-PPO on a form: stable-baselines3's learner around the networks that trade.
+PPO in an environment: stable-baselines3's learner around the networks that trade.
 
 The actor is the network of `agents.allocator.networks` itself, so that what is exported is what
 was trained. Between updates the learner is checkpointed whole - weights, optimiser, every
@@ -10,7 +10,7 @@ finite.
 
 Source: Schulman et al. 2017, "Proximal Policy Optimization Algorithms". Departures: a critic of
 its own that pools the set before its last layer, and exploration noise that no state changes.
-It knows neither groups nor folders' meaning; `specialists` and `meta` do.
+It knows neither groups nor what folders mean; `specialists` and `meta` do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -32,17 +31,16 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
 from agents.allocator.networks import BottomNet, SetEncoder, TopNet
-from config.allocator import PpoSettings
 from config.errors import Halt
 from learning.allocator.training import checkpoints
 from learning.allocator.training.phase_results import CHECKPOINTS, CURVE_FILE, LOGS, write_curve
+from learning.allocator.training.training_run import TrainingRun
 from learning.envs.environments import Environment
 from learning.envs.vec_env import TwinVecEnv
 
 ADAM_EPS = 1e-5  # stable-baselines3's own for PPO
 
 type Row = dict[str, float]
-type Progress = Callable[[Row], None]
 
 
 @dataclass(frozen=True)
@@ -134,26 +132,23 @@ class SetPolicy(ActorCriticPolicy):
 
 
 def train_ppo(
+    run: TrainingRun,
     environment: Environment,
     actor: BottomNet | TopNet,
-    settings: PpoSettings,
     validate: Callable[[BottomNet | TopNet], float],
-    folder: Path,
     *,
     timesteps: int,
-    seed: int,
     meta: Mapping[str, Any],
-    resume: bool = False,
-    progress: Progress | None = None,
 ) -> Learned:
     """
     Train `actor` in place for `timesteps` (up to a whole rollout) and return the best of it.
 
-    `meta` is plain JSON that says what run this is; a resume compares it. Checkpoints, logs and
-    the curve go into `folder`. `validate` draws nothing and returns a Sharpe ratio.
+    `meta` is plain JSON that says what run this is; a resume compares it. `validate` draws
+    nothing and returns a Sharpe ratio.
     Raises ConfigError where a checkpoint cannot be written or is another run's, Halt where a
     reward, an observation or a weight is not finite.
     """
+    settings, folder = run.settings.ppo, run.folder
     learner = _Learner(
         SetPolicy,
         TwinVecEnv(environment),
@@ -168,13 +163,13 @@ def train_ppo(
         vf_coef=settings.value_weight,
         max_grad_norm=settings.max_grad_norm,
         policy_kwargs={"actor": actor, "exploration_std": settings.exploration_std},
-        seed=seed,
+        seed=run.seed,
         device="cpu",
     )
-    watch = _Watch(environment, actor, settings, validate, folder, meta, progress)
+    watch = _Watch(run, environment, actor, validate, meta)
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / CHECKPOINTS
-    found = checkpoints.latest(store) if resume else None
+    found = checkpoints.latest(store) if run.resume else None
     if found is not None:
         checkpoints.check_same_run(store, found.meta, meta)
         watch.restore(learner, found.state)
@@ -228,18 +223,15 @@ class _Watch(BaseCallback):
 
     def __init__(
         self,
+        run: TrainingRun,
         environment: Environment,
         actor: BottomNet | TopNet,
-        settings: PpoSettings,
         validate: Callable[[BottomNet | TopNet], float],
-        folder: Path,
         meta: Mapping[str, Any],
-        progress: Progress | None,
     ) -> None:
         super().__init__()
-        self._environment, self._actor, self._settings = environment, actor, settings
-        self._validate, self._folder, self._progress = validate, folder, progress
-        self._meta = meta
+        self._run, self._environment, self._actor = run, environment, actor
+        self._validate, self._meta = validate, meta
         self.curve: list[Row] = []
         self.best = checkpoints.weights(actor)
         self.best_sharpe, self.best_step = -np.inf, 0
@@ -255,7 +247,7 @@ class _Watch(BaseCallback):
         rewards, last = self.locals["rewards"], cast(TwinVecEnv, self.training_env).last
         if not (np.isfinite(rewards).all() and np.isfinite(self.locals["new_obs"]).all()):
             raise Halt(
-                f"{self._folder.name}: expected finite rewards and observations, "
+                f"{self._run.folder.name}: expected finite rewards and observations, "
                 f"was NaN or infinite at step {self.num_timesteps}"
             )
         self._sums += last["reward"].sum(), last["limited"].sum(), last["turnover"].sum()
@@ -284,7 +276,7 @@ class _Watch(BaseCallback):
         """Guard, note and, where it is time, validate and checkpoint."""
         if not all(p.isfinite().all() for p in self.model.policy.parameters()):
             raise Halt(
-                f"{self._folder.name}: expected finite weights, was NaN or infinite "
+                f"{self._run.folder.name}: expected finite weights, was NaN or infinite "
                 f"after step {self.num_timesteps}"
             )
         values = self.logger.name_to_value
@@ -295,7 +287,7 @@ class _Watch(BaseCallback):
             "std": float(values["train/std"]),
             "validation_sharpe": np.nan,
         }
-        due = last or len(self.curve) % self._settings.checkpoint_every == 0
+        due = last or len(self.curve) % self._run.settings.ppo.checkpoint_every == 0
         if due:
             start = time.perf_counter()
             row["validation_sharpe"] = sharpe = self._validate(self._actor)
@@ -307,17 +299,16 @@ class _Watch(BaseCallback):
         self.curve.append(row)
         if due:
             checkpoints.save_checkpoint(
-                self._folder / CHECKPOINTS,
+                self._run.folder / CHECKPOINTS,
                 self.num_timesteps,
                 self._state(),
                 self._meta,
                 score=row["validation_sharpe"],
             )
-            write_curve(self._folder / CURVE_FILE, self.curve)
+            write_curve(self._run.folder / CURVE_FILE, self.curve)
         if last:
             self.logger.dump(self.num_timesteps)
-        if self._progress is not None:
-            self._progress(row)
+        self._run.progress(self.num_timesteps, row)
 
     def seconds(self, learner: _Learner) -> dict[str, float]:
         """Return the wall time by part; a rollout's is without the environment's."""
@@ -334,7 +325,7 @@ class _Watch(BaseCallback):
         return {
             "policy": model.policy.state_dict(),
             "optimizer": model.policy.optimizer.state_dict(),
-            "form": self._environment.state(),
+            "environment": self._environment.state(),
             "generators": checkpoints.generator_states(),
             "shuffle": np.random.get_state(),  # noqa: NPY002 - stable-baselines3's own
             "timesteps": model.num_timesteps,
@@ -351,7 +342,7 @@ class _Watch(BaseCallback):
         """Put a fresh learner where a checkpoint's was."""
         model.policy.load_state_dict(state["policy"])
         model.policy.optimizer.load_state_dict(state["optimizer"])
-        self._environment.restore(state["form"])
+        self._environment.restore(state["environment"])
         checkpoints.restore_generators(state["generators"])
         np.random.set_state(state["shuffle"])  # noqa: NPY002
         model.num_timesteps, model._n_updates = state["timesteps"], state["updates"]

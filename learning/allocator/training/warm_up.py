@@ -1,29 +1,28 @@
 """
-Direct reinforcement: a specialist's first lesson, by the gradient of what its own book earns.
+Direct reinforcement: a specialist's warm-up by the gradient of what its own book earns.
 
-What a session earns is the market's and the book's: no action moves a price. So the gradient of a
-stretch of sessions in what a policy asks for is known, and need not be felt for by exploration:
-weights drift, are moved to what is asked for beyond the no-trade band, pay fee and half spread,
-and earn what the instruments do from one opening to the next; the gradient goes back through all
-of it. In units of the risk of the budget held evenly, a session's excess return x is worth
+No action moves a price, so what a rollout earns is a known function of the weights that a policy
+asks for. The gradient is known in closed form, and no exploration is needed: weights drift, are
+moved to what is asked for beyond the no-trade band, pay fee and half spread, and earn what the
+instruments do from one opening to the next; the gradient goes back through all of it. In units of
+the risk of the budget held evenly, a session's excess return x has the utility
 
     x - risk_aversion / sqrt(252) * min(x, 0)^2
 
-The band lets gradients through as if every move traded (the straight-through estimator): one that
-stays within it teaches what a larger one would do. The wider the band, the more that estimate is
-off, so the lesson's is a share of the desk's. Limits but the position's, whole lots, stops
-and thin volume are left to the twin, in which every epoch is validated and learning goes on.
+The band lets gradients through as if every move traded (the straight-through estimator): a move
+within it gets the gradient of a larger one. The wider the band, the more that estimate is off, so
+the warm-up's is a share of the desk's. Limits other than the position's, whole lots, stops and
+thin volume are left to the twin, in which every epoch is validated and learning goes on.
 
 Sources: Moody and Saffell 2001, "Learning to Trade via Direct Reinforcement"; Bengio et al. 2013,
 "Estimating or Propagating Gradients Through Stochastic Neurons", for the band. It knows no tier:
-what places a book is given to it.
+the caller says how a policy places a book.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,17 +33,19 @@ from agents.allocator.observation import BUDGET_UNIT, WEIGHT_UNIT
 from agents.arrays import FloatArray
 from config.allocator import DirectSettings
 from config.errors import DataError
-from learning.allocator.training.epochs import Progress, train_epochs
-from learning.allocator.training.phase_results import FIRST_LESSON
+from learning.allocator.training.epochs import train_epochs
+from learning.allocator.training.phase_results import WARM_UP
+from learning.allocator.training.renamed import folder_as_now
+from learning.allocator.training.training_run import TrainingRun
 from learning.envs.environments import Arena
 from learning.rewards.policy_reward import SESSIONS_PER_YEAR, reference_volatility
 from learning.twin.market_arrays import MarketArrays
 
 
 @dataclass(frozen=True)
-class Pupil:
+class RolloutPolicy:
     """
-    How B books are placed, and the budgets (B,) that their risk is measured by.
+    How a rollout places its B books, and the budgets (B,) that their risk is measured by.
 
     `place` turns normalised features (B, N, 22), macro (B, 18) and what is held (B, N) into the
     weights asked for (B, N).
@@ -54,97 +55,93 @@ class Pupil:
     budget: Tensor
 
 
-class Stretches:
+class Rollouts:
     """
-    Stretches of an arena's training windows, lived without a twin.
+    Rollouts through an arena's training windows that need no twin.
 
     A decision at close t is carried out at the opening of t + 1 and earns until that of t + 2.
     """
 
     def __init__(self, arena: Arena, settings: DirectSettings) -> None:
-        book, limits = arena.book, arena.settings.limits
+        dataset, limits = arena.dataset, arena.settings.limits
         self.settings = settings
         self.windows = [w for w in arena.windows if w.sessions > settings.sessions]
         if not self.windows:
             raise DataError(
-                f"expected a training window longer than the first lesson's {settings.sessions} "
+                f"expected a training window longer than the warm-up's {settings.sessions} "
                 f"sessions, was {max(w.sessions for w in arena.windows)} at most"
             )
-        self._features = torch.from_numpy(arena.norm.features(book.features))
-        self._macro = torch.from_numpy(arena.norm.macro(book.macro))
-        earned, cost = openings(book.market_arrays, arena.reward.risk_free)
+        self._features = torch.from_numpy(arena.norm.features(dataset.features))
+        self._macro = torch.from_numpy(arena.norm.macro(dataset.macro))
+        earned, cost = openings(dataset.market_arrays, arena.reward.risk_free)
         self._earned = torch.from_numpy(earned.astype(np.float32))
         self._cost = torch.from_numpy(cost.astype(np.float32))
         self._most = limits.max_position * limits.headroom
-        self._band = settings.band_share * arena.settings.band(len(book.symbols))
-        self._reference = reference_volatility(book.returns, arena.reference)
+        self._band = settings.band_share * arena.settings.band(len(dataset.symbols))
+        self._reference = reference_volatility(dataset.returns, arena.reference)
         self._aversion = settings.risk_aversion / SESSIONS_PER_YEAR**0.5
 
-    def worth(self, pupil: Pupil, rng: np.random.Generator) -> Tensor:
-        """Return the mean worth of a session over a batch of stretches drawn from `rng`."""
+    def utility(self, policy: RolloutPolicy, rng: np.random.Generator) -> Tensor:
+        """Return the mean utility of a session over a batch of rollouts drawn from `rng`."""
         s = self.settings
         drawn = [self.windows[k] for k in rng.integers(0, len(self.windows), s.books)]
         market = torch.tensor([w.market for w in drawn])
         # the last decision's earnings end at the opening after the window's last outcome
         first = torch.tensor([int(rng.integers(w.start, w.stop - s.sessions)) for w in drawn])
-        held = self._some_book(pupil, rng)
-        scale = self._reference * pupil.budget
-        worth = torch.zeros(())
+        held = self._some_book(policy, rng)
+        scale = self._reference * policy.budget
+        utility = torch.zeros(())
         for k in range(s.sessions):
             now = market, first + k
             earned = self._earned[now]
-            asked = pupil.place(self._features[now], self._macro[now], held)
+            asked = policy.place(self._features[now], self._macro[now], held)
             weights = beyond_band(asked.clamp(-self._most, self._most), held, self._band)
             paid = (self._cost[now] * (weights - held).abs()).sum(dim=-1)
             grown = (weights * earned).sum(dim=-1)
             x = (grown - paid) / scale
-            worth = worth + (x - self._aversion * x.clamp(max=0.0).square()).mean()
+            utility = utility + (x - self._aversion * x.clamp(max=0.0).square()).mean()
             held = weights * (1.0 + earned) / (1.0 + grown).unsqueeze(-1)
-        return worth / s.sessions
+        return utility / s.sessions
 
-    def _some_book(self, pupil: Pupil, rng: np.random.Generator) -> Tensor:
+    def _some_book(self, policy: RolloutPolicy, rng: np.random.Generator) -> Tensor:
         """Return books to begin with: three in ten empty, the others at random, none short."""
         count = self._features.shape[2]
-        shares = rng.uniform(0.0, 1.0, (len(pupil.budget), count)) / count
+        shares = rng.uniform(0.0, 1.0, (len(policy.budget), count)) / count
         shares *= rng.uniform(0.0, 1.0, (len(shares), 1)) < 0.7
-        held = torch.from_numpy(shares.astype(np.float32)) * pupil.budget.unsqueeze(-1)
+        held = torch.from_numpy(shares.astype(np.float32)) * policy.budget.unsqueeze(-1)
         return held.clamp(max=self._most)
 
 
 @dataclass(frozen=True)
-class Taught:
-    """What a phase's result says of its first lesson: seconds and measures, by name."""
+class WarmUp:
+    """What a phase's result says of its warm-up: seconds and measures, by name."""
 
     seconds: dict[str, float]
     measures: dict[str, float]
 
 
-def first_lesson(
+def warm_up(
+    run: TrainingRun,
     arena: Arena,
     net: nn.Module,
-    pupils: Callable[[np.random.Generator, int], Pupil],
+    policies: Callable[[np.random.Generator, int], RolloutPolicy],
     validate: Callable[[], float],
-    folder: Path,
-    settings: DirectSettings | None,
-    *,
-    seed: int,
     meta: Mapping[str, Any],
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> Taught:
+) -> WarmUp:
     """
-    Train `net` in place by the gradient of its books' worth; leave it at its best epoch.
+    Train `net` in place by the gradient of its books' utility; leave it at its best epoch.
 
-    `pupils` draws so many books' budgets and says how `net` places them; `validate` returns a
-    Sharpe ratio and draws nothing. Checkpoints, curve and logs go into a folder in `folder`.
-    `progress` is told each epoch and its row of the curve. Without settings there is no lesson.
-    Raises DataError where no training window is longer than a stretch, and what `train_epochs`
+    `policies` draws so many books' budgets and says how `net` places them; `validate` returns a
+    Sharpe ratio and draws nothing. Checkpoints, curve and logs go into a folder of its own in
+    the run's. Without settings (`direct`) there is no warm-up.
+    Raises DataError where no training window is longer than a rollout, and what `train_epochs`
     raises.
     """
+    settings = run.settings.direct
     if settings is None:
-        return Taught({}, {})
-    stretches = Stretches(arena, settings)
-    rng = np.random.default_rng(seed)
+        return WarmUp({}, {})
+    rollouts = Rollouts(arena, settings)
+    rng = np.random.default_rng(run.seed)
     optimiser = torch.optim.AdamW(
         net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -152,7 +149,7 @@ def first_lesson(
     def train(_: int) -> float:
         total = 0.0
         for _ in range(settings.updates):
-            loss = -stretches.worth(pupils(rng, settings.books), rng)
+            loss = -rollouts.utility(policies(rng, settings.books), rng)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
@@ -165,18 +162,18 @@ def first_lesson(
         optimiser,
         train,
         lambda: {"validation_loss": -validate()},
-        folder / FIRST_LESSON,
+        folder_as_now(run.folder / WARM_UP),
         tag="direct",
         epochs=settings.epochs,
         patience=settings.patience,
         rng=rng,
         meta=meta,
-        resume=resume,
-        progress=progress,
+        resume=run.resume,
+        progress=run.progress,
     )
-    return Taught(
-        seconds={"first lesson": sum(trained.seconds.values())},
-        measures={"first_lesson_sharpe": -trained.best_loss},
+    return WarmUp(
+        seconds={"warm-up": sum(trained.seconds.values())},
+        measures={"warm_up_sharpe": -trained.best_loss},
     )
 
 

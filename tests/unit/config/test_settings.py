@@ -5,6 +5,7 @@ import tomllib
 import msgspec
 import pytest
 
+from config.allocator import load_training
 from config.errors import ConfigError
 from config.secrets import Secret, read_secret, require_secret
 from config.settings import PROFILES, Settings, load_settings
@@ -157,4 +158,19 @@ def test_a_value_that_is_none_of_a_list_is_refused_with_the_list(tmp_path, page,
     profile = tmp_path / "p.yaml"
     profile.write_text(page)
     with pytest.raises(ConfigError, match=f"^p.yaml: {words}"):
+        load_settings(profile, environ={})
+
+
+def test_a_training_that_says_book_is_told_to_say_dataset(tmp_path):
+    training = tmp_path / "t.yaml"
+    training.write_text("book: {name: equity}")
+    with pytest.raises(ConfigError, match=r"t\.yaml: book: expected dataset, its name now"):
+        load_training(training)
+
+
+def test_a_key_of_before_is_refused_with_its_name_of_now(tmp_path, monkeypatch):
+    monkeypatch.setattr(Settings, "renamed", {"limits.worst": "limits.max_var"})
+    profile = tmp_path / "p.yaml"
+    profile.write_text("limits: {worst: 0.1}")
+    with pytest.raises(ConfigError, match=r"limits\.worst: expected limits\.max_var, its name"):
         load_settings(profile, environ={})

@@ -13,7 +13,7 @@ VOLATILITY = np.array([0.006, 0.03, 0.012])  # of bull, bear, sideways
 SECTOR = np.array([1.6, 1.0, 0.6])
 
 
-def planted_book() -> Dataset:
+def planted_dataset() -> Dataset:
     """Return four markets of six stocks in three sectors; regimes last 60 sessions."""
     rng = np.random.default_rng(0)
     stocks = EACH * len(GROUPS)

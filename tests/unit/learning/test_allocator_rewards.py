@@ -9,7 +9,7 @@ from config.settings import LimitSettings
 from learning.allocator.evaluation.policy_paths import largest_budget, run_policy
 from learning.datasets.windows import Window
 from learning.rewards.policy_reward import Reward, concentration, reference_volatility
-from tests.learning.made_book import LOOSE, SESSIONS, made_book
+from tests.learning.made_dataset import LOOSE, SESSIONS, made_dataset
 
 REFERENCE = 0.01
 EVEN = np.full((1, 4), 0.1)
@@ -114,14 +114,14 @@ def test_budget_is_what_the_limits_leave_a_group():
 
 
 def test_windows_of_several_lengths_are_walked_each_to_its_end(make_market):
-    book = made_book(make_market)
+    dataset = made_dataset(make_market)
     windows = [Window(0, 65, 95), Window(0, 100, 110), Window(0, 139, 169)]
     assert windows[2].stop == SESSIONS - 1
-    path = run_policy(book, windows, LOOSE, lambda twin: np.full((twin.batch, 4), 0.2))
+    path = run_policy(dataset, windows, LOOSE, lambda twin: np.full((twin.batch, 4), 0.2))
     assert np.isfinite(path.growth).sum(axis=1).tolist() == [30, 10, 30]
-    alone = run_policy(book, windows[:1], LOOSE, lambda twin: np.full((twin.batch, 4), 0.2))
+    alone = run_policy(dataset, windows[:1], LOOSE, lambda twin: np.full((twin.batch, 4), 0.2))
     assert alone.growth[0] == pytest.approx(path.growth[0], abs=1e-6)
-    cash = run_policy(book, windows, LOOSE, lambda twin: np.zeros((twin.batch, 4)))
+    cash = run_policy(dataset, windows, LOOSE, lambda twin: np.zeros((twin.batch, 4)))
     assert cash.sharpe == 0.0
     with pytest.raises(DataError, match="expected a window to evaluate on"):
-        run_policy(book, [], LOOSE, lambda twin: twin.weights)
+        run_policy(dataset, [], LOOSE, lambda twin: twin.weights)

@@ -10,7 +10,7 @@ from backtest.simulator import simulate
 from config.settings import Settings
 from config.simulator import SimulatorSettings
 from learning.datasets.crises import amplified, crisis_simulator, with_crises
-from learning.datasets.dataset import Dataset, simulated_book
+from learning.datasets.dataset import Dataset, simulated_dataset
 from learning.datasets.markets import SIMULATORS
 from learning.datasets.windows import Split, Window
 
@@ -22,13 +22,13 @@ def with_crisis() -> tuple[Dataset, Dataset]:
     """Return a book of two markets of nine instruments, and the same with one crisis."""
     settings = Settings()
     short = msgspec.structs.replace(SIMULATORS["multi-asset"], warm_up=30)
-    book = simulated_book(
+    dataset = simulated_dataset(
         "multi-asset", seeds=(0, 1), sessions=20, settings=settings, simulator=short
     )
     parts = Split(
         train=(Window(0, 30, 49),), validation=(), test=(), learned_from=0, learned_until=0
     )
-    return book, with_crises(book, parts, settings, count=1)[0]
+    return dataset, with_crises(dataset, parts, settings, count=1)[0]
 
 
 def closes(market: MarketData, symbol: str) -> np.ndarray:
@@ -90,15 +90,17 @@ def test_simulated_crises_are_wilder_and_worse() -> None:
     assert crisis.mean() < calm.mean()
 
 
-@pytest.mark.parametrize("kind", ["book", "tape", "risk"])
+@pytest.mark.parametrize("kind", ["dataset", "market", "risk"])
 def test_every_array_of_a_books_markets_has_the_crises_behind_it(
     kind: str, with_crisis: tuple[Dataset, Dataset]
 ) -> None:
     parts = [
-        {"book": book, "tape": book.market_arrays, "risk": book.market_arrays.risk}[kind]
-        for book in with_crisis
+        {"dataset": dataset, "market": dataset.market_arrays, "risk": dataset.market_arrays.risk}[
+            kind
+        ]
+        for dataset in with_crisis
     ]
-    markets = [len(book.ts) for book in with_crisis]
+    markets = [len(dataset.ts) for dataset in with_crisis]
     assert markets == [2, 3]
     for field in fields(parts[0]):
         before, after = (getattr(part, field.name) for part in parts)

@@ -1,12 +1,9 @@
 """The goal-conditioned environment: its goals, its reward, and hindsight's share of it."""
 
-import warnings
 from dataclasses import replace
 
-import gymnasium.utils.env_checker
 import numpy as np
 import pytest
-import stable_baselines3.common.env_checker
 import torch
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
@@ -31,9 +28,9 @@ from learning.allocator.training.equity.micro import SectorBottom, bounded
 from learning.allocator.training.equity.td3_policy import SectorValue, SessionInputs
 from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Window
-from learning.envs.goal_env import POSITION_UNIT, GoalEnv, GoalMarket, GoalVecEnv, positions
+from learning.envs.goal_env import POSITION_UNIT, GoalMarket, GoalVecEnv, positions
 from learning.twin.market_arrays import make_market_arrays
-from tests.learning.made_book import bare_book
+from tests.learning.made_dataset import bare_dataset
 
 GROUP = np.array([0, 0, 1, 1, 1])
 SETTINGS = Settings(
@@ -45,7 +42,7 @@ HER = HerSettings(episode_sessions=6, return_scale=2.0, reward_scale=3.0)
 
 
 @pytest.fixture
-def book(make_market) -> Dataset:
+def dataset(make_market) -> Dataset:
     symbols = tuple(f"S{i}" for i in range(len(GROUP)))
     instruments = tuple(
         Instrument(symbol=s, venue="SIM", group=f"G{g}")
@@ -62,12 +59,12 @@ def book(make_market) -> Dataset:
     macro = rng.standard_normal((*market_arrays.ts_close.shape, len(MACRO_FEATURES))).astype(
         np.float32
     )
-    return bare_book(market_arrays, features, GROUP, ("G0", "G1"), name="equity", macro=macro)
+    return bare_dataset(market_arrays, features, GROUP, ("G0", "G1"), name="equity", macro=macro)
 
 
-def make(book: Dataset, batch: int, *, seed: int = 0, goals=None, her=HER) -> GoalMarket:
+def make(dataset: Dataset, batch: int, *, seed: int = 0, goals=None, her=HER) -> GoalMarket:
     return GoalMarket(
-        book,
+        dataset,
         SETTINGS,
         her,
         [Window(0, 5, 39), Window(1, 5, 39)],
@@ -77,15 +74,8 @@ def make(book: Dataset, batch: int, *, seed: int = 0, goals=None, her=HER) -> Go
     )
 
 
-def test_the_environment_passes_gymnasiums_and_stable_baselines3s_checkers(book):
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*not within the unit.*|.*spec.*")
-        gymnasium.utils.env_checker.check_env(GoalEnv(make(book, 1)), skip_render_check=True)
-        stable_baselines3.common.env_checker.check_env(GoalEnv(make(book, 1)))
-
-
-def test_the_reward_is_the_squared_distance_to_the_goal_and_the_net_return(book):
-    market = make(book, 4)
+def test_the_reward_is_the_squared_distance_to_the_goal_and_the_net_return(dataset):
+    market = make(dataset, 4)
     market.reset()
     action = np.random.default_rng(2).uniform(-1.0, 1.0, (4, len(GROUP)))
     seen, reward, _, net = market.step(action)
@@ -96,9 +86,9 @@ def test_the_reward_is_the_squared_distance_to_the_goal_and_the_net_return(book)
     np.testing.assert_allclose(seen["achieved_goal"], sums, rtol=1e-6)
 
 
-def fill(book: Dataset, goals: int = 4) -> HerReplayBuffer:
+def fill(dataset: Dataset, goals: int = 4) -> HerReplayBuffer:
     """Return a replay buffer of two whole episodes of each of three environments."""
-    env = GoalVecEnv(make(book, 3))
+    env = GoalVecEnv(make(dataset, 3))
     buffer = HerReplayBuffer(
         100,
         env.observation_space,
@@ -123,8 +113,8 @@ def fill(book: Dataset, goals: int = 4) -> HerReplayBuffer:
     return buffer
 
 
-def test_hindsight_changes_the_goal_term_and_nothing_else_of_a_reward(book):
-    buffer = fill(book)
+def test_hindsight_changes_the_goal_term_and_nothing_else_of_a_reward(dataset):
+    buffer = fill(dataset)
     np.random.seed(0)  # noqa: NPY002 - the replay buffer draws from it
     rows, envs = np.repeat(np.arange(12), 3), np.tile(np.arange(3), 12)
     relabelled = buffer._get_virtual_samples(rows, envs)
@@ -140,8 +130,8 @@ def test_hindsight_changes_the_goal_term_and_nothing_else_of_a_reward(book):
     )
 
 
-def test_a_goal_put_in_hindsight_was_reached_later_in_the_same_episode(book):
-    buffer = fill(book)
+def test_a_goal_put_in_hindsight_was_reached_later_in_the_same_episode(dataset):
+    buffer = fill(dataset)
     np.random.seed(1)  # noqa: NPY002 - the replay buffer draws from it
     rows, envs = np.repeat(np.arange(12), 3), np.tile(np.arange(3), 12)
     goals = buffer._get_virtual_samples(rows, envs).observations["desired_goal"].numpy()
@@ -151,49 +141,49 @@ def test_a_goal_put_in_hindsight_was_reached_later_in_the_same_episode(book):
         assert (later == goal).all(axis=1).any()
 
 
-def test_an_episode_that_ran_out_is_truncated_and_not_terminated(book):
-    buffer = fill(book)
+def test_an_episode_that_ran_out_is_truncated_and_not_terminated(dataset):
+    buffer = fill(dataset)
     ends = np.arange(1, 13) % HER.episode_sessions == 0
     assert (buffer.dones.astype(bool)[:12] == ends[:, None]).all()
     assert (buffer.timeouts[:12] == buffer.dones[:12]).all()
 
 
-def test_goals_are_the_top_policys_where_it_sets_them_and_never_beyond_the_limits(book):
+def test_goals_are_the_top_policys_where_it_sets_them_and_never_beyond_the_limits(dataset):
     table = np.full((2, 40, 2), 0.5)
     her = HerSettings(episode_sessions=6, top_goal_frac=1.0)
-    market = make(book, 5, goals=table, her=her)
+    market = make(dataset, 5, goals=table, her=her)
     market.reset()
     np.testing.assert_allclose(market.desired, np.tile([2, 3], (5, 1)) * POSITION_UNIT)
-    random = make(book, 200)
+    random = make(dataset, 200)
     random.reset()
     assert (random.desired >= 0.0).all()
     assert (random.desired <= random.goals.most + 1e-12).all()
     assert random.desired.std(axis=0).min() > 0.01
 
 
-def test_the_macro_policys_goals_are_the_budgets_that_it_shares_when_it_trades(book, tmp_path):
+def test_the_macro_policys_goals_are_the_budgets_that_it_shares_when_it_trades(dataset, tmp_path):
     torch.manual_seed(0)
     net = TopNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS))
     torch.nn.init.normal_(net.head.weight)
-    norm = Normaliser.fit(book.features, book.macro)
+    norm = Normaliser.fit(dataset.features, dataset.macro)
     card = PolicyCard(
         kind="top",
         book="equity",
         name="macro",
-        groups=book.groups,
+        groups=dataset.groups,
         hidden=HIDDEN,
         normaliser=norm,
         trained=TrainingRecord(source="made", digest="made", first_ts=0, last_ts=1),
     )
     save_policy(tmp_path / "top", net, card)
-    table = goal_table(book, tmp_path / "top", SETTINGS)
+    table = goal_table(dataset, tmp_path / "top", SETTINGS)
     empty = np.zeros(len(GROUP))
     for session in (0, 7, 39):
         seen = observe(
-            book.features[1, session],
-            book.macro[1, session],
+            dataset.features[1, session],
+            dataset.macro[1, session],
             empty,
-            book.shortable,
+            dataset.shortable,
             empty,
             np.float64(0.0),
             norm,
@@ -207,7 +197,7 @@ def test_the_macro_policys_goals_are_the_budgets_that_it_shares_when_it_trades(b
         )
     assert table.std(axis=(0, 1)).min() > 0.0
     with pytest.raises(ConfigError, match="expected a macro policy of A, B, was 'macro'"):
-        goal_table(replace(book, groups=("A", "B")), tmp_path / "top", SETTINGS)
+        goal_table(replace(dataset, groups=("A", "B")), tmp_path / "top", SETTINGS)
 
 
 def test_positions_that_meet_their_goal_are_what_trading_places():
@@ -226,20 +216,20 @@ def test_positions_are_scaled_into_the_gross_limit():
     assert positions(np.full((2, 40), -3.0), 0.95).sum() == 0.0
 
 
-def test_a_policy_sees_in_training_what_it_sees_when_it_trades(book):
-    norm = Normaliser.fit(book.features, book.macro)
-    market = make(book, 4)
+def test_a_policy_sees_in_training_what_it_sees_when_it_trades(dataset):
+    norm = Normaliser.fit(dataset.features, dataset.macro)
+    market = make(dataset, 4)
     market.reset()
     seen = market.step(np.random.default_rng(5).uniform(-1.0, 1.0, (4, len(GROUP))))[0]
-    instruments, around = SessionInputs(book, norm)(
+    instruments, around = SessionInputs(dataset, norm)(
         {key: torch.from_numpy(value) for key, value in seen.items()}
     )
     twin = market.twin
     expected = observe(
-        book.features[twin.market, twin.t],
-        book.macro[twin.market, twin.t],
+        dataset.features[twin.market, twin.t],
+        dataset.macro[twin.market, twin.t],
         twin.weights,
-        book.shortable,
+        dataset.shortable,
         market.desired[:, GROUP],
         twin.drawdown,
         norm,

@@ -21,7 +21,7 @@ from agents.messages import TrainingRecord
 from config.errors import ConfigError
 from learning.allocator.training.joint.joint_net import (
     BUDGET,
-    Former,
+    EarlierPolicies,
     Layout,
     SharedNet,
     View,
@@ -54,7 +54,7 @@ def layout(*, one: bool = False) -> Layout:
     return Layout(torch.tensor(GROUP), 2, heads, (True, False)[: len(heads)])
 
 
-def former(chart: Layout, embedding: int) -> Any:
+def earlier_policies(chart: Layout, embedding: int) -> Any:
     """Return untrained policies whose heads are as large as trained ones', and not alike."""
     torch.manual_seed(3)
     nets = [BottomNet(*SHAPES, HIDDEN, holds=holds) for holds in chart.holds]
@@ -84,7 +84,7 @@ def seen(chart: Layout, embedding: int = 0) -> tuple[View, Observation]:
 def test_shared_net_begins_as_the_earlier_policies_and_is_exported_as_it_answers(
     one: bool, embedding: int
 ) -> None:
-    earlier = former(layout(one=one), embedding)
+    earlier = earlier_policies(layout(one=one), embedding)
     chart = earlier.layout
     net = SharedNet(earlier, 0.2, 0.2)
     given, _ = seen(chart, embedding)
@@ -102,7 +102,7 @@ def test_shared_net_begins_as_the_earlier_policies_and_is_exported_as_it_answers
 
 def test_exported_tiers_answer_as_a_shared_net_that_learned_does() -> None:
     chart = layout()
-    net = SharedNet(former(chart, 4), 0.2, 0.2)
+    net = SharedNet(earlier_policies(chart, 4), 0.2, 0.2)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -139,7 +139,7 @@ def test_budgets_reach_the_bottoms_and_not_the_top() -> None:
 
 
 def test_parts_are_disjoint_and_complete() -> None:
-    net = SharedNet(former(layout(), 0), 0.2, 0.2)
+    net = SharedNet(earlier_policies(layout(), 0), 0.2, 0.2)
     parts = [id(p) for part in net.parts.values() for p in part]
     assert sorted(parts) == sorted(id(p) for p in net.parameters())
 
@@ -172,10 +172,10 @@ def test_policies_that_do_not_fit_are_refused(
     down = save(tmp_path / "down", kind="bottom", **changes)
     up = save(tmp_path / "up", kind="bottom", group="up")
     with pytest.raises(ConfigError, match=message):
-        Former(BOOK, top, {"down": down, "up": up})
+        EarlierPolicies(BOOK, top, {"down": down, "up": up})
 
 
 def test_top_policy_in_a_bottoms_place_is_refused(tmp_path: Path) -> None:
     top = save(tmp_path / "top")
     with pytest.raises(ConfigError, match="expected a BottomNet"):
-        Former(BOOK, top, {"down": top, "up": top})
+        EarlierPolicies(BOOK, top, {"down": top, "up": top})

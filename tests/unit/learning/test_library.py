@@ -30,7 +30,6 @@ from config.errors import ConfigError, DataError
 from learning.experience import writer as writer_module
 from learning.experience.library import ModelInfo, RunInfo, open_library
 from learning.experience.reading import tally
-from learning.experience.rows import JudgeScore
 from ops.bench.library import sample_records, sample_run
 
 
@@ -292,10 +291,6 @@ def test_a_row_that_is_not_the_one_held_is_refused_and_nothing_is_written(where,
 
 def test_a_completed_run_takes_no_new_row_and_stays_completed(where):
     records = list(sample_records(3))
-    decision = next(r for r in records if isinstance(r, Decision))
-    score = JudgeScore(
-        decision_id=decision.decision_id, symbol="S000", judge="rubric", ts_event=1, value=0.5
-    )
     with open_library(where) as library:
         write(library, records)
         library.finish_run("sample", "completed", earned(0.25))
@@ -304,8 +299,8 @@ def test_a_completed_run_takes_no_new_row_and_stays_completed(where):
             write(library, sample_records(4))
         assert library.counts("sample") == held
         library.finish_run("sample", "failed")
-        write(library, [*records, score])
-        assert library.counts("sample") == held | {"judge_scores": 1}
+        write(library, records)
+        assert library.counts("sample") == held
         library.finish_run("sample", "interrupted")
         assert [r.status for r in library.runs()] == ["completed"]
         library.writer(sample_run("new"))
@@ -344,16 +339,6 @@ def test_a_part_without_its_decision_is_refused_and_nothing_is_written(where):
         with pytest.raises(DataError, match=r"^expected rows that fit"):
             write(library, [*records, stranger])
         assert not any(library.counts("sample").values())
-
-
-def test_judges_scores_are_kept(where):
-    decision = next(r for r in sample_records(1) if isinstance(r, Decision))
-    score = JudgeScore(
-        decision_id=decision.decision_id, symbol="S000", judge="rubric", ts_event=1, value=0.5
-    )
-    with open_library(where) as library:
-        write(library, [decision, score, score])
-        assert library.counts("sample")["judge_scores"] == 1
 
 
 def test_what_is_no_record_is_refused(where):

@@ -1,7 +1,7 @@
 """Macro pre-training: it learns what can be learned, resumes, and exports what it trained."""
 
 from dataclasses import replace
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import torch
 from agents.allocator.networks import TopNet
 from agents.allocator.observation import Normaliser, group_means, observe, top_budgets
 from agents.allocator.policy_file import load_policy
-from config.allocator import GraphSettings, MacroSettings, TargetSettings
+from config.allocator import GraphSettings, MacroSettings
 from config.errors import ConfigError, DataError
 from learning.allocator.training.equity.macro import Examples, budgets_of, pretrain_macro, top_net
 from learning.allocator.training.equity.sector_graph import train_graph
@@ -18,15 +18,22 @@ from learning.allocator.training.phase_results import read_curve, read_result
 from learning.datasets.dataset import training_rows
 from learning.datasets.windows import Split, Window
 from tests.learning.cut_short import cut_short
-from tests.unit.learning.planted import planted_book, planted_split
+from tests.learning.made_run import made_run
+from tests.unit.learning.planted import planted_dataset, planted_split
 
 SETTINGS = MacroSettings(epochs=12, batch_sessions=32, learning_rate=3e-3, regime_weight=0.2)
+
+
+def run(folder, dataset=None, split=None, **options):
+    """Return a macro pre-training's run on the planted markets."""
+    options = {"seed": 1, "macro": SETTINGS} | options
+    return made_run(dataset or planted_dataset(), split or planted_split(), folder, **options)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("macro")
-    result = pretrain_macro(planted_book(), planted_split(), SETTINGS, folder, seed=1)
+    result = pretrain_macro(run(folder))
     return result, folder
 
 
@@ -59,9 +66,9 @@ def test_regimes_and_budgets_of_a_held_out_market_are_learned(trained):
 
 
 def test_persistence_is_the_newest_label_whose_hindsight_is_over(trained):
-    book = planted_book()
+    dataset = planted_dataset()
     sessions = np.arange(130, 399 - 60)
-    same = book.label[3, sessions] == book.label[3, sessions - 60]
+    same = dataset.label[3, sessions] == dataset.label[3, sessions - 60]
     assert trained[0].measures["test_label_persistence_accuracy"] == pytest.approx(same.mean())
 
 
@@ -79,40 +86,38 @@ def test_the_exported_policy_is_the_best_epoch(trained):
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(trained, tmp_path):
-    train = partial(pretrain_macro, planted_book(), planted_split(), SETTINGS, tmp_path, seed=1)
-    cut_short(train, lambda epoch, _: epoch == 5)
-    resumed = train(resume=True)
+    cut_short(
+        lambda progress: pretrain_macro(run(tmp_path, progress=progress)),
+        lambda epoch, _: epoch == 5,
+    )
+    resumed = pretrain_macro(run(tmp_path, resume=True))
     assert resumed.measures == trained[0].measures
     weights = "top/policy.safetensors"
     assert (tmp_path / weights).read_bytes() == (trained[1] / weights).read_bytes()
 
 
 def test_a_checkpoint_of_another_run_is_refused(trained):
-    book = replace(planted_book(), digest="another")
+    dataset = replace(planted_dataset(), digest="another")
     with pytest.raises(ConfigError, match="expected a run of the same digest"):
-        pretrain_macro(book, planted_split(), SETTINGS, trained[1], seed=1, resume=True)
+        pretrain_macro(run(trained[1], dataset, resume=True))
 
 
 def test_what_comes_after_a_window_changes_nothing_that_is_learned(trained, tmp_path):
-    book = planted_book()
+    dataset = planted_dataset()
     stop = planted_split().test[0].stop
-    poisoned = book.returns.copy()
+    poisoned = dataset.returns.copy()
     poisoned[:, stop:] = 0.4
-    label = book.label.copy()
+    label = dataset.label.copy()
     label[:, stop:] = 0
-    again = replace(book, returns=poisoned, label=label)
-    result = pretrain_macro(again, planted_split(), SETTINGS, tmp_path, seed=1)
+    again = replace(dataset, returns=poisoned, label=label)
+    result = pretrain_macro(run(tmp_path, again))
     assert result.measures == trained[0].measures
 
 
 def test_the_sector_graphs_embeddings_go_into_the_observation(tmp_path):
-    book, parts = planted_book(), planted_split()
-    settings = GraphSettings(epochs=1)
-    train_graph(book, parts, settings, tmp_path / "graph", seed=0)
-    short = MacroSettings(epochs=1)
-    result = pretrain_macro(
-        book, parts, short, tmp_path / "macro", seed=0, graph_folder=tmp_path / "graph"
-    )
+    train_graph(run(tmp_path / "graph", graph=GraphSettings(epochs=1)))
+    short = run(tmp_path / "macro", macro=MacroSettings(epochs=1))
+    result = pretrain_macro(short, tmp_path / "graph")
     net, card = load_policy(tmp_path / "macro" / result.policies["top"])
     assert card.embeddings
     assert net.encoder.rows == 25 + 64
@@ -123,21 +128,27 @@ def test_a_part_without_targets_is_refused(tmp_path):
     whole = planted_split()
     short = Split(whole.train, (Window(2, 130, 180),), whole.test, 1, 2)
     with pytest.raises(DataError, match="validation windows"):
-        pretrain_macro(planted_book(), short, SETTINGS, tmp_path, seed=0)
+        pretrain_macro(run(tmp_path, split=short))
 
 
 def test_what_it_learns_from_is_what_a_policy_sees_when_it_trades():
-    book, parts = planted_book(), planted_split()
-    norm = Normaliser.fit(*training_rows(book, parts))
-    examples = Examples(book, parts, TargetSettings(), norm, None, 0.95)
+    dataset, parts = planted_dataset(), planted_split()
+    norm = Normaliser.fit(*training_rows(dataset, parts))
+    examples = Examples(run(Path(), dataset, parts), norm, None)
     rows = examples.rows(parts.test)[:7]
     at = rows[:, 0], rows[:, 1]
-    weights = 0.1 * np.random.default_rng(0).random((7, len(book.symbols)))
+    weights = 0.1 * np.random.default_rng(0).random((7, len(dataset.symbols)))
     drawdown = np.linspace(0.0, 0.2, 7)
     groups, market = examples.seen(rows, weights, drawdown)
     seen = observe(
-        book.features[at], book.macro[at], weights, book.shortable, 0 * weights, drawdown, norm
+        dataset.features[at],
+        dataset.macro[at],
+        weights,
+        dataset.shortable,
+        0 * weights,
+        drawdown,
+        norm,
     )
-    means = group_means(seen.instruments, book.group, len(book.groups))
+    means = group_means(seen.instruments, dataset.group, len(dataset.groups))
     np.testing.assert_allclose(groups.numpy(), means, atol=1e-6)
     np.testing.assert_allclose(market.numpy(), seen.market, atol=1e-6)

@@ -77,18 +77,18 @@ def test_specialists_are_finished_when_every_group_has_its_own(tmp_path):
     }
 
 
-def test_joint_training_begins_from_the_phase_whose_whole_book_validates_best(
+def test_joint_training_begins_from_the_phase_whose_portfolio_validates_best(
     tmp_path, monkeypatch
 ):
     sharpes = {"micro-pretraining": 0.2, "macro-ppo": 1.0, "micro-td3-her": 0.8}
     begun = []
     monkeypatch.setattr(
-        "learning.allocator.evaluation.examine.whole_book",
-        lambda book, phase, slots, *_: {phase: phase} if "bottom" in slots else {},
+        "learning.allocator.evaluation.examine.whole_dataset",
+        lambda dataset, phase, slots, *_: {phase: phase} if "bottom" in slots else {},
     )
     monkeypatch.setattr(
         "learning.allocator.evaluation.policy_paths.run_policy",
-        lambda book, windows, settings, act: SimpleNamespace(sharpe=sharpes[act]),
+        lambda dataset, windows, settings, act: SimpleNamespace(sharpe=sharpes[act]),
     )
     monkeypatch.setattr(
         "learning.allocator.phases.run_joint", lambda _, policies: begun.append(policies)
@@ -121,18 +121,17 @@ def test_a_finished_graph_is_trained_again_only_where_a_run_does_not_resume(tmp_
     trained = []
     monkeypatch.setattr(
         "learning.allocator.training.equity.sector_graph.train_graph",
-        lambda *_, **k: trained.append(k),
+        trained.append,
     )
     monkeypatch.setattr(
-        "learning.allocator.training.equity.macro.pretrain_macro", lambda *_, **k: k
+        "learning.allocator.training.equity.macro.pretrain_macro", lambda run, graph: graph
     )
     graph = tmp_path / "1-macro-pretraining" / "graph"
     leave(graph)
-    given = run_macro_pretraining(training(tmp_path, "equity"))
-    assert given["graph_folder"] == graph
+    assert run_macro_pretraining(training(tmp_path, "equity")) == graph
     assert trained == []
     run_macro_pretraining(training(tmp_path, "equity", resume=False))
-    assert [k["folder"] for k in trained] == [graph]
+    assert [run.folder for run in trained] == [graph]
 
 
 def test_what_is_published_are_the_newest_policies_of_each_slot(tmp_path):

@@ -1,35 +1,29 @@
 """
-TD3 with hindsight experience replay for the micro policy: stable-baselines3 on our market.
+Phase 4 of the equity book: the micro policy learns by TD3 with hindsight experience replay.
 
-Starts from the pre-trained micro network. Goals come from the pre-trained macro policy for a share
-of the episodes and at random for the rest. Of five transitions that an update sees, four have
+Training starts from the pre-trained micro network. Goals come from the macro policy for a share
+of the episodes and are random for the rest. Of five transitions that an update sees, four have
 another goal put in hindsight, one that the same episode did reach later; what the session earned
 stays as it was (`GoalVecEnv.compute_reward`).
 
-Departures from the papers. Exploration noise has a part that a sector's stocks share, for
-independent noises hardly move a sum, and the goal is about sums. The replay buffer keeps no
-features (`learning.envs.goal_env`), so a checkpoint holds all of it, and a run that was killed
-goes on bit for bit. What is exported is the checkpoint whose policy did best on the validation
-windows, the untrained start included.
+A checkpoint holds the whole replay buffer, so that a run that was killed goes on bit for bit. The
+checkpoint whose policy did best on the validation windows is exported, the start included.
+`td3_learner` is the learner. Sources: Fujimoto et al. 2018 (TD3); Andrychowicz et al. 2017 (HER).
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from stable_baselines3 import TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
-from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from agents.allocator.graph import load_graph
 from agents.allocator.networks import BottomNet, TopNet
@@ -41,7 +35,6 @@ from agents.allocator.policy_file import (
     save_policy,
 )
 from agents.arrays import FloatArray
-from config.allocator import HerSettings
 from config.errors import ConfigError
 from config.settings import Settings
 from learning.allocator.training.checkpoints import (
@@ -53,7 +46,13 @@ from learning.allocator.training.checkpoints import (
     weights,
 )
 from learning.allocator.training.equity.micro import bottom_card
-from learning.allocator.training.equity.td3_policy import SessionInputs, StockActor, StockPolicy
+from learning.allocator.training.equity.td3_learner import (
+    MicroTD3,
+    buffer_state,
+    make_model,
+    restore_buffer,
+)
+from learning.allocator.training.equity.td3_policy import SessionInputs, StockActor
 from learning.allocator.training.phase_results import (
     CHECKPOINTS,
     CURVE_FILE,
@@ -64,144 +63,78 @@ from learning.allocator.training.phase_results import (
     write_curve,
     write_result,
 )
+from learning.allocator.training.training_run import TrainingRun
 from learning.datasets.dataset import Dataset
-from learning.datasets.windows import Split, Window
-from learning.envs.goal_env import GoalMarket, GoalVecEnv
+from learning.datasets.windows import Window
+from learning.envs.goal_env import GoalMarket
 
 PHASE = "micro-her"
 REPORTS = 20  # points of a learning curve
 EVAL_EPISODES = 16
 CHUNK = 256  # sessions that a macro policy is asked for at once
-BUFFER_ARRAYS = ("actions", "rewards", "dones", "timeouts", "ep_start", "ep_length")
-
-
-class SectorNoise(VectorizedActionNoise):
-    """Gaussian noise of actions, half of its variance common to a sector's stocks."""
-
-    def __init__(
-        self, group: NDArray[np.int64], envs: int, deviation: float, rng: np.random.Generator
-    ) -> None:
-        super().__init__(NormalActionNoise(np.zeros(len(group)), np.ones(len(group))), envs)
-        self._group, self._deviation, self.rng = group, deviation, rng
-
-    def __call__(self) -> NDArray[np.float64]:
-        """Return noise. Shape: (B, N)."""
-        common = self.rng.normal(size=(self.n_envs, int(self._group.max()) + 1))
-        own = self.rng.normal(size=(self.n_envs, len(self._group)))
-        scale = self._deviation / np.sqrt(2.0)
-        return np.asarray(scale * (common[:, self._group] + own))
-
-
-class MicroTD3(TD3):
-    """TD3 that names what is its own here, and knows how long its updates took."""
-
-    noise: SectorNoise
-    goal_env: GoalVecEnv
-    update_seconds = 0.0
-
-    @property
-    def stocks(self) -> StockActor:
-        """The actor."""
-        actor: Any = self.actor
-        assert isinstance(actor, StockActor)
-        return actor
-
-    @property
-    def net(self) -> BottomNet:
-        """The network that trades."""
-        return self.stocks.bottom.net
-
-    @property
-    def hindsight(self) -> HerReplayBuffer:
-        """The replay buffer."""
-        assert isinstance(self.replay_buffer, HerReplayBuffer)
-        return self.replay_buffer
-
-    def start_from(self, net: BottomNet) -> None:
-        """Take a network's weights into the actor and its target."""
-        target: Any = self.actor_target
-        self.net.load_state_dict(net.state_dict())
-        target.bottom.net.load_state_dict(net.state_dict())
-
-    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """Update, and add up the time."""
-        started = time.perf_counter()
-        super().train(gradient_steps, batch_size)
-        self.update_seconds += time.perf_counter() - started
 
 
 def train_micro_her(
-    book: Dataset,
-    split: Split,
-    micro_folder: Path,
-    macro_folder: Path | None,
-    settings: HerSettings,
-    folder: Path,
-    *,
-    trading: Settings,
-    timesteps: int | None = None,
-    seed: int,
-    resume: bool = False,
-    progress: Callable[[int, Mapping[str, float]], None] | None = None,
+    run: TrainingRun, micro_folder: Path, macro_folder: Path | None
 ) -> PhaseResult:
     """
     Train the micro policy to reach its goals and to earn while it does; export the best.
 
-    `micro_folder` and `macro_folder` are policy folders; `trading` holds the rules of the market,
-    the limits and the desk. `progress` is told the steps so far and the last curve row. `folder`
-    comes to hold the policy ("bottom"), checkpoints, the curve, TensorBoard scalars and the
-    summary.
-    Raises ConfigError where a policy does not fit the book, `resume` finds another run's
+    `micro_folder` and `macro_folder` are policy folders; without the second all goals are random.
+    The run's folder comes to hold the policy ("bottom"), checkpoints, the curve, TensorBoard
+    scalars and the summary.
+    Raises ConfigError where a policy does not fit the book, a resume finds another run's
     checkpoint, too few steps are asked for, or the disk is full.
     """
     started = time.perf_counter()
-    timesteps = timesteps or settings.timesteps
+    dataset, split, settings = run.dataset, run.split, run.settings.her
+    trading = run.settings.trading
     net, card = load_policy(micro_folder)
-    if not isinstance(net, BottomNet) or card.group != ANY_GROUP or card.groups != book.groups:
+    if not isinstance(net, BottomNet) or card.group != ANY_GROUP or card.groups != dataset.groups:
         raise ConfigError(
-            f"{micro_folder}: expected a micro policy of {', '.join(book.groups)}, "
+            f"{micro_folder}: expected a micro policy of {', '.join(dataset.groups)}, "
             f"was {card.name!r}"
         )
-    table = None if macro_folder is None else goal_table(book, macro_folder, trading)
+    table = None if macro_folder is None else goal_table(dataset, macro_folder, trading)
     market = GoalMarket(
-        book, trading, settings, split.train, batch=settings.envs, seed=seed, goals=table
+        dataset, trading, settings, split.train, batch=settings.envs, seed=run.seed, goals=table
     )
-    held_out = Judge(book, split.validation, settings, trading, table)
-    model = make_model(market, SessionInputs(book, card.normaliser), settings, seed)
+    held_out = Evaluator(run, split.validation, table)
+    model = make_model(market, SessionInputs(dataset, card.normaliser), settings, run.seed)
     model.start_from(net)
-    model.set_logger(configure(str(folder / LOGS), ["tensorboard"]))
-    meta = identity(PHASE, book, split, seed) | {
+    model.set_logger(configure(str(run.folder / LOGS), ["tensorboard"]))
+    meta = identity(PHASE, run) | {
         "settings": msgspec.to_builtins(settings),
         "trading": trading.digest,
-        "timesteps": timesteps,
+        "timesteps": settings.timesteps,
         "micro": card.digest,
     }
-    run = Run(model, market, held_out, settings, folder, meta, timesteps, progress)
-    if not (resume and run.resume()):
-        run.judge()
-    if model.num_timesteps < timesteps:
+    watch = Watch(run, model, market, held_out, meta)
+    if not (run.resume and watch.resume()):
+        watch.evaluate()
+    if model.num_timesteps < settings.timesteps:
         model.learn(
-            timesteps - model.num_timesteps,
-            callback=run,
+            settings.timesteps - model.num_timesteps,
+            callback=watch,
             reset_num_timesteps=False,
             log_interval=sys.maxsize,
         )
-        run.finish()
-    model.net.load_state_dict(run.best)
-    record = training_record(book, split, model.num_timesteps, seed)
-    card = bottom_card(book, card.normaliser, record, "micro-her")
-    save_policy(folder / card.slot, model.net, card)
+        watch.finish()
+    model.net.load_state_dict(watch.best)
+    record = training_record(run, model.num_timesteps)
+    card = bottom_card(dataset, card.normaliser, record, "micro-her")
+    save_policy(run.folder / card.slot, model.net, card)
     measures = {f"validation_{k}": v for k, v in held_out.measure(model.stocks).items()}
-    measures |= {f"start_{k}": v for k, v in run.start.items()}
+    measures |= {f"start_{k}": v for k, v in watch.start.items()}
     measures |= {f"random_{k}": v for k, v in held_out.measure(None).items()}
-    test = Judge(book, split.test, settings, trading, table)
+    test = Evaluator(run, split.test, table)
     measures |= {f"test_{k}": v for k, v in test.measure(model.stocks).items()}
-    measures["best_step"] = float(run.best_step)
-    seconds = run.seconds()
+    measures["best_step"] = float(watch.best_step)
+    seconds = watch.seconds()
     seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
     result = PhaseResult(
         phase=PHASE,
-        folder=str(folder),
+        folder=str(run.folder),
         steps=model.num_timesteps,
         seconds=seconds,
         measures=measures,
@@ -211,85 +144,27 @@ def train_micro_her(
     return result
 
 
-def make_model(
-    market: GoalMarket, inputs: SessionInputs, settings: HerSettings, seed: int
-) -> MicroTD3:
-    """
-    Return the untrained learner.
-
-    Raises ConfigError where updates would begin before an episode has ended.
-    """
-    least = market.sampler.sessions * market.batch
-    if settings.learning_starts < least:
-        raise ConfigError(
-            f"her.learning_starts: expected at least {least} steps, the first episode of each "
-            f"environment, was {settings.learning_starts}"
-        )
-    group = inputs.group.numpy()
-    noise = SectorNoise(
-        group, market.batch, settings.exploration_noise, np.random.default_rng([seed, 1])
-    )
-    env = GoalVecEnv(market)
-    model = MicroTD3(
-        StockPolicy,
-        env,
-        learning_rate=settings.learning_rate,
-        buffer_size=settings.buffer_size,
-        learning_starts=settings.learning_starts,
-        batch_size=settings.batch_size,
-        tau=settings.tau,
-        gamma=settings.gamma,
-        train_freq=settings.train_every,
-        gradient_steps=settings.gradient_steps,
-        action_noise=noise,
-        replay_buffer_class=HerReplayBuffer,
-        replay_buffer_kwargs={
-            "n_sampled_goal": settings.hindsight_goals,
-            "goal_selection_strategy": "future",
-            "copy_info_dict": True,  # compute_reward finds the net return there
-        },
-        policy_delay=settings.policy_delay,
-        target_policy_noise=settings.target_noise,
-        target_noise_clip=settings.target_noise_clip,
-        policy_kwargs={
-            "inputs": inputs,
-            "group": group,
-            "critic_hidden": settings.critic_hidden,
-        },
-        seed=seed,
-        device="cpu",
-    )
-    model.noise, model.goal_env = noise, env
-    return model
-
-
-class Judge:
-    """How well a policy reaches goals and earns, on the same episodes whoever is asked."""
+class Evaluator:
+    """Measures how well a policy reaches goals and earns, on the same episodes for everyone."""
 
     def __init__(
-        self,
-        book: Dataset,
-        windows: Sequence[Window],
-        settings: HerSettings,
-        trading: Settings,
-        table: FloatArray | None,
+        self, run: TrainingRun, windows: Sequence[Window], table: FloatArray | None
     ) -> None:
-        self._book, self._windows, self._settings = book, windows, settings
-        self._trading, self._table = trading, table
+        self._run, self._windows, self._table = run, windows, table
 
     def measure(self, actor: StockActor | None) -> dict[str, float]:
         """Return the means a session of an actor, or of random actions."""
         market = GoalMarket(
-            self._book,
-            self._trading,
-            self._settings,
+            self._run.dataset,
+            self._run.settings.trading,
+            self._run.settings.her,
             self._windows,
             batch=EVAL_EPISODES,
             seed=0,
             goals=self._table,
         )
         rng = np.random.default_rng(0)
-        shape = (market.batch, len(market.book.symbols))
+        shape = (market.batch, len(market.dataset.symbols))
         seen, over = market.reset(), False
         while not over:
             if actor is None:
@@ -303,7 +178,7 @@ class Judge:
         return market.means()
 
 
-class Run(BaseCallback):
+class Watch(BaseCallback):
     """
     A run's progress: curve, scalars, checkpoints, and the best policy so far.
 
@@ -313,19 +188,16 @@ class Run(BaseCallback):
 
     def __init__(
         self,
+        run: TrainingRun,
         model: MicroTD3,
         market: GoalMarket,
-        judge: Judge,
-        settings: HerSettings,
-        folder: Path,
+        evaluator: Evaluator,
         meta: Mapping[str, Any],
-        timesteps: int,
-        progress: Callable[[int, Mapping[str, float]], None] | None,
     ) -> None:
         super().__init__()
-        self.learner, self.market, self._judge, self._settings = model, market, judge, settings
-        self._folder, self._meta, self._progress = folder, dict(meta), progress
-        self._report_every = max(timesteps // REPORTS, settings.envs)
+        self._run, self._settings, self._meta = run, run.settings.her, dict(meta)
+        self.learner, self.market, self._evaluator = model, market, evaluator
+        self._report_every = max(self._settings.timesteps // REPORTS, self._settings.envs)
         self._reported, self._saved = 0, 0
         self._evaluation_seconds = self._save_seconds = 0.0
         self.curve: list[dict[str, float]] = []
@@ -333,10 +205,10 @@ class Run(BaseCallback):
         self.start: dict[str, float] = {}
         self.best_reward, self.best_step = -np.inf, 0
 
-    def judge(self) -> dict[str, float]:
+    def evaluate(self) -> dict[str, float]:
         """Measure the present policy on the validation windows, and keep it if it is the best."""
         started = time.perf_counter()
-        found = self._judge.measure(self.learner.stocks)
+        found = self._evaluator.measure(self.learner.stocks)
         self.start = self.start or found
         if found["reward"] > self.best_reward:
             self.best_reward, self.best_step = found["reward"], self.learner.num_timesteps
@@ -345,7 +217,7 @@ class Run(BaseCallback):
         return found
 
     def finish(self) -> None:
-        """Judge and save the last policy."""
+        """Evaluate and save the last policy."""
         self._report()
         self._checkpoint()
 
@@ -373,14 +245,13 @@ class Run(BaseCallback):
         row = {"steps": float(learner.num_timesteps), **self.market.means()}
         for name in ("actor_loss", "critic_loss"):
             row[name] = float(learner.logger.name_to_value.get(f"train/{name}", np.nan))
-        row |= {f"validation_{k}": v for k, v in self.judge().items()}
+        row |= {f"validation_{k}": v for k, v in self.evaluate().items()}
         self.curve.append(row)
         for name, value in row.items():
             learner.logger.record(f"micro_her/{name}", value)
         learner.logger.dump(learner.num_timesteps)
-        write_curve(self._folder / CURVE_FILE, self.curve)
-        if self._progress is not None:
-            self._progress(learner.num_timesteps, row)
+        write_curve(self._run.folder / CURVE_FILE, self.curve)
+        self._run.progress(learner.num_timesteps, row)
 
     def _checkpoint(self) -> None:
         started = time.perf_counter()
@@ -406,12 +277,12 @@ class Run(BaseCallback):
             "reported": self._reported,
             "sums": self.market.sums,
         }
-        save_checkpoint(self._folder / CHECKPOINTS, self._saved, state, self._meta)
+        save_checkpoint(self._run.folder / CHECKPOINTS, self._saved, state, self._meta)
         self._save_seconds += time.perf_counter() - started
 
     def resume(self) -> bool:
         """Go on from the newest checkpoint; False where there is none."""
-        store = self._folder / CHECKPOINTS
+        store = self._run.folder / CHECKPOINTS
         found = latest(store)
         if found is None:
             return False
@@ -435,46 +306,16 @@ class Run(BaseCallback):
         return True
 
 
-def buffer_state(buffer: HerReplayBuffer) -> dict[str, Any]:
-    """Return what a replay buffer holds; rows that were never written are left out."""
-    rows = buffer.buffer_size if buffer.full else buffer.pos
-    return {
-        "rows": rows,
-        "pos": buffer.pos,
-        "episode_starts": buffer._current_ep_start.copy(),
-        "observations": {k: v[:rows] for k, v in buffer.observations.items()},
-        "next_observations": {k: v[:rows] for k, v in buffer.next_observations.items()},
-        "net_returns": np.array(
-            [[info["net_return"] for info in infos] for infos in buffer.infos[:rows]]
-        ),
-        **{name: getattr(buffer, name)[:rows] for name in BUFFER_ARRAYS},
-    }
-
-
-def restore_buffer(buffer: HerReplayBuffer, state: Mapping[str, Any]) -> None:
-    """Put back what `buffer_state` returned, into a buffer of the same size."""
-    rows = state["rows"]
-    buffer.pos, buffer.full = state["pos"], rows == buffer.buffer_size
-    buffer._current_ep_start = state["episode_starts"].copy()
-    for key in buffer.observations:
-        buffer.observations[key][:rows] = state["observations"][key]
-        buffer.next_observations[key][:rows] = state["next_observations"][key]
-    for name in BUFFER_ARRAYS:
-        getattr(buffer, name)[:rows] = state[name]
-    for row, values in enumerate(state["net_returns"].tolist()):
-        buffer.infos[row] = [{"net_return": value} for value in values]
-
-
-def goal_table(book: Dataset, macro_folder: Path, trading: Settings) -> FloatArray:
+def goal_table(dataset: Dataset, macro_folder: Path, trading: Settings) -> FloatArray:
     """
     Return the budgets that a macro policy asks for at each session, from an empty book.
 
     Shape: (M, T, G). Raises ConfigError where the policy is not a top policy of the book's groups.
     """
     net, card = load_policy(macro_folder)
-    if not isinstance(net, TopNet) or card.groups != book.groups:
+    if not isinstance(net, TopNet) or card.groups != dataset.groups:
         raise ConfigError(
-            f"{macro_folder}: expected a macro policy of {', '.join(book.groups)}, "
+            f"{macro_folder}: expected a macro policy of {', '.join(dataset.groups)}, "
             f"was {card.name!r}"
         )
     embedded = None
@@ -483,24 +324,24 @@ def goal_table(book: Dataset, macro_folder: Path, trading: Settings) -> FloatArr
             embeddings,  # torch-geometric, for these alone
         )
 
-        embedded = embeddings(book, load_graph(macro_folder / GRAPH_FILE))
+        embedded = embeddings(dataset, load_graph(macro_folder / GRAPH_FILE))
     gross = min(trading.limits.max_gross * trading.limits.headroom, card.gross)
-    markets, sessions, stocks = book.returns.shape
-    table = np.empty((markets, sessions, len(book.groups)))
+    markets, sessions, stocks = dataset.returns.shape
+    table = np.empty((markets, sessions, len(dataset.groups)))
     for m in range(markets):
         for start in range(0, sessions, CHUNK):
             some = slice(start, min(start + CHUNK, sessions))
             nothing = np.zeros((some.stop - some.start, stocks))
             seen = observe(
-                book.features[m, some],
-                book.macro[m, some],
+                dataset.features[m, some],
+                dataset.macro[m, some],
                 nothing,
-                book.shortable,
+                dataset.shortable,
                 nothing,
                 nothing[:, 0],
                 card.normaliser,
             )
-            rows = group_means(seen.instruments, book.group.tolist(), len(book.groups))
+            rows = group_means(seen.instruments, dataset.group.tolist(), len(dataset.groups))
             if embedded is not None:
                 rows = np.concatenate([rows, embedded[m, some]], axis=-1)
             with torch.no_grad():

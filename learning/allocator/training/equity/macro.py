@@ -1,18 +1,18 @@
 """
-Macro pre-training (SPEC F3, phase 1): the top policy learns the regime and the sectors' budgets.
+Phase 1 of the equity book: the top policy learns the regime and the sectors' budgets from targets.
 
-Supervised: cross-entropy on the regime, squared error on the budgets that `targets` makes with
-hindsight. The regime's truth is the simulator's own where the book is simulated, and elsewhere
-the label with hindsight (`Book.label`); measures are quoted against both where both exist. What
-the book holds and has lost is drawn at random, so that the warm start does not lean on inputs
-that mean nothing yet.
+The loss is cross-entropy on the regime plus squared error on the budgets that `targets` makes
+with hindsight. The regime's truth is the simulator's own where the markets are simulated, and
+elsewhere the label with hindsight (`Dataset.label`); measures are quoted against both where both
+exist. What the book holds and has lost is drawn at random, so that the warm start does not lean
+on inputs that mean nothing yet.
 
-Beside the network's figures stand those of rules that learn nothing. For budgets: equal weight,
+The network's figures stand beside those of rules that learn nothing. For budgets: equal weight,
 the training windows' mean, the same rule applied to the past, and the mean given the true
 regime (which nobody knows). For regimes: persistence, which is the newest label whose hindsight
 is over (60 sessions old), the desk's own causal estimate, and on the simulator the Bayes filter,
-which knows every equation. Best epoch on the validation windows; a run resumes after its last
-whole epoch. It knows no reward: `macro_ppo` goes on from here.
+which knows every equation. The best epoch on the validation windows is exported; a run resumes
+after its last whole epoch. It knows no reward: `macro_ppo` goes on from here.
 """
 
 from __future__ import annotations
@@ -41,10 +41,8 @@ from agents.allocator.policy_file import GRAPH_FILE, PolicyCard, save_policy
 from agents.arrays import FloatArray, IntArray
 from agents.messages import TrainingRecord
 from backtest.simulator.filter import beliefs
-from config.allocator import MacroSettings, TargetSettings
 from config.errors import DataError
-from config.settings import LimitSettings
-from learning.allocator.training.epochs import Progress, batches, shuffled, train_epochs
+from learning.allocator.training.epochs import batches, shuffled, train_epochs
 from learning.allocator.training.equity.micro import MAX_DRAWDOWN, random_book
 from learning.allocator.training.equity.sector_graph import embeddings
 from learning.allocator.training.phase_results import (
@@ -53,51 +51,36 @@ from learning.allocator.training.phase_results import (
     training_record,
     write_result,
 )
+from learning.allocator.training.training_run import TrainingRun
 from learning.datasets.dataset import Dataset, training_rows
 from learning.datasets.markets import simulated_market
 from learning.datasets.targets import LABEL_SESSIONS, sector_targets, target_sessions
-from learning.datasets.windows import Split, Window
+from learning.datasets.windows import Window
 
 PHASE = "macro-pretraining"
-GROSS = LimitSettings().max_gross * LimitSettings().headroom
 REGIMES = len(LOGIT_REGIMES)
 GROSS_INPUT = MARKET_INPUTS.index("gross")
 SHORTABLE_INPUT = INSTRUMENT_INPUTS.index("shortable")
 
 
-def pretrain_macro(
-    book: Dataset,
-    split: Split,
-    settings: MacroSettings,
-    folder: Path,
-    *,
-    targets: TargetSettings | None = None,
-    epochs: int | None = None,
-    seed: int,
-    resume: bool = False,
-    progress: Progress | None = None,
-    graph_folder: Path | None = None,
-    gross: float = GROSS,
-) -> PhaseResult:
+def pretrain_macro(run: TrainingRun, graph_folder: Path | None = None) -> PhaseResult:
     """
-    Train the macro policy on `split.train`, export the epoch that validates best.
+    Train the macro policy on the training windows, export the epoch that validates best.
 
-    `gross` is what its budgets may sum to, as in the environment. `graph_folder` is that of a
-    trained sector graph; without one there are no embeddings. `folder` comes to hold the policy
-    ("top"), checkpoints, the curve, TensorBoard scalars and the summary. `progress` is told each
-    epoch and its losses.
-    Raises DataError where a part has no session with a target, ConfigError where `resume` finds
+    `graph_folder` is that of a trained sector graph; without one there are no embeddings. The
+    run's folder comes to hold the policy ("top"), checkpoints, the curve, TensorBoard scalars and
+    the summary.
+    Raises DataError where a part has no session with a target, ConfigError where a resume finds
     another run's checkpoint, there is no graph, or the disk is full.
     """
     started = time.perf_counter()
-    targets = targets or TargetSettings()
-    epochs = epochs or settings.epochs
-    norm = Normaliser.fit(*training_rows(book, split))
+    settings, dataset, split = run.settings.macro, run.dataset, run.split
+    norm = Normaliser.fit(*training_rows(dataset, split))
     graph = None if graph_folder is None else graph_folder / GRAPH_FILE
-    examples = Examples(book, split, targets, norm, graph, gross)
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
-    net = top_net(len(book.groups), graph is not None)
+    examples = Examples(run, norm, graph)
+    rng = np.random.default_rng(run.seed)
+    torch.manual_seed(run.seed)
+    net = top_net(len(dataset.groups), graph is not None)
     optimiser = torch.optim.AdamW(
         net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -106,7 +89,7 @@ def pretrain_macro(
     def train(epoch: int) -> float:
         total = 0.0
         for some in shuffled(rng, len(rows), settings.batch_sessions):
-            weights = random_book(rng, len(some), len(book.symbols))
+            weights = random_book(rng, len(some), len(dataset.symbols))
             drawdown = rng.uniform(0.0, MAX_DRAWDOWN, len(some))
             groups, market = examples.seen(rows[some], weights, drawdown)
             groups = groups + settings.input_noise * torch.randn_like(groups)
@@ -130,26 +113,26 @@ def pretrain_macro(
         optimiser,
         train,
         validate,
-        folder,
+        run.folder,
         tag="macro",
-        epochs=epochs,
+        epochs=settings.epochs,
         patience=settings.patience,
         rng=rng,
-        meta=identity(PHASE, book, split, seed)
+        meta=identity(PHASE, run)
         | {
             "settings": msgspec.to_builtins(settings),
-            "targets": msgspec.to_builtins(targets),
-            "epochs": epochs,
+            "targets": msgspec.to_builtins(run.settings.target),
+            "epochs": settings.epochs,
             "graph": None if graph is None else hashlib.sha256(graph.read_bytes()).hexdigest(),
-            "gross": gross,
+            "gross": run.gross,
         },
-        resume=resume,
-        progress=progress,
+        resume=run.resume,
+        progress=run.progress,
     )
     steps = len(rows) * trained.epoch
-    record = training_record(book, split, steps, seed)
-    card = top_card(book, norm, record, graph is not None, gross)
-    save_policy(folder / card.slot, net, card, graph)
+    record = training_record(run, steps)
+    card = top_card(dataset, norm, record, graph is not None, run.gross)
+    save_policy(run.folder / card.slot, net, card, graph)
     clock = time.perf_counter()
     measures = {"best_epoch": float(trained.best_epoch)}
     for name, part in (("validation", held_out), ("test", examples.rows(split.test))):
@@ -157,14 +140,14 @@ def pretrain_macro(
             found = examples.measures(examples.answers(net, part), part)
         found |= examples.references(part, rows)
         measures |= {f"{name}_{key}": value for key, value in found.items()}
-    for truth, accuracy in filter_accuracy(book, examples, examples.rows(split.test)).items():
+    for truth, accuracy in filter_accuracy(dataset, examples, examples.rows(split.test)).items():
         measures[f"test_{truth}_filter_accuracy"] = accuracy
     seconds = trained.seconds
     seconds["references"] = time.perf_counter() - clock
     seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
     result = PhaseResult(
         phase=PHASE,
-        folder=str(folder),
+        folder=str(run.folder),
         steps=steps,
         seconds=seconds,
         measures=measures,
@@ -187,14 +170,14 @@ def top_net(groups: int, with_embeddings: bool) -> TopNet:
 
 
 def top_card(
-    book: Dataset, norm: Normaliser, record: TrainingRecord, with_graph: bool, gross: float
+    dataset: Dataset, norm: Normaliser, record: TrainingRecord, with_graph: bool, gross: float
 ) -> PolicyCard:
     """Return the card of a macro policy whose regime's logits were trained."""
     return PolicyCard(
         kind="top",
-        book=book.name,
+        book=dataset.name,
         name="macro",
-        groups=book.groups,
+        groups=dataset.groups,
         hidden=HIDDEN,
         normaliser=norm,
         action_transform="clip",
@@ -223,37 +206,30 @@ class Examples:
     Shapes: budgets (M, T, G), regime (M, T) with -1 where unknown.
     """
 
-    def __init__(
-        self,
-        book: Dataset,
-        split: Split,
-        targets: TargetSettings,
-        norm: Normaliser,
-        graph: Path | None,
-        gross: float,
-    ) -> None:
-        self.book, self.gross = book, gross
-        count = len(book.groups)
+    def __init__(self, run: TrainingRun, norm: Normaliser, graph: Path | None) -> None:
+        dataset, targets = run.dataset, run.settings.target
+        self.dataset, self.gross = dataset, run.gross
+        count = len(dataset.groups)
         # a row's mean does not change with the book that is held: worked out once
         self._features = np.stack(
-            [group_means(norm.features(rows), book.group, count) for rows in book.features]
+            [group_means(norm.features(rows), dataset.group, count) for rows in dataset.features]
         )
-        self._macro = norm.macro(book.macro)
+        self._macro = norm.macro(dataset.macro)
         self._shortable = group_means(
-            book.shortable[:, None].astype(np.float32), book.group, count
+            dataset.shortable[:, None].astype(np.float32), dataset.group, count
         )[:, 0]
         self.horizon = targets.horizon_sessions
-        self.budgets = sector_targets(book, targets)
-        self.truths = {"label": book.label}
-        if book.simulator is not None:
-            self.truths["hidden"] = book.hidden
-        self.regime = book.truth
-        self.embeddings = None if graph is None else embeddings(book, load_graph(graph))
+        self.budgets = sector_targets(dataset, targets)
+        self.truths = {"label": dataset.label}
+        if dataset.simulator is not None:
+            self.truths["hidden"] = dataset.hidden
+        self.regime = dataset.truth
+        self.embeddings = None if graph is None else embeddings(dataset, load_graph(graph))
         for name in ("train", "validation", "test"):
-            if not len(self.rows(getattr(split, name))):
+            if not len(self.rows(getattr(run.split, name))):
                 raise DataError(
                     f"expected sessions with a regime and a target in the {name} windows of "
-                    f"{book.source}, was none: they look {self._ahead} sessions ahead"
+                    f"{dataset.source}, was none: they look {self._ahead} sessions ahead"
                 )
 
     @property
@@ -277,12 +253,12 @@ class Examples:
     ) -> tuple[Tensor, Tensor]:
         """Return the groups' inputs (R, G, D) and the market's (R, C) under some books."""
         at = rows[:, 0], rows[:, 1]
-        nothing = np.zeros((len(rows), len(self.book.groups)))
+        nothing = np.zeros((len(rows), len(self.dataset.groups)))
         seen = assemble(
             self._features[at],
             self._macro[at],
             group_means(
-                weights[..., None].astype(np.float32), self.book.group, len(self.book.groups)
+                weights[..., None].astype(np.float32), self.dataset.group, len(self.dataset.groups)
             )[..., 0],
             np.zeros(nothing.shape[1], dtype=np.bool_),
             nothing,
@@ -304,7 +280,7 @@ class Examples:
         """Return the groups' codes (R, G, H) for an empty book."""
         parts = []
         for some in batches(rows, 512):
-            empty = np.zeros((len(some), len(self.book.symbols)))
+            empty = np.zeros((len(some), len(self.dataset.symbols)))
             parts.append(net.encode(*self.seen(some, empty, np.zeros(len(some)))))
         return torch.cat(parts)
 
@@ -346,29 +322,29 @@ class Examples:
             ]
         )
         out["true_regime_loss"] = _squared(wanted - given[self.regime[market, session]])
-        last_known = self.book.label[market, np.maximum(session - LABEL_SESSIONS, 0)]
+        last_known = self.dataset.label[market, np.maximum(session - LABEL_SESSIONS, 0)]
         common = int(np.bincount(true, minlength=REGIMES).argmax())
         for truth, values in self.truths.items():
             now = values[market, session]
             out[f"{truth}_persistence_accuracy"] = float(np.mean(last_known == now))
             out[f"{truth}_estimate_accuracy"] = float(
-                np.mean(self.book.estimate[market, session] == now)
+                np.mean(self.dataset.estimate[market, session] == now)
             )
             out[f"{truth}_majority_accuracy"] = float(np.mean(common == now))
         return out
 
 
-def filter_accuracy(book: Dataset, examples: Examples, rows: IntArray) -> dict[str, float]:
+def filter_accuracy(dataset: Dataset, examples: Examples, rows: IntArray) -> dict[str, float]:
     """
     Return how often the Bayes filter's likeliest regime is true; nothing for a real book.
 
     The filter runs over each market from its first session: seconds a market.
     """
-    if book.simulator is None:
+    if dataset.simulator is None:
         return {}
-    named = np.full(book.label.shape, -1)
+    named = np.full(dataset.label.shape, -1)
     for market in np.unique(rows[:, 0]):
-        simulated = simulated_market(book.name, book.simulator, book.seeds[market])
+        simulated = simulated_market(dataset.name, dataset.simulator, dataset.seeds[market])
         belief = np.stack([b.probability for b in beliefs(simulated)])
         named[market] = belief.argmax(axis=1)
     at = rows[:, 0], rows[:, 1]

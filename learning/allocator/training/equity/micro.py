@@ -1,11 +1,11 @@
 """
-Micro pre-training: one bottom network for every sector learns the stock targets, given a goal.
+Phase 2 of the equity book: one bottom network learns every sector's stock targets, given a goal.
 
-Supervised. What it minimises is the squared error of weights, w = B_g · share, against the
-hindsight allocations of `targets` at the same goal B. In training the goals, the present book and
-the drawdown are drawn at random, anew each time a session is seen: so the network learns to act on
-any goal from any book, and can read nothing of the future out of them (the sectors' own hindsight
-budgets would tell it which sectors are about to rise). Measured it is at the sectors' targets.
+It minimises the squared error of weights, w = B_g · share, against the hindsight allocations of
+`targets` at the same goal B. In training the goals, the present book and the drawdown are drawn
+at random, anew each time a session is seen: so the network learns to act on any goal from any
+book, and can read nothing of the future out of them (the sectors' own hindsight budgets would
+tell it which sectors are about to rise). It is measured at the sectors' targets.
 
 In a real market the target is `stock_targets`: equal risk over the next sessions, tilted to what
 rose. A simulated market's stocks differ by a tenth in volatility, which twenty realised returns
@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -42,13 +41,14 @@ from agents.arrays import FloatArray
 from agents.messages import TrainingRecord
 from config.allocator import MicroSettings, TargetSettings
 from config.errors import DataError
-from learning.allocator.training.epochs import Progress, shuffled, train_epochs
+from learning.allocator.training.epochs import shuffled, train_epochs
 from learning.allocator.training.phase_results import (
     PhaseResult,
     identity,
     training_record,
     write_result,
 )
+from learning.allocator.training.training_run import TrainingRun
 from learning.datasets.dataset import Dataset, training_rows
 from learning.datasets.markets import simulated_market
 from learning.datasets.targets import (
@@ -130,34 +130,22 @@ class SectorBottom(nn.Module):
         return asked / totals.clamp(min=1.0)[:, self.group]
 
 
-def pretrain_micro(
-    book: Dataset,
-    split: Split,
-    settings: MicroSettings,
-    folder: Path,
-    *,
-    targets: TargetSettings | None = None,
-    epochs: int | None = None,
-    seed: int,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> PhaseResult:
+def pretrain_micro(run: TrainingRun) -> PhaseResult:
     """
-    Train the micro policy on `split.train`, export the epoch that validates best.
+    Train the micro policy on the training windows, export the epoch that validates best.
 
-    `progress` is told each epoch and its losses. `folder` comes to hold the policy ("bottom"),
-    checkpoints, the curve, TensorBoard scalars and the summary.
-    Raises DataError where a part has no session with a target, ConfigError where `resume` finds
+    The run's folder comes to hold the policy ("bottom"), checkpoints, the curve, TensorBoard
+    scalars and the summary.
+    Raises DataError where a part has no session with a target, ConfigError where a resume finds
     another run's checkpoint or the disk is full.
     """
     started = time.perf_counter()
-    targets = targets or TargetSettings()
-    epochs = epochs or settings.epochs
-    examples = _Examples(book, split, targets)
-    norm = Normaliser.fit(*training_rows(book, split))
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
-    bottom = SectorBottom(BottomNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)), book.group)
+    settings, dataset, split = run.settings.micro, run.dataset, run.split
+    examples = _Examples(dataset, split, run.settings.target)
+    norm = Normaliser.fit(*training_rows(dataset, split))
+    rng = np.random.default_rng(run.seed)
+    torch.manual_seed(run.seed)
+    bottom = SectorBottom(BottomNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)), dataset.group)
     optimiser = torch.optim.AdamW(
         bottom.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -166,18 +154,18 @@ def pretrain_micro(
 
     def train(epoch: int) -> float:
         for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(settings, epoch, epochs)
+            group["lr"] = _learning_rate(settings, epoch)
         total = 0.0
         for some in shuffled(rng, len(rows), settings.batch_sessions):
-            budgets = random_budgets(rng, len(some), len(book.groups))
-            weights = random_book(rng, len(some), len(book.symbols))
+            budgets = random_budgets(rng, len(some), len(dataset.groups))
+            weights = random_book(rng, len(some), len(dataset.symbols))
             drawdown = rng.uniform(0.0, MAX_DRAWDOWN, len(some))
             placed = _placed(bottom, examples, rows[some], budgets, weights, drawdown, norm)
             wanted = torch.from_numpy(examples.weights(rows[some], budgets))
             loss = (placed - wanted).square().mean()
             optimiser.zero_grad()
             # in units of the equal weight squared: of weights alone it would be near Adam's ε
-            (loss * len(book.symbols) ** 2).backward()  # type: ignore[no-untyped-call]
+            (loss * len(dataset.symbols) ** 2).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             total += float(loss.detach()) * len(some) / len(rows)
         return total
@@ -192,23 +180,23 @@ def pretrain_micro(
         optimiser,
         train,
         validate,
-        folder,
+        run.folder,
         tag="micro",
-        epochs=epochs,
+        epochs=settings.epochs,
         patience=settings.patience,
         rng=rng,
-        meta=identity(PHASE, book, split, seed)
+        meta=identity(PHASE, run)
         | {
             "settings": msgspec.to_builtins(settings),
-            "targets": msgspec.to_builtins(targets),
-            "epochs": epochs,
+            "targets": msgspec.to_builtins(run.settings.target),
+            "epochs": settings.epochs,
         },
-        resume=resume,
-        progress=progress,
+        resume=run.resume,
+        progress=run.progress,
     )
     steps = len(rows) * trained.epoch
-    card = bottom_card(book, norm, training_record(book, split, steps, seed), "micro")
-    save_policy(folder / card.slot, bottom.net, card)
+    card = bottom_card(dataset, norm, training_record(run, steps), "micro")
+    save_policy(run.folder / card.slot, bottom.net, card)
     measures = {
         "best_epoch": float(trained.best_epoch),
         "validation_loss": trained.best_loss,
@@ -224,7 +212,7 @@ def pretrain_micro(
     seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
     result = PhaseResult(
         phase=PHASE,
-        folder=str(folder),
+        folder=str(run.folder),
         steps=steps,
         seconds=seconds,
         measures=measures,
@@ -234,13 +222,15 @@ def pretrain_micro(
     return result
 
 
-def bottom_card(book: Dataset, norm: Normaliser, record: TrainingRecord, name: str) -> PolicyCard:
+def bottom_card(
+    dataset: Dataset, norm: Normaliser, record: TrainingRecord, name: str
+) -> PolicyCard:
     """Return the card of a micro policy: one network for any of the book's sectors."""
     return PolicyCard(
         kind="bottom",
-        book=book.name,
+        book=dataset.name,
         name=name,
-        groups=book.groups,
+        groups=dataset.groups,
         group=ANY_GROUP,
         hidden=HIDDEN,
         normaliser=norm,
@@ -260,48 +250,48 @@ def random_book(rng: np.random.Generator, count: int, stocks: int) -> FloatArray
     return np.asarray(weights * (rng.random((count, 1)) < 0.5))
 
 
-def planted_shares(book: Dataset, targets: TargetSettings) -> FloatArray:
+def planted_shares(dataset: Dataset, targets: TargetSettings) -> FloatArray:
     """
     Return the rule of `stock_targets` at what the simulator planted, not at what came of it.
 
     A stock's volatility and mean are those of its hidden state over the next sessions, free of
     their shocks. NaN where the horizon is not over by the end of the market. Shape: (M, T, N).
     """
-    assert book.simulator is not None
+    assert dataset.simulator is not None
     horizon = targets.horizon_sessions
-    member = np.eye(len(book.groups))[book.group]
+    member = np.eye(len(dataset.groups))[dataset.group]
     sizes = member.sum(axis=0)
-    out = np.full(book.returns.shape, np.nan)
-    for m, seed in enumerate(book.seeds):
-        market = simulated_market(book.name, book.simulator, seed)
-        columns = [market.structure.symbols.index(symbol) for symbol in book.symbols]
+    out = np.full(dataset.returns.shape, np.nan)
+    for m, seed in enumerate(dataset.seeds):
+        market = simulated_market(dataset.name, dataset.simulator, seed)
+        columns = [market.structure.symbols.index(symbol) for symbol in dataset.symbols]
         mean, deviation = (
             sliding_window_view(hidden[:, columns], horizon, axis=0).mean(axis=-1)[:-1]
             for hidden in (market.expected_return, market.volatility)
         )  # row t holds t..t + h - 1, each of the session after: (T - h, N)
         score = math.sqrt(horizon) * mean / deviation
-        score = score - (score @ member / sizes)[:, book.group]
+        score = score - (score @ member / sizes)[:, dataset.group]
         raw = np.exp(targets.tilt * np.clip(score, -MAX_SCORE, MAX_SCORE)) / deviation
-        out[m, : len(raw)] = raw / (raw @ member)[:, book.group]
+        out[m, : len(raw)] = raw / (raw @ member)[:, dataset.group]
     return out
 
 
 class _Examples:
     """The targets of a book, and which sessions of a window have one."""
 
-    def __init__(self, book: Dataset, split: Split, targets: TargetSettings) -> None:
-        self.book = book
+    def __init__(self, dataset: Dataset, split: Split, targets: TargetSettings) -> None:
+        self.dataset = dataset
         self.horizon = targets.horizon_sessions
-        planted = book.simulator is not None
-        self.shares = (planted_shares if planted else stock_targets)(book, targets)  # (M, T, N)
-        self.budgets = sector_targets(book, targets)  # (M, T, G)
-        self.equal = _equal_shares(book)  # (N,)
-        self.past = _past_shares(book)  # (M, T, N)
+        planted = dataset.simulator is not None
+        self.shares = (planted_shares if planted else stock_targets)(dataset, targets)  # (M, T, N)
+        self.budgets = sector_targets(dataset, targets)  # (M, T, G)
+        self.equal = _equal_shares(dataset)  # (N,)
+        self.past = _past_shares(dataset)  # (M, T, N)
         for name in ("train", "validation", "test"):
             if not len(self.rows(getattr(split, name))):
                 raise DataError(
                     f"expected sessions with a target {self.horizon} sessions ahead in the "
-                    f"{name} windows of {book.source}, was none"
+                    f"{name} windows of {dataset.source}, was none"
                 )
 
     def rows(self, windows: Sequence[Window]) -> NDArray[np.int64]:
@@ -318,11 +308,11 @@ class _Examples:
     def weights(self, rows: NDArray[np.int64], budgets: FloatArray) -> NDArray[np.float32]:
         """Return the target weights under goals. Shapes: rows (R, 2), budgets (R, G)."""
         share = self.shares[rows[:, 0], rows[:, 1]]
-        return (budgets[:, self.book.group] * share).astype(np.float32)
+        return (budgets[:, self.dataset.group] * share).astype(np.float32)
 
     def losses_of(self, rows: NDArray[np.int64]) -> dict[str, float]:
         """Return what two rules that learn nothing lose, at the sectors' targets."""
-        budgets = self.budgets[rows[:, 0], rows[:, 1]][:, self.book.group]
+        budgets = self.budgets[rows[:, 0], rows[:, 1]][:, self.dataset.group]
         wanted = budgets * self.shares[rows[:, 0], rows[:, 1]]
         past = budgets * self.past[rows[:, 0], rows[:, 1]]
         return {
@@ -341,13 +331,13 @@ def _placed(
     norm: Normaliser,
 ) -> Tensor:
     """Return the weights that the network places at some sessions: (R, N)."""
-    book = examples.book
-    spread = budgets[:, book.group]
+    dataset = examples.dataset
+    spread = budgets[:, dataset.group]
     seen = observe(
-        book.features[rows[:, 0], rows[:, 1]],
-        book.macro[rows[:, 0], rows[:, 1]],
+        dataset.features[rows[:, 0], rows[:, 1]],
+        dataset.macro[rows[:, 0], rows[:, 1]],
         weights,
-        book.shortable,
+        dataset.shortable,
         spread,
         drawdown,
         norm,
@@ -365,31 +355,31 @@ def _loss(
         for start in range(0, len(rows), 256):
             some = rows[start : start + 256]
             budgets = examples.budgets[some[:, 0], some[:, 1]]
-            empty = np.zeros((len(some), len(examples.book.symbols)))
+            empty = np.zeros((len(some), len(examples.dataset.symbols)))
             placed = _placed(bottom, examples, some, budgets, empty, np.zeros(len(some)), norm)
             wanted = torch.from_numpy(examples.weights(some, budgets))
             total += float((placed - wanted).square().mean()) * len(some)
     return total / len(rows)
 
 
-def _equal_shares(book: Dataset) -> FloatArray:
+def _equal_shares(dataset: Dataset) -> FloatArray:
     """Return each stock's equal share of its sector. Shape: (N,)."""
-    return np.asarray(1.0 / np.bincount(book.group)[book.group])
+    return np.asarray(1.0 / np.bincount(dataset.group)[dataset.group])
 
 
-def _past_shares(book: Dataset) -> FloatArray:
+def _past_shares(dataset: Dataset) -> FloatArray:
     """Return each stock's inverse-volatility share of its sector over the past: (M, T, N)."""
-    squared = np.cumsum(np.square(np.nan_to_num(book.returns)), axis=1)
+    squared = np.cumsum(np.square(np.nan_to_num(dataset.returns)), axis=1)
     before = np.zeros_like(squared)
     before[:, RISK_SESSIONS:] = squared[:, :-RISK_SESSIONS]
     inverse = 1.0 / np.sqrt(np.maximum(squared - before, 1e-8))
-    member = np.eye(len(book.groups))[book.group]
-    return np.asarray(inverse / (inverse @ member)[..., book.group])
+    member = np.eye(len(dataset.groups))[dataset.group]
+    return np.asarray(inverse / (inverse @ member)[..., dataset.group])
 
 
-def _learning_rate(settings: MicroSettings, epoch: int, epochs: int) -> float:
+def _learning_rate(settings: MicroSettings, epoch: int) -> float:
     """Return the epoch's learning rate: a cosine from the first to its floor."""
     low = settings.learning_rate_floor
-    done = (epoch - 1) / max(epochs - 1, 1)
+    done = (epoch - 1) / max(settings.epochs - 1, 1)
     share = low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * done))
     return settings.learning_rate * share

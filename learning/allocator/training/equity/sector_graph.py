@@ -1,16 +1,16 @@
 """
-Training of the sector graph (SPEC F6): what will the sectors' next sessions vary, and together?
+Trains the sector graph to predict the covariance of the sectors' returns over the next sessions.
 
 The network of `agents/allocator/graph.py` is trained here by torch-geometric on sparse edges. Its
 objective is the normal log-likelihood of the sectors' next 20 sessions of returns, their mean
 taken as 0, under a covariance that a small head reads off the embeddings: a volatility a sector,
-and correlations from a factor form, (I + U Uᵀ) scaled to a unit diagonal, U a sector's loadings.
+and correlations from a factor model, (I + U Uᵀ) scaled to a unit diagonal, U a sector's loadings.
 That is a proper score of a forecast covariance, and robust to its noise (Patton 2011, QLIKE).
 
 The same score of the past's own covariance (60 sessions, shrunk; EWMA, shrunk) and of the
-training windows' constant one stand beside it. The head is thrown away; the embeddings are what
-the macro policy is given. Best epoch on the validation windows; a run resumes after its last
-whole epoch. It knows no policy and no regime.
+training windows' constant one stand beside it. The head is thrown away; the macro policy
+is given the embeddings. The best epoch on the validation windows is exported; a run resumes after
+its last whole epoch. It knows no policy and no regime.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -38,12 +37,13 @@ from agents.allocator.networks import EMBEDDING
 from agents.allocator.policy_file import GRAPH_FILE
 from agents.arrays import Float32Array, FloatArray, IntArray
 from config.allocator import GraphSettings
-from config.errors import DataError
-from learning.allocator.training.epochs import Progress, batches, shuffled, train_epochs
+from config.errors import ConfigError, DataError
+from learning.allocator.training.epochs import batches, shuffled, train_epochs
 from learning.allocator.training.phase_results import PhaseResult, identity, write_result
+from learning.allocator.training.training_run import TrainingRun
 from learning.datasets.dataset import Dataset
 from learning.datasets.targets import group_returns, target_sessions
-from learning.datasets.windows import Split, Window
+from learning.datasets.windows import Window
 
 with warnings.catch_warnings():
     # torch-geometric 2.8 still calls torch.jit.script at import, which torch 2.15 deprecates
@@ -51,7 +51,7 @@ with warnings.catch_warnings():
     from torch_geometric.nn import GraphConv
 
 PHASE = "graph"
-LOADINGS = 8  # of a sector, in the head's factor form
+LOADINGS = 8  # of a sector, in the head's factor model
 TRAILING = 60  # sessions of the past that persistence looks at
 SHRINKAGE = 0.2  # of the past's correlations towards 0: 60 rows are few for 11 sectors
 EWMA_DECAY = 0.97  # RiskMetrics' for months
@@ -119,29 +119,22 @@ def covariance_loss(covariance: Tensor, future: Tensor) -> Tensor:
     return loss
 
 
-def train_graph(
-    book: Dataset,
-    split: Split,
-    settings: GraphSettings,
-    folder: Path,
-    *,
-    epochs: int | None = None,
-    seed: int,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> PhaseResult:
+def train_graph(run: TrainingRun) -> PhaseResult:
     """
-    Train on `split.train`, export the epoch that validates best.
+    Train on the training windows, export the epoch that validates best.
 
-    `folder` comes to hold the network (`GRAPH_FILE`), checkpoints, the curve, TensorBoard
-    scalars and the summary. `progress` is told each epoch and its losses.
+    The run's folder comes to hold the network (`GRAPH_FILE`), checkpoints, the curve, TensorBoard
+    scalars and the summary.
     Raises DataError where a part has no session with a whole window before and horizon after it,
-    ConfigError where `resume` finds another run's checkpoint or the disk is full.
+    ConfigError where the settings have no graph, a resume finds another run's checkpoint, or the
+    disk is full.
     """
     started = time.perf_counter()
-    epochs = epochs or settings.epochs
+    dataset, split, settings = run.dataset, run.split, run.settings.graph
+    if settings is None:
+        raise ConfigError("expected settings of a sector graph (graph), was none")
     parts = {
-        name: _samples(book, getattr(split, name), settings)
+        name: _samples(dataset, getattr(split, name), settings)
         for name in ("train", "validation", "test")
     }
     for name, part in parts.items():
@@ -149,23 +142,23 @@ def train_graph(
             raise DataError(
                 f"expected sessions with {WINDOW} sessions before them and "
                 f"{settings.horizon_sessions} after them in the {name} windows of "
-                f"{book.source}, was none"
+                f"{dataset.source}, was none"
             )
-    series = group_returns(book.returns, book.group, len(book.groups))
+    series = group_returns(dataset.returns, dataset.group, len(dataset.groups))
     series = np.nan_to_num(series) / USUAL_VOLATILITY
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
+    rng = np.random.default_rng(run.seed)
+    torch.manual_seed(run.seed)
     net, head = SparseSectorGraph(), CovarianceHead()
     both = nn.ModuleList([net, head])
     optimiser = torch.optim.AdamW(
         both.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
-    inputs = {name: _inputs(book, part) for name, part in parts.items()}
+    inputs = {name: _inputs(dataset, part) for name, part in parts.items()}
     futures = {
         name: torch.from_numpy(_future(series, part, settings.horizon_sessions))
         for name, part in parts.items()
     }
-    sectors = len(book.groups)
+    sectors = len(dataset.groups)
 
     def train(epoch: int) -> float:
         total = 0.0
@@ -188,17 +181,17 @@ def train_graph(
         optimiser,
         train,
         validate,
-        folder,
+        run.folder,
         tag="graph",
-        epochs=epochs,
+        epochs=settings.epochs,
         patience=settings.patience,
         rng=rng,
-        meta=identity(PHASE, book, split, seed)
-        | {"settings": msgspec.to_builtins(settings), "epochs": epochs},
-        resume=resume,
-        progress=progress,
+        meta=identity(PHASE, run)
+        | {"settings": msgspec.to_builtins(settings), "epochs": settings.epochs},
+        resume=run.resume,
+        progress=run.progress,
     )
-    save_graph(folder / GRAPH_FILE, net.dense())
+    save_graph(run.folder / GRAPH_FILE, net.dense())
     measures = {"best_epoch": float(trained.best_epoch)}
     constant = _second_moment(futures["train"].flatten(0, 1).unsqueeze(0))
     for name in ("validation", "test"):
@@ -209,7 +202,7 @@ def train_graph(
     seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
     result = PhaseResult(
         phase=PHASE,
-        folder=str(folder),
+        folder=str(run.folder),
         steps=len(parts["train"]) * trained.epoch,
         seconds=seconds,
         measures=measures,
@@ -218,25 +211,25 @@ def train_graph(
     return result
 
 
-def embeddings(book: Dataset, net: SectorGraph) -> Float32Array:
+def embeddings(dataset: Dataset, net: SectorGraph) -> Float32Array:
     """
     Return every session's embeddings, each from its own and earlier sessions only.
 
     Shapes: (M, T, G, 64).
     """
-    markets, sessions, _ = book.returns.shape
-    out = np.empty((markets, sessions, len(book.groups), EMBEDDING), dtype=np.float32)
+    markets, sessions, _ = dataset.returns.shape
+    out = np.empty((markets, sessions, len(dataset.groups), EMBEDDING), dtype=np.float32)
     for market in range(markets):
         for start in range(0, sessions, CHUNK):
             stop = min(start + CHUNK, sessions)
             rows = np.column_stack([np.full(stop - start, market), np.arange(start, stop)])
-            nodes, edges = _inputs(book, rows)
+            nodes, edges = _inputs(dataset, rows)
             with torch.no_grad():
-                out[market, start:stop] = net(nodes, edges, len(book.groups)).numpy()
+                out[market, start:stop] = net(nodes, edges, len(dataset.groups)).numpy()
     return out
 
 
-def _samples(book: Dataset, windows: Sequence[Window], settings: GraphSettings) -> IntArray:
+def _samples(dataset: Dataset, windows: Sequence[Window], settings: GraphSettings) -> IntArray:
     """Return (market, session) pairs with a whole past and future: (R, 2)."""
     pairs = []
     for window in windows:
@@ -246,14 +239,14 @@ def _samples(book: Dataset, windows: Sequence[Window], settings: GraphSettings) 
     return np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=np.int64)
 
 
-def _inputs(book: Dataset, rows: IntArray) -> tuple[Tensor, Tensor]:
+def _inputs(dataset: Dataset, rows: IntArray) -> tuple[Tensor, Tensor]:
     """Return the graphs of (market, session) pairs; what is before the first session is NaN."""
     nodes, edges = [], []
     for some in batches(rows, CHUNK):
         back = some[:, 1:] - np.arange(WINDOW - 1, -1, -1)  # (B, W)
-        window = book.returns[some[:, :1], np.maximum(back, 0)]
+        window = dataset.returns[some[:, :1], np.maximum(back, 0)]
         window = np.where((back >= 0)[..., None], window, np.nan)
-        made = graph_inputs(window, book.group, len(book.groups))
+        made = graph_inputs(window, dataset.group, len(dataset.groups))
         nodes.append(torch.from_numpy(made[0]))
         edges.append(torch.from_numpy(made[1]))
     return torch.cat(nodes), torch.cat(edges)

@@ -47,11 +47,11 @@ class SessionInputs:
     The goal comes in as the budgets of each stock's sector: a relabelled goal is seen as such.
     """
 
-    def __init__(self, book: Dataset, norm: Normaliser) -> None:
-        self.features = torch.from_numpy(norm.features(book.features))  # (M, T, N, 22)
-        self.macro = torch.from_numpy(norm.macro(book.macro))  # (M, T, 18)
-        self.shortable = torch.from_numpy(book.shortable.astype(np.float32))
-        self.group = torch.tensor(book.group)
+    def __init__(self, dataset: Dataset, norm: Normaliser) -> None:
+        self.features = torch.from_numpy(norm.features(dataset.features))  # (M, T, N, 22)
+        self.macro = torch.from_numpy(norm.macro(dataset.macro))  # (M, T, 18)
+        self.shortable = torch.from_numpy(dataset.shortable.astype(np.float32))
+        self.group = torch.tensor(dataset.group)
 
     def __call__(self, seen: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return instruments (B, N, I) and market (B, C)."""

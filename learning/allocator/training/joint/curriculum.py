@@ -1,7 +1,7 @@
 """
-From calm to crisis: which sessions the joint phase's episodes start in, and when they get harder.
+The joint phase's curriculum: its episodes start in calm sessions and get harder by levels.
 
-The training windows are cut into stretches and ranked by turbulence. Level 0 draws its episodes
+The training windows are cut into stretches and these ranked by turbulence. Level 0 draws episodes
 from the calmest share of them, each level from a larger one; the last level is the training as it
 would be without a curriculum, whole episodes from anywhere, and a share of generated crises. A
 level is passed on results: see `CurriculumSettings`.
@@ -21,6 +21,7 @@ from agents.arrays import FloatArray, IntArray
 from config.allocator import CurriculumSettings, EpisodeSettings
 from learning.datasets.dataset import Dataset
 from learning.datasets.windows import EpisodeSampler, Window
+from learning.envs.environments import Arena, JointEnvironment
 
 
 class Curriculum(EpisodeSampler):
@@ -35,7 +36,7 @@ class Curriculum(EpisodeSampler):
 
     def __init__(
         self,
-        book: Dataset,
+        dataset: Dataset,
         windows: Sequence[Window],
         settings: CurriculumSettings,
         episode: EpisodeSettings,
@@ -50,7 +51,7 @@ class Curriculum(EpisodeSampler):
             self._longest = min(self.sessions, self._crises.sessions)
         self._stretch = min(settings.stretch_sessions, self._longest)
         parts = stretches(windows, self._stretch)
-        order = np.argsort(turbulence(book.returns, parts), kind="stable")
+        order = np.argsort(turbulence(dataset.returns, parts), kind="stable")
         self._calm_first = [parts[i] for i in order]
         self._at_level = 0  # updates
         self._passing = 0  # updates in a row that were good enough
@@ -110,6 +111,14 @@ class Curriculum(EpisodeSampler):
         calm = self._calm_first[: max(1, int(share * len(self._calm_first)))]
         self.windows = self._whole if self.last else tuple(calm)
         self.sessions = self._longest if self.last else self._stretch
+
+
+class CurriculumEnvironment(JointEnvironment):
+    """The joint environment with its episodes drawn by a curriculum."""
+
+    def __init__(self, arena: Arena, batch: int, seed: int, curriculum: Curriculum) -> None:
+        super().__init__(arena, batch, seed)
+        self._sampler = curriculum
 
 
 def stretches(windows: Sequence[Window], length: int) -> list[Window]:

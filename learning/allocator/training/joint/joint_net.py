@@ -1,15 +1,15 @@
 """
-One network for both tiers: an encoder that every head shares, and what it takes and gives.
+One network for both tiers: an encoder that every head shares, with its inputs and outputs.
 
 An encoder of the top's kind and of a bottom's is the same perceptron over rows, their set's mean
 and the market (`agents.allocator.networks`). Here they are one: the rows of the top are groups,
 those of a bottom its group's instruments. A head is one linear layer: one for each bottom policy,
 one for the meta-controller, one for the regime. Where the top's rows carry a sector's embedding
-besides, the bottoms use the encoder without those columns.
+besides, the bottom policies use the encoder without those columns.
 
-`SharedNet` begins as the policies of the earlier phases (`Former`) side by side: it answers as
-they do, to the bit or two that a longer sum costs, and what the heads make of each other's units
-is left to learning. `SharedNet.export` takes the tiers apart again. It knows no market and no
+`SharedNet` begins as the policies of the earlier phases (`EarlierPolicies`) side by side: it
+answers as they do, to the bit or two that a longer sum costs; learning decides what the heads make
+of each other's units. `SharedNet.export` takes the tiers apart again. It knows no market and no
 learner.
 
 Source: Chen et al. 2016, "Net2Net: Accelerating Learning via Knowledge Transfer", a wider network
@@ -18,6 +18,7 @@ that begins with the same function; here it is wide enough for several.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ from learning.datasets.dataset import Dataset
 from learning.envs.bottom_policies import BottomPolicies
 
 BUDGET = INSTRUMENT_INPUTS.index("budget")
+LOG_TWO_PI = math.log(2.0 * math.pi)
 ENCODER, TOP, REGIME = "encoder", "top", "regime"  # parts, beside "bottom-<name>"
 
 
@@ -45,8 +47,8 @@ class Layout:
     """
     Which instruments and groups each bottom policy places.
 
-    Shapes: group (N,) of the instruments; `heads` names the bottoms, each with its groups, and
-    `holds` says which of them answer with a move from what is held.
+    Shapes: group (N,) of the instruments; `heads` names the bottom policies, each with its
+    groups, and `holds` says which of them answer with a move from what is held.
     """
 
     group: Tensor
@@ -78,6 +80,16 @@ class View:
     means: Tensor
     market: Tensor
     extra: Tensor
+
+    @classmethod
+    def joined(cls, views: Sequence[View]) -> View:
+        """Return the sessions of several views in a row."""
+        return cls(
+            rows=torch.cat([v.rows for v in views]),
+            means=torch.cat([v.means for v in views]),
+            market=torch.cat([v.market for v in views]),
+            extra=torch.cat([v.extra for v in views]),
+        )
 
     def take(self, rows: Tensor) -> View:
         """Return some of the sessions."""
@@ -115,25 +127,25 @@ class SharedNet(nn.Module):
     """
     One encoder and its heads; spreads are the heads' log standard deviations of an action.
 
-    `former` are the earlier phases' policies, whose answers it begins with; `std` and `move_std`
+    It begins with the answers of the `earlier` phases' policies; `std` and `move_std`
     are the deviations to explore with, of levels and of moves. `parts` names what is trained
     apart: the encoder, the top's head, the regime's, each bottom's.
     """
 
-    def __init__(self, former: Former, std: float, move_std: float) -> None:
+    def __init__(self, earlier: EarlierPolicies, std: float, move_std: float) -> None:
         super().__init__()
-        self.layout = former.layout
-        earlier: list[TopNet | BottomNet] = [former.top_net, *former.nets]
-        self.wide = former.top_net.encoder.rows
-        self.encoder = side_by_side([net.encoder for net in earlier], self.wide)
+        self.layout = earlier.layout
+        nets: list[TopNet | BottomNet] = [earlier.top_net, *earlier.nets]
+        self.wide = earlier.top_net.encoder.rows
+        self.encoder = side_by_side([net.encoder for net in nets], self.wide)
         top, *bottom_policies = torch.split(
-            torch.eye(self.encoder.width), [net.encoder.width for net in earlier]
+            torch.eye(self.encoder.width), [net.encoder.width for net in nets]
         )  # (own width, H): where each policy's codes stand among all
-        self.top_head = _reading(former.top_net.head, top)
-        self.regime_head = _reading(former.top_net.regime_head, top)
+        self.top_head = _reading(earlier.top_net.head, top)
+        self.regime_head = _reading(earlier.top_net.regime_head, top)
         self.heads = nn.ModuleList(
             _reading(net.head, place)
-            for net, place in zip(former.nets, bottom_policies, strict=True)
+            for net, place in zip(earlier.nets, bottom_policies, strict=True)
         )
         stds = [move_std if holds else std for holds in self.layout.holds]
         self.spreads = nn.ParameterList(
@@ -196,6 +208,22 @@ class SharedNet(nn.Module):
             return moves
         return held_actions(view.rows[:, self.members[head]]) + moves
 
+    def spread(self, head: int) -> Tensor:
+        """Return the log deviation of a head's actions; the top is head 0."""
+        return self.top_spread if head == 0 else self.spreads[head - 1]
+
+    def log_probs(self, head: int, means: Tensor, actions: Tensor) -> Tensor:
+        """Return the actions' log probabilities, summed by group: (S, groups); top: (S, 1)."""
+        log_std = self.spread(head)
+        each = -0.5 * ((actions - means) / log_std.exp()).square() - log_std - 0.5 * LOG_TWO_PI
+        if head == 0:
+            return each.sum(dim=-1, keepdim=True)
+        groups = self.layout.group[self.members[head - 1]]
+        own = self.layout.heads[head - 1][1]
+        if len(own) == 1:
+            return each.sum(dim=-1, keepdim=True)
+        return each @ functional.one_hot(groups, self.layout.groups).float()[:, list(own)]
+
     def export(self) -> tuple[TopNet, list[BottomNet]]:
         """Return the tiers as the trading side loads them."""
         hidden, inputs = self.encoder.hidden, len(INSTRUMENT_INPUTS)
@@ -217,14 +245,14 @@ class SharedNet(nn.Module):
         return top, bottom_policies
 
 
-class Former:
+class EarlierPolicies:
     """
     The frozen policies of the earlier phases, with the cards that they came with.
 
     Raises ConfigError where they do not fit each other or the book.
     """
 
-    def __init__(self, book: Dataset, top: Path, bottom_policies: Mapping[str, Path]) -> None:
+    def __init__(self, dataset: Dataset, top: Path, bottom_policies: Mapping[str, Path]) -> None:
         self.top_folder = top
         self.top_net, self.top_card = _load(top, TopNet)
         loaded = {
@@ -242,28 +270,28 @@ class Former:
                 raise ConfigError(
                     f"expected one normaliser in all policies, was another in {card.name!r}"
                 )
-        if self.top_card.groups != book.groups:
+        if self.top_card.groups != dataset.groups:
             raise ConfigError(
-                f"expected a top policy of {book.groups}, was {self.top_card.groups}"
+                f"expected a top policy of {dataset.groups}, was {self.top_card.groups}"
             )
         names = [card.group for card in self.cards]
-        wanted = [ANY_GROUP] if names == [ANY_GROUP] else list(book.groups)
+        wanted = [ANY_GROUP] if names == [ANY_GROUP] else list(dataset.groups)
         if names != wanted:
             raise ConfigError(f"expected a bottom policy for {', '.join(wanted)}, was {names}")
-        everyone = tuple(range(len(book.groups)))
+        everyone = tuple(range(len(dataset.groups)))
         self.layout = Layout(
-            group=torch.tensor(book.group),
-            groups=len(book.groups),
+            group=torch.tensor(dataset.group),
+            groups=len(dataset.groups),
             heads=tuple(
-                (name, everyone if name == ANY_GROUP else (book.groups.index(name),))
+                (name, everyone if name == ANY_GROUP else (dataset.groups.index(name),))
                 for name in names
             ),
             holds=tuple(card.holds for card in self.cards),
         )
 
-    def placing(self, book: Dataset) -> BottomPolicies:
-        """Return the bottoms for an evaluation."""
-        return bottom_policies_by_group(book, self.layout, self.nets)
+    def placing(self, dataset: Dataset) -> BottomPolicies:
+        """Return the bottom policies for an evaluation."""
+        return bottom_policies_by_group(dataset, self.layout, self.nets)
 
     @property
     def digests(self) -> list[str]:
@@ -315,13 +343,13 @@ def _reading(head: nn.Linear, place: Tensor) -> nn.Linear:
 
 
 def bottom_policies_by_group(
-    book: Dataset, layout: Layout, nets: Sequence[BottomNet]
+    dataset: Dataset, layout: Layout, nets: Sequence[BottomNet]
 ) -> BottomPolicies:
     """Return bottom policies by the groups that they place."""
     return BottomPolicies(
-        book,
+        dataset,
         {
-            book.groups[group]: net
+            dataset.groups[group]: net
             for net, (_, groups) in zip(nets, layout.heads, strict=True)
             for group in groups
         },

@@ -1,9 +1,9 @@
 """
 Phase 2 of the multi-asset book: a meta-controller that shares capital among frozen specialists.
 
-The top policy starts where it gives every group the same and learns, by PPO on the portfolio
-form, when to give more, less or nothing; what it gives is placed by the specialists of phase 1,
-which do not change. It knows no specialist's training.
+The top policy starts with the same budget for every group and learns, by PPO in the portfolio
+environment, when to give more, less or nothing; the specialists of phase 1 place the budgets and
+do not change. It knows no specialist's training.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import torch
 from agents.allocator.networks import BottomNet, TopNet
 from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS
 from agents.allocator.policy_file import PolicyCard, load_policy, save_policy
-from config.allocator import EpisodeSettings, PpoSettings, RewardSettings
+from agents.arrays import FloatArray
 from config.errors import ConfigError
-from config.settings import Settings
 from learning.allocator.evaluation.policy_paths import run_policy, tiered_act
 from learning.allocator.training.multi_asset.specialists import POLICY
 from learning.allocator.training.phase_results import (
@@ -31,94 +30,77 @@ from learning.allocator.training.phase_results import (
     training_record,
     write_result,
 )
-from learning.allocator.training.ppo import Row, train_ppo
-from learning.datasets.dataset import Dataset
-from learning.datasets.windows import Split
+from learning.allocator.training.ppo import train_ppo
+from learning.allocator.training.training_run import TrainingRun
 from learning.envs.bottom_policies import BottomPolicies
-from learning.envs.environments import Arena, PortfolioEnvironment
+from learning.envs.environments import PortfolioEnvironment
+from learning.twin.twin import Twin
 
 
-def train_meta(
-    book: Dataset,
-    parts: Split,
-    specialists: Mapping[str, Path],
-    ppo: PpoSettings,
-    reward: RewardSettings,
-    episode: EpisodeSettings,
-    settings: Settings,
-    folder: Path,
-    *,
-    timesteps: int,
-    seed: int,
-    resume: bool = False,
-    progress: Callable[[Row], None] | None = None,
-) -> PhaseResult:
+def train_meta(run: TrainingRun, specialists: Mapping[str, Path]) -> PhaseResult:
     """
     Train a top policy over the specialists in `specialists`, policy folders by group.
 
     Raises ConfigError where a specialist is missing or saw other numbers, and what PPO raises.
     """
-    found = finished(folder, timesteps) if resume else None
-    if found is not None:
+    s, dataset, trading = run.settings, run.dataset, run.settings.trading
+    if (found := finished(run, s.meta_timesteps)) is not None:
         return found
     loaded = {group: _bottom(folder) for group, folder in sorted(specialists.items())}
     cards = {group: card for group, (_, card) in loaded.items()}
-    missing = [group for group in book.groups if group not in cards]
+    missing = [group for group in dataset.groups if group not in cards]
     if missing:
         raise ConfigError(f"expected a specialist for {missing[0]}, was none")
-    norm = cards[book.groups[0]].normaliser
+    norm = cards[dataset.groups[0]].normaliser
     other = [group for group, card in cards.items() if card.normaliser != norm]
     if other:
         raise ConfigError(f"expected specialists of one training, was another's for {other[0]}")
-    bottom_policies = BottomPolicies(book, {group: net for group, (net, _) in loaded.items()})
-    arena = Arena(book, parts.train, parts.train, norm, settings, reward, episode)
-    environment = PortfolioEnvironment(arena, ppo.envs, seed, bottom_policies=bottom_policies)
-    torch.manual_seed(seed)
+    bottom_policies = BottomPolicies(dataset, {group: net for group, (net, _) in loaded.items()})
+    environment = PortfolioEnvironment(
+        run.arena(norm), s.ppo.envs, run.seed, bottom_policies=bottom_policies
+    )
+    torch.manual_seed(run.seed)
     net = TopNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS))
 
     def validate(actor: BottomNet | TopNet) -> float:
-        act = tiered_act(book, norm, cast(TopNet, actor), bottom_policies, environment.gross)
-        return run_policy(book, parts.validation, settings, act).sharpe
+        act = tiered_act(dataset, norm, cast(TopNet, actor), bottom_policies, environment.gross)
+        return run_policy(dataset, run.split.validation, trading, act).sharpe
 
     learned = train_ppo(
+        run,
         environment,
         net,
-        ppo,
         validate,
-        folder,
-        timesteps=timesteps,
-        seed=seed,
-        meta=identity("meta", book, parts, seed)
+        timesteps=s.meta_timesteps,
+        meta=identity("meta", run)
         | {
-            "settings": msgspec.to_builtins([ppo, reward, episode, settings]),
+            "settings": msgspec.to_builtins([s.ppo, s.reward, s.episode, trading]),
             "specialists": {group: card.digest for group, card in cards.items()},
         },
-        resume=resume,
-        progress=progress,
     )
     card = PolicyCard(
         kind="top",
-        book=book.name,
+        book=dataset.name,
         name="ppo-meta",
-        groups=book.groups,
+        groups=dataset.groups,
         hidden=net.encoder.hidden,
         normaliser=norm,
         gross=environment.gross,
-        trained=training_record(book, parts, learned.steps, seed),
+        trained=training_record(run, learned.steps),
     )
-    save_policy(folder / POLICY, learned.actor, card)
-    even = np.full(len(book.groups), environment.gross / len(book.groups))
-    equal = tiered_act(
-        book, norm, lambda twin: np.tile(even, (twin.batch, 1)), bottom_policies, environment.gross
-    )
+    save_policy(run.folder / POLICY, learned.actor, card)
+    even = np.full(len(dataset.groups), environment.gross / len(dataset.groups))
+    share: Callable[[Twin], FloatArray] = lambda twin: np.tile(even, (twin.batch, 1))  # noqa: E731
+    equal = tiered_act(dataset, norm, share, bottom_policies, environment.gross)
+    equal_sharpe = run_policy(dataset, run.split.validation, trading, equal).sharpe
     result = PhaseResult(
         phase="meta",
-        folder=str(folder),
+        folder=str(run.folder),
         steps=learned.steps,
         seconds=learned.seconds,
         measures={
             "validation_sharpe": learned.best_sharpe,
-            "validation_sharpe_equal": run_policy(book, parts.validation, settings, equal).sharpe,
+            "validation_sharpe_equal": equal_sharpe,
             "best_step": float(learned.best_step),
         },
         policies={"top": POLICY},

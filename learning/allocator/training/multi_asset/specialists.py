@@ -1,10 +1,10 @@
 """
-Phase 1 of the multi-asset book: a specialist for each group, by PPO, in processes of their own.
+Phase 1 of the multi-asset book: a specialist for each group, trained by PPO in its own process.
 
 A specialist trades its group's instruments alone, with the budget that its limits leave it, and
 is exported as the bottom policy of that group. Processes are spawned with one thread each; rows
-of their curves come back through a queue. One that dies takes nothing with it: the others go on,
-all checkpoints stay, and a resumed run trains what is not finished. It knows no top policy.
+of their curves come back through a queue. Where one dies, the others go on, all checkpoints stay,
+and a resumed run trains what is not finished. It knows no top policy.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import multiprocessing
 import pickle
 import queue
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, cast
@@ -27,9 +27,7 @@ from torch import Tensor
 from agents.allocator.networks import BottomNet, TopNet
 from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Normaliser
 from agents.allocator.policy_file import PolicyCard, save_policy
-from config.allocator import DirectSettings, EpisodeSettings, PpoSettings, RewardSettings
 from config.errors import QuarterdeckError, RunIncomplete
-from config.settings import Settings
 from learning.allocator.evaluation.policy_paths import largest_budget, run_policy, specialist_act
 from learning.allocator.training.phase_results import (
     PhaseResult,
@@ -38,144 +36,110 @@ from learning.allocator.training.phase_results import (
     training_record,
     write_result,
 )
-from learning.allocator.training.ppo import Row, train_ppo
-from learning.allocator.training.warm_up import Pupil, first_lesson, market_of, rows_of, shares_of
-from learning.datasets.dataset import Dataset, training_rows
+from learning.allocator.training.ppo import train_ppo
+from learning.allocator.training.training_run import Progress, Row, TrainingRun, no_progress
+from learning.allocator.training.warm_up import (
+    RolloutPolicy,
+    market_of,
+    rows_of,
+    shares_of,
+    warm_up,
+)
+from learning.datasets.dataset import training_rows
 from learning.datasets.group_dataset import only_group
-from learning.datasets.windows import Split
-from learning.envs.environments import Arena, SpecialistEnvironment
+from learning.envs.environments import SpecialistEnvironment
 
 POLICY = "policy"
 LEAST_BUDGET = 0.5  # of the most that a specialist is given
 FIRST_MOVE = 0.1  # of an untrained specialist, in actions a session: it buys, and holds
 PATIENCE_SECONDS = 1.0  # between looks at whether a process still lives
 
-type Progress = Callable[[str, Row], None]
-
 
 @dataclass(frozen=True)
 class Job:
-    """What a process needs to train one specialist; `book` holds its group alone."""
+    """
+    What a process needs to train one specialist.
 
-    book: Dataset
+    The run's dataset holds its group alone; `groups` are all of the book's, and `norm` is fitted
+    on all of them.
+    """
+
+    run: TrainingRun
     group: str
     groups: tuple[str, ...]
-    parts: Split
     norm: Normaliser
-    direct: DirectSettings | None
-    ppo: PpoSettings
-    reward: RewardSettings
-    episode: EpisodeSettings
-    settings: Settings
-    folder: Path
-    timesteps: int
-    seed: int
-    resume: bool
 
 
 def train_specialists(
-    book: Dataset,
-    parts: Split,
-    direct: DirectSettings | None,
-    ppo: PpoSettings,
-    reward: RewardSettings,
-    episode: EpisodeSettings,
-    settings: Settings,
-    folder: Path,
-    *,
-    timesteps: int,
-    seed: int,
-    processes: int,
-    resume: bool = False,
-    progress: Progress | None = None,
+    run: TrainingRun, progress_of: Callable[[str], Progress] = lambda _: no_progress
 ) -> dict[str, PhaseResult]:
     """
-    Train a specialist for each group of the book, `processes` at a time; return them by group.
+    Train a specialist for each group of the book, several at a time; return them by group.
 
-    Each has its folder in `folder`, with its policy in `policy`. Raises what a specialist raised,
+    Each has a folder of its own in the run's, with its policy in `policy`; `progress_of` returns
+    a group's listener, in place of the run's own. Raises what a specialist raised,
     or RunIncomplete where its process died, once the others have ended; a resumed run goes on
     from the checkpoints, and takes finished ones as they are.
     """
-    norm = Normaliser.fit(*training_rows(book, parts))
+    dataset = run.dataset
+    norm = Normaliser.fit(*training_rows(dataset, run.split))
     results: dict[str, PhaseResult] = {}
     jobs = []
-    for number, group in enumerate(book.groups):
-        own = folder / group
-        if resume and (done := finished(own, timesteps)) is not None:
-            results[group] = done
-            continue
-        jobs.append(
-            Job(
-                book=only_group(book, group),
-                group=group,
-                groups=book.groups,
-                parts=parts,
-                norm=norm,
-                direct=direct,
-                ppo=ppo,
-                reward=reward,
-                episode=episode,
-                settings=settings,
-                folder=own,
-                timesteps=timesteps,
-                seed=seed + number,
-                resume=resume,
-            )
+    for number, group in enumerate(dataset.groups):
+        own = replace(
+            run,
+            dataset=only_group(dataset, group),
+            folder=run.folder / group,
+            seed=run.seed + number,
+            progress=no_progress,  # a process's rows go through its queue
         )
-    results |= _run(jobs, processes, progress)
-    return {group: results[group] for group in book.groups}
+        if (done := finished(own, run.settings.specialist_timesteps)) is not None:
+            results[group] = done
+        else:
+            jobs.append(Job(own, group, dataset.groups, norm))
+    listeners = {group: progress_of(group) for group in dataset.groups}
+    results |= _run_jobs(jobs, run.settings.processes, listeners)
+    return {group: results[group] for group in dataset.groups}
 
 
-def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) -> PhaseResult:
+def train_specialist(job: Job) -> PhaseResult:
     """
     Train one specialist in this process and write its policy, curve and summary.
 
-    `progress` is told rows of both curves: the first lesson's have an epoch, PPO's have steps.
+    The run's progress hears rows of both curves: the warm-up's have an epoch, PPO's have steps.
     """
-    book, parts, settings = job.book, job.parts, job.settings
-    most = largest_budget(len(book.symbols), settings.limits)
-    arena = Arena(book, parts.train, parts.train, job.norm, settings, job.reward, job.episode)
-    torch.manual_seed(job.seed)
+    run, s = job.run, job.run.settings
+    dataset, trading = run.dataset, s.trading
+    most = largest_budget(len(dataset.symbols), s.limits)
+    arena = run.arena(job.norm)
+    torch.manual_seed(run.seed)
     net = BottomNet(len(INSTRUMENT_INPUTS), len(MARKET_INPUTS), holds=True)
     torch.nn.init.constant_(net.head.bias, FIRST_MOVE)
     environment = SpecialistEnvironment(
-        arena, job.ppo.envs, job.seed, budget=(LEAST_BUDGET * most, most)
+        arena, s.ppo.envs, run.seed, budget=(LEAST_BUDGET * most, most)
     )
 
     def validate(actor: BottomNet | TopNet) -> float:
-        act = specialist_act(book, job.norm, cast(BottomNet, actor), most)
-        return run_policy(book, parts.validation, settings, act).sharpe
+        act = specialist_act(dataset, job.norm, cast(BottomNet, actor), most)
+        return run_policy(dataset, run.split.validation, trading, act).sharpe
 
-    meta = identity(f"specialist {job.group}", book, parts, job.seed) | {
-        "settings": msgspec.to_builtins([job.direct, job.ppo, job.reward, job.episode, settings])
+    meta = identity(f"specialist {job.group}", run) | {
+        "settings": msgspec.to_builtins([s.direct, s.ppo, s.reward, s.episode, trading])
     }
-    first = first_lesson(
+    warmed = warm_up(
+        run,
         arena,
         net,
-        lambda rng, books: _pupil(environment, net, books, rng),
+        lambda rng, books: _rollout_policy(environment, net, books, rng),
         lambda: validate(net),
-        job.folder,
-        job.direct,
-        seed=job.seed,
-        meta=meta,
-        resume=job.resume,
-        progress=None if progress is None else lambda _, row: progress(dict(row)),
+        meta,
     )
     learned = train_ppo(
-        environment,
-        net,
-        job.ppo,
-        validate,
-        job.folder,
-        timesteps=job.timesteps,
-        seed=job.seed,
-        meta=meta,
-        resume=job.resume,
-        progress=progress,
+        run, environment, net, validate, timesteps=s.specialist_timesteps, meta=meta
     )
     card = PolicyCard(
         kind="bottom",
-        book=book.name,
+        book=dataset.name,
         name=f"ppo-{job.group}",
         groups=job.groups,
         group=job.group,
@@ -183,19 +147,19 @@ def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) ->
         normaliser=job.norm,
         holds=True,
         gross=most,
-        trained=training_record(book, parts, learned.steps, job.seed),
+        trained=training_record(run, learned.steps),
     )
-    save_policy(job.folder / POLICY, learned.actor, card)
+    save_policy(run.folder / POLICY, learned.actor, card)
     result = PhaseResult(
         phase=f"specialist {job.group}",
-        folder=str(job.folder),
+        folder=str(run.folder),
         steps=learned.steps,
-        seconds=learned.seconds | first.seconds,
+        seconds=learned.seconds | warmed.seconds,
         measures={
             "validation_sharpe": learned.best_sharpe,
             "best_step": float(learned.best_step),
             "budget": most,
-            **first.measures,
+            **warmed.measures,
         },
         policies={f"bottom-{job.group}": POLICY},
     )
@@ -203,12 +167,12 @@ def train_specialist(job: Job, progress: Callable[[Row], None] | None = None) ->
     return result
 
 
-def _pupil(
+def _rollout_policy(
     environment: SpecialistEnvironment, net: BottomNet, books: int, rng: np.random.Generator
-) -> Pupil:
-    """Return books with budgets as the form's episodes draw them, placed by the network."""
+) -> RolloutPolicy:
+    """Return how the network places books whose budgets are drawn as episodes draw them."""
     budget, elsewhere = (torch.from_numpy(drawn).float() for drawn in environment.draw(rng, books))
-    shortable = torch.tensor(environment.arena.book.shortable).float()
+    shortable = torch.tensor(environment.arena.dataset.shortable).float()
 
     def place(features: Tensor, macro: Tensor, held: Tensor) -> Tensor:
         rows = rows_of(features, held, shortable, budget.unsqueeze(-1).expand_as(held))
@@ -216,10 +180,12 @@ def _pupil(
         means: Tensor = net(rows, market)
         return budget.unsqueeze(-1) * shares_of(means, shortable)
 
-    return Pupil(place, budget)
+    return RolloutPolicy(place, budget)
 
 
-def _run(jobs: Sequence[Job], processes: int, progress: Progress | None) -> dict[str, PhaseResult]:
+def _run_jobs(
+    jobs: Sequence[Job], processes: int, listeners: Mapping[str, Progress]
+) -> dict[str, PhaseResult]:
     """Run the jobs in spawned processes, `processes` at a time."""
     context = multiprocessing.get_context("spawn")
     inbox: multiprocessing.Queue[tuple[str, Any]] = context.Queue()
@@ -243,8 +209,8 @@ def _run(jobs: Sequence[Job], processes: int, progress: Progress | None) -> dict
                     results[group] = message
                 elif isinstance(message, Exception):
                     failures[group] = message
-                elif progress is not None:
-                    progress(group, message)
+                else:
+                    listeners[group](*message)
             for group in gone:
                 code = alive.pop(group).exitcode
                 if group not in results and group not in failures:
@@ -274,11 +240,16 @@ def _messages(inbox: multiprocessing.Queue[tuple[str, Any]]) -> list[tuple[str, 
 
 
 def _work(letter: Path, outbox: multiprocessing.Queue[tuple[str, Any]]) -> None:
-    """Train in a process of one's own; what goes wrong is said, not printed."""
+    """Train in a process of its own; an error goes into the queue and is not printed."""
     torch.set_num_threads(1)
     job: Job = pickle.loads(letter.read_bytes())
     letter.unlink()
+
+    def progress(done: int, row: Row) -> None:
+        outbox.put((job.group, (done, dict(row))))
+
     try:
-        outbox.put((job.group, train_specialist(job, lambda row: outbox.put((job.group, row)))))
+        done = train_specialist(replace(job, run=replace(job.run, progress=progress)))
+        outbox.put((job.group, done))
     except QuarterdeckError as e:
         outbox.put((job.group, type(e)(f"specialist {job.group}: {e}")))

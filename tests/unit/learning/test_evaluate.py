@@ -8,21 +8,21 @@ from backtest.statistics.var import kupiec
 from learning.allocator.evaluation.evaluate import (
     REBALANCE,
     baselines,
-    judge,
+    evaluate,
     share_of,
     sharpe_difference,
 )
 from learning.allocator.evaluation.policy_paths import PolicyPath, run_policy
 from learning.datasets.windows import Window
-from tests.learning.made_book import LOOSE, made_book
+from tests.learning.made_dataset import LOOSE, made_dataset
 
 WINDOWS = (Window(0, 65, 135),)
 FIGURES = ("sharpe", "sharpe_interval", "annual_return", "max_drawdown", "turnover", "by_regime")
 
 
 @pytest.fixture
-def book(make_market):
-    return made_book(make_market)
+def dataset(make_market):
+    return made_dataset(make_market)
 
 
 def made_path(excess, *, beyond=None, var_frac=0.03, weights=None):
@@ -40,29 +40,29 @@ def made_path(excess, *, beyond=None, var_frac=0.03, weights=None):
     )
 
 
-def test_buy_and_hold_trades_once_and_equal_weight_when_it_is_time(book):
-    acts = baselines(book, 0.9)
-    held = run_policy(book, WINDOWS, LOOSE, acts["buy-and-hold"]).turnover[0]
+def test_buy_and_hold_trades_once_and_equal_weight_when_it_is_time(dataset):
+    acts = baselines(dataset, 0.9)
+    held = run_policy(dataset, WINDOWS, LOOSE, acts["buy-and-hold"]).turnover[0]
     assert held[0] > 0.8
     assert not held[1:].any()
-    even = run_policy(book, WINDOWS, LOOSE, acts["equal weight"]).turnover[0]
+    even = run_policy(dataset, WINDOWS, LOOSE, acts["equal weight"]).turnover[0]
     assert np.flatnonzero(even).tolist() == [0, REBALANCE, 2 * REBALANCE, 3 * REBALANCE]
 
 
-def test_a_baseline_starts_anew_in_every_run(book):
-    act = baselines(book, 0.9)["equal weight"]
-    first, second = (run_policy(book, WINDOWS, LOOSE, act).turnover for _ in range(2))
+def test_a_baseline_starts_anew_in_every_run(dataset):
+    act = baselines(dataset, 0.9)["equal weight"]
+    first, second = (run_policy(dataset, WINDOWS, LOOSE, act).turnover for _ in range(2))
     assert np.array_equal(first, second)
 
 
-def test_sixty_forty_is_of_books_of_stocks_alone(book):
-    assert "60/40" not in baselines(book, 0.9)
+def test_sixty_forty_is_of_books_of_stocks_alone(dataset):
+    assert "60/40" not in baselines(dataset, 0.9)
 
 
-def test_figures_are_those_of_the_path(book):
+def test_figures_are_those_of_the_path(dataset):
     rng = np.random.default_rng(0)
     excess = 0.001 + 0.01 * rng.standard_normal(70)
-    found = judge("some", book, WINDOWS, [made_path(excess)], 0)
+    found = evaluate("some", dataset, WINDOWS, [made_path(excess)], 0)
     assert found.sharpe == pytest.approx(excess.mean() / excess.std(ddof=1) * 252**0.5)
     low, high = found.sharpe_interval
     assert low < found.sharpe < high
@@ -72,9 +72,9 @@ def test_figures_are_those_of_the_path(book):
     assert found.max_drawdown == pytest.approx((1 - worth / np.maximum.accumulate(worth)).max())
 
 
-def test_use_is_each_groups_share_of_equity(book):
+def test_use_is_each_groups_share_of_equity(dataset):
     weights = np.tile([0.1, -0.2, 0.0, 0.4], (1, 70, 1))
-    found = judge("some", book, WINDOWS, [made_path(np.zeros(70), weights=weights)], 0)
+    found = evaluate("some", dataset, WINDOWS, [made_path(np.zeros(70), weights=weights)], 0)
     assert found.use == pytest.approx({"first": 0.3, "second": 0.4})
     assert found.sharpe is None  # no variance: undefined, and not 0
 
@@ -103,7 +103,7 @@ def width(interval):
     return interval[1] - interval[0]
 
 
-def test_intervals_of_one_seed_are_close_to_those_of_the_statistics(book):
+def test_intervals_of_one_seed_are_close_to_those_of_the_statistics(dataset):
     (first,), second = made_seeds(1, 0.0, 1000), made_path(made_luck(1000))
     a, b = (path.growth[0] for path in (first, second))
     wanted = difference_interval(a, b, seed=3).times(252**0.5).bounds
@@ -111,18 +111,18 @@ def test_intervals_of_one_seed_are_close_to_those_of_the_statistics(book):
     assert found == pytest.approx(wanted, rel=0.1)
 
 
-def test_seeds_that_came_out_alike_have_the_interval_of_one(book):
+def test_seeds_that_came_out_alike_have_the_interval_of_one(dataset):
     path = made_path(made_luck(70))
-    one, four = (judge("some", book, WINDOWS, [path] * count, 0) for count in (1, 4))
+    one, four = (evaluate("some", dataset, WINDOWS, [path] * count, 0) for count in (1, 4))
     for name in FIGURES:
         assert getattr(four, name) == pytest.approx(getattr(one, name), nan_ok=True)
     assert four.seeds == (one.sharpe,) * 4
     assert (one.kupiec_p is not None, four.kupiec_p) == (True, None)
 
 
-def test_seeds_that_differ_widen_the_interval_and_their_mean_is_the_ratio(book):
+def test_seeds_that_differ_widen_the_interval_and_their_mean_is_the_ratio(dataset):
     alike, apart = (
-        judge("some", book, WINDOWS, made_seeds(4, spread, 70), 0) for spread in (0.0, 0.5)
+        evaluate("some", dataset, WINDOWS, made_seeds(4, spread, 70), 0) for spread in (0.0, 0.5)
     )
     assert width(apart.sharpe_interval) > 1.1 * width(alike.sharpe_interval)
     assert apart.sharpe == pytest.approx(np.mean(apart.seeds))
@@ -130,14 +130,14 @@ def test_seeds_that_differ_widen_the_interval_and_their_mean_is_the_ratio(book):
     assert min(apart.seeds) < alike.sharpe < max(apart.seeds)
 
 
-def test_the_three_figures_of_the_var_are_told_apart(book):
+def test_the_three_figures_of_the_var_are_told_apart(dataset):
     growth, var = np.full(70, 0.001), np.full(70, 0.01)
     growth[[10, 11]] = -0.015  # beyond that day's VaR, within the limit of 2%
     growth[40] = -0.025  # beyond the limit, within that day's VaR
     var[40] = 0.03  # beyond the limit itself
     var[:5] = np.nan  # nothing held
-    found = judge(
-        "some", book, WINDOWS, [made_path(growth, var_frac=var, beyond=growth < -0.02)], 0
+    found = evaluate(
+        "some", dataset, WINDOWS, [made_path(growth, var_frac=var, beyond=growth < -0.02)], 0
     )
     assert found.var_within_limit == pytest.approx(64 / 65)
     assert found.var_coverage == pytest.approx(63 / 65)
@@ -146,15 +146,15 @@ def test_the_three_figures_of_the_var_are_told_apart(book):
     assert found.christoffersen_independence_p < 0.05
 
 
-def test_a_policy_that_held_nothing_has_no_figure_of_the_var(book):
-    found = judge("some", book, WINDOWS, [made_path(np.zeros(70), var_frac=np.nan)], 0)
+def test_a_policy_that_held_nothing_has_no_figure_of_the_var(dataset):
+    found = evaluate("some", dataset, WINDOWS, [made_path(np.zeros(70), var_frac=np.nan)], 0)
     assert found.var_within_limit is found.var_coverage is found.loss_within_limit is None
 
 
-def test_coverage_of_the_var_is_a_mean_over_seeds(book):
+def test_coverage_of_the_var_is_a_mean_over_seeds(dataset):
     seeds = [made_path(made_luck(70), var_frac=level) for level in (1.0, 1e-9)]
     lost = (made_luck(70) < -1e-9).mean()
-    found = judge("some", book, WINDOWS, seeds, 0)
+    found = evaluate("some", dataset, WINDOWS, seeds, 0)
     assert found.var_coverage == pytest.approx(1.0 - lost / 2)
 
 

@@ -18,8 +18,8 @@ from config.simulator import REGIMES
 from learning.datasets.dataset import (
     Dataset,
     held_out,
-    real_book,
-    simulated_book,
+    real_dataset,
+    simulated_dataset,
     split,
     training_rows,
 )
@@ -52,38 +52,38 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def book(cache) -> Dataset:
-    return simulated_book(**ASKED, cache=cache)
+def dataset(cache) -> Dataset:
+    return simulated_dataset(**ASKED, cache=cache)
 
 
-def test_a_simulated_book_holds_each_seeds_own_market(book):
-    assert book.ts.shape == (4, 150)
-    assert book.features.shape == (4, 150, 9, 22)
-    assert book.macro.shape == (4, 150, 18)
-    assert book.groups == ("commodity", "forex", "index")
-    assert np.bincount(book.group).tolist() == [3, 3, 3]
-    assert book.market_arrays.ts_close.tolist() == book.ts.tolist()
-    for k, seed in enumerate(book.seeds):
-        truth = simulated_market("multi-asset", book.simulator, seed)
+def test_a_simulated_book_holds_each_seeds_own_market(dataset):
+    assert dataset.ts.shape == (4, 150)
+    assert dataset.features.shape == (4, 150, 9, 22)
+    assert dataset.macro.shape == (4, 150, 18)
+    assert dataset.groups == ("commodity", "forex", "index")
+    assert np.bincount(dataset.group).tolist() == [3, 3, 3]
+    assert dataset.market_arrays.ts_close.tolist() == dataset.ts.tolist()
+    for k, seed in enumerate(dataset.seeds):
+        truth = simulated_market("multi-asset", dataset.simulator, seed)
         made = compute_tensors(truth.to_market_data(), score=sentiment)
-        np.testing.assert_array_equal(book.features[k], made.features.astype(np.float32))
-        np.testing.assert_array_equal(book.macro[k], made.macro.astype(np.float32))
-        np.testing.assert_allclose(book.returns[k], made.returns, atol=1e-12)
-        np.testing.assert_array_equal(book.hidden[k], truth.regime)
-    assert not np.array_equal(book.features[0], book.features[1])
+        np.testing.assert_array_equal(dataset.features[k], made.features.astype(np.float32))
+        np.testing.assert_array_equal(dataset.macro[k], made.macro.astype(np.float32))
+        np.testing.assert_allclose(dataset.returns[k], made.returns, atol=1e-12)
+        np.testing.assert_array_equal(dataset.hidden[k], truth.regime)
+    assert not np.array_equal(dataset.features[0], dataset.features[1])
 
 
-def test_a_book_is_made_once_and_then_opened_read_only(book, cache, monkeypatch):
+def test_a_book_is_made_once_and_then_opened_read_only(dataset, cache, monkeypatch):
     monkeypatch.setattr(module, "compute_tensors", never)
     monkeypatch.setattr(module, "make_market_arrays", never)
-    again = simulated_book(**ASKED, cache=cache)
-    assert again.digest == book.digest
-    np.testing.assert_array_equal(again.features, book.features)
+    again = simulated_dataset(**ASKED, cache=cache)
+    assert again.digest == dataset.digest
+    np.testing.assert_array_equal(again.features, dataset.features)
     np.testing.assert_array_equal(
-        again.market_arrays.risk.volatility, book.market_arrays.risk.volatility
+        again.market_arrays.risk.volatility, dataset.market_arrays.risk.volatility
     )
-    assert again.market_arrays.instruments == book.market_arrays.instruments
-    assert again.market_arrays.rate_sources == book.market_arrays.rate_sources
+    assert again.market_arrays.instruments == dataset.market_arrays.instruments
+    assert again.market_arrays.rate_sources == dataset.market_arrays.rate_sources
     assert not again.features.flags.writeable
 
 
@@ -96,7 +96,7 @@ def test_a_book_is_made_once_and_then_opened_read_only(book, cache, monkeypatch)
         {"simulator": msgspec.structs.replace(SMALL, news_strength=0.0)},
     ],
 )
-def test_another_seed_length_rule_or_strength_is_another_book(book, cache, monkeypatch, change):
+def test_another_seed_length_rule_or_strength_is_another_book(dataset, cache, monkeypatch, change):
     class MadeAnewError(Exception):
         pass
 
@@ -105,29 +105,29 @@ def test_another_seed_length_rule_or_strength_is_another_book(book, cache, monke
 
     monkeypatch.setattr(module, "compute_tensors", lambda *a, **k: anew())
     with pytest.raises(MadeAnewError):
-        simulated_book(**{**ASKED, **change}, cache=cache)
+        simulated_dataset(**{**ASKED, **change}, cache=cache)
 
 
-def test_a_longer_market_leaves_what_was_seen_as_it_was(book, cache):
-    longer = simulated_book(**{**ASKED, "seeds": (3,), "sessions": 160}, cache=cache)
-    np.testing.assert_array_equal(longer.features[0, :150], book.features[0])
-    np.testing.assert_array_equal(longer.macro[0, :150], book.macro[0])
-    np.testing.assert_array_equal(longer.estimate[0, :150], book.estimate[0])
+def test_a_longer_market_leaves_what_was_seen_as_it_was(dataset, cache):
+    longer = simulated_dataset(**{**ASKED, "seeds": (3,), "sessions": 160}, cache=cache)
+    np.testing.assert_array_equal(longer.features[0, :150], dataset.features[0])
+    np.testing.assert_array_equal(longer.macro[0, :150], dataset.macro[0])
+    np.testing.assert_array_equal(longer.estimate[0, :150], dataset.estimate[0])
 
 
-def test_labels_look_around_and_are_unknown_at_the_ends(book):
-    assert (book.label[:, :30] == -1).all()
-    assert (book.label[:, -30:] == -1).all()
-    index = np.cumprod(1.0 + np.nan_to_num(book.returns[0]).mean(axis=1))
+def test_labels_look_around_and_are_unknown_at_the_ends(dataset):
+    assert (dataset.label[:, :30] == -1).all()
+    assert (dataset.label[:, -30:] == -1).all()
+    index = np.cumprod(1.0 + np.nan_to_num(dataset.returns[0]).mean(axis=1))
     names = {-1: "bear", 0: "sideways", 1: "bull"}
     expected = [REGIMES.index(names[x]) for x in regime_label(index).tolist()]
-    assert book.label[0, 30:-30].tolist() == expected[30:-30]
+    assert dataset.label[0, 30:-30].tolist() == expected[30:-30]
 
 
 def test_seeds_must_be_given_each_once():
     for seeds in ((), (1, 1)):
         with pytest.raises(ConfigError, match="expected seeds, each once"):
-            simulated_book("multi-asset", seeds=seeds, sessions=10, settings=SETTINGS)
+            simulated_dataset("multi-asset", seeds=seeds, sessions=10, settings=SETTINGS)
 
 
 def test_markets_of_other_instruments_are_not_stacked(make_market, monkeypatch, tmp_path):
@@ -141,13 +141,13 @@ def test_markets_of_other_instruments_are_not_stacked(make_market, monkeypatch, 
 
     monkeypatch.setattr(books, "simulated_market", lambda *_: Simulated())
     with pytest.raises(DataError, match="expected markets of one set of instruments, was AAA, BB"):
-        simulated_book("equity", seeds=(0, 1), sessions=40, settings=SETTINGS, cache=tmp_path)
+        simulated_dataset("equity", seeds=(0, 1), sessions=40, settings=SETTINGS, cache=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_progress_is_told_market_by_market(tmp_path):
     told: list[tuple[int, int]] = []
-    simulated_book(
+    simulated_dataset(
         "multi-asset",
         seeds=(0, 1),
         sessions=5,
@@ -159,8 +159,8 @@ def test_progress_is_told_market_by_market(tmp_path):
     assert told == [(1, 2), (2, 2)]
 
 
-def test_held_out_seeds_are_other_markets(book):
-    parts = split(book, episode=EPISODE)
+def test_held_out_seeds_are_other_markets(dataset):
+    parts = split(dataset, episode=EPISODE)
     trained, tested = ({w.market for w in part} for part in (parts.train, parts.test))
     assert not trained & tested
     assert {w.start for w in parts.train} == {20}
@@ -169,38 +169,42 @@ def test_held_out_seeds_are_other_markets(book):
 
 
 def test_a_normaliser_is_given_nothing_from_after_the_training_windows(tmp_path):
-    book = real_book("multi-asset", hourly(weeks=60), SETTINGS, symbols=PAIRS, cache=tmp_path)
-    parts = split(book, SPLIT, EPISODE)
+    dataset = real_dataset(
+        "multi-asset", hourly(weeks=60), SETTINGS, symbols=PAIRS, cache=tmp_path
+    )
+    parts = split(dataset, SPLIT, EPISODE)
     (window,) = parts.train
-    features, macro = training_rows(book, parts)
+    features, macro = training_rows(dataset, parts)
     assert features.shape == (3 * window.sessions, 22)
     assert macro.shape == (window.sessions, 18)
-    poisoned = [np.array(a) for a in (book.features, book.macro)]
+    poisoned = [np.array(a) for a in (dataset.features, dataset.macro)]
     for values in poisoned:
         values[:, : window.start] = values[:, window.stop :] = 1e9
-    again = training_rows(replace(book, features=poisoned[0], macro=poisoned[1]), parts)
+    again = training_rows(replace(dataset, features=poisoned[0], macro=poisoned[1]), parts)
     np.testing.assert_array_equal(again[0], features)
     np.testing.assert_array_equal(again[1], macro)
 
 
-def test_a_feature_of_price_that_is_never_known_is_named(book):
-    parts = split(book, episode=EPISODE)
-    features = np.array(book.features)
+def test_a_feature_of_price_that_is_never_known_is_named(dataset):
+    parts = split(dataset, episode=EPISODE)
+    features = np.array(dataset.features)
     features[:, :, 2, INSTRUMENT_FEATURES.index("rsi_14")] = np.nan
     with pytest.raises(DataError, match=r"expected rsi_14 of SIM002 to be known in the training"):
-        training_rows(replace(book, features=features), parts)
-    macro = np.full_like(book.macro, np.nan)
+        training_rows(replace(dataset, features=features), parts)
+    macro = np.full_like(dataset.macro, np.nan)
     with pytest.raises(DataError, match=r"expected index_return_1 to be known in the training"):
-        training_rows(replace(book, macro=macro), parts)
+        training_rows(replace(dataset, macro=macro), parts)
 
 
 def test_what_a_source_has_none_of_is_masked_and_noted(tmp_path):
-    book = real_book("multi-asset", hourly(weeks=10), SETTINGS, symbols=PAIRS, cache=tmp_path)
-    assert "masked throughout, for the source has none: " in book.notes[-1]
-    assert "sentiment" in book.notes[-1]
-    assert "rsi_14" not in book.notes[-1]
-    assert book.source == "made"
-    assert (book.hidden == -1).all()
+    dataset = real_dataset(
+        "multi-asset", hourly(weeks=10), SETTINGS, symbols=PAIRS, cache=tmp_path
+    )
+    assert "masked throughout, for the source has none: " in dataset.notes[-1]
+    assert "sentiment" in dataset.notes[-1]
+    assert "rsi_14" not in dataset.notes[-1]
+    assert dataset.source == "made"
+    assert (dataset.hidden == -1).all()
 
 
 def test_a_price_that_is_no_number_is_refused_with_its_instrument(tmp_path):
@@ -208,25 +212,32 @@ def test_a_price_that_is_no_number_is_refused_with_its_instrument(tmp_path):
     bars = market.bars.copy()
     bars.loc[bars["symbol"] == "GBPUSD", "close"] = np.nan
     with pytest.raises(DataError, match=r"expected finite prices for GBPUSD at 2019-04-14T22:00"):
-        real_book(
+        real_dataset(
             "multi-asset", replace(market, bars=bars), SETTINGS, symbols=PAIRS, cache=tmp_path
         )
 
 
 def test_a_hold_out_starts_after_its_day_and_has_room_for_an_episode(tmp_path):
-    book = real_book("multi-asset", hourly(weeks=40), SETTINGS, symbols=PAIRS, cache=tmp_path)
-    (whole,) = held_out(book, EPISODE)
+    dataset = real_dataset(
+        "multi-asset", hourly(weeks=40), SETTINGS, symbols=PAIRS, cache=tmp_path
+    )
+    (whole,) = held_out(dataset, EPISODE)
     assert (whole.start, whole.stop) == (20, 199)
-    (late,) = held_out(book, EPISODE, after="2019-08-02")
+    (late,) = held_out(dataset, EPISODE, after="2019-08-02")
     assert (late.start, late.stop) == (80, 199)
     with pytest.raises(DataError, match="windows of at least 40 sessions"):
-        held_out(book, EPISODE, after="2020-01-01")
+        held_out(dataset, EPISODE, after="2020-01-01")
 
 
 def test_the_desk_decides_on_exactly_what_the_book_holds(tmp_path):
     market = real_market("multi-asset", hourly(weeks=16), PAIRS)
     desk = seen_by_desk.SETTINGS
-    book = real_book("multi-asset", hourly(weeks=16), desk, symbols=PAIRS, cache=tmp_path)
+    dataset = real_dataset("multi-asset", hourly(weeks=16), desk, symbols=PAIRS, cache=tmp_path)
     check_desk_sees(
-        market, 60, ts=book.ts[0], features=book.features[0], macro=book.macro[0], cases=20
+        market,
+        60,
+        ts=dataset.ts[0],
+        features=dataset.features[0],
+        macro=dataset.macro[0],
+        cases=20,
     )

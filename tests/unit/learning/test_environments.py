@@ -1,12 +1,9 @@
 """The forms of the training environment, and as the libraries see them."""
 
-import warnings
 from dataclasses import fields, replace
 
-import gymnasium.utils.env_checker
 import numpy as np
 import pytest
-import stable_baselines3.common.env_checker
 import torch
 
 from agents.allocator.networks import BottomNet
@@ -28,62 +25,52 @@ from learning.envs.environments import (
     JointEnvironment,
     PortfolioEnvironment,
     SpecialistEnvironment,
-    with_budgets,
 )
-from learning.envs.vec_env import TwinEnv, TwinVecEnv
+from learning.envs.vec_env import TwinVecEnv
 from learning.twin.twin import Twin
-from tests.learning.made_book import LOOSE, PARTS, made_book
+from tests.learning.made_dataset import LOOSE, PARTS, made_dataset
 
 ROWS, MARKET = len(INSTRUMENT_INPUTS), len(MARKET_INPUTS)
 EPISODE = EpisodeSettings(sessions=12, min_sessions=5, warm_up=0, cohort=1)
 
 
 @pytest.fixture
-def book(make_market):
-    return made_book(make_market)
+def dataset(make_market):
+    return made_dataset(make_market)
 
 
-def arena(book, episode=EPISODE) -> Arena:
-    norm = Normaliser.fit(*training_rows(book, PARTS))
-    return Arena(book, PARTS.train, PARTS.train, norm, LOOSE, RewardSettings(), episode)
+def arena(dataset, episode=EPISODE) -> Arena:
+    norm = Normaliser.fit(*training_rows(dataset, PARTS))
+    return Arena(dataset, PARTS.train, PARTS.train, norm, LOOSE, RewardSettings(), episode)
 
 
-def bottom_policies(book) -> BottomPolicies:
+def bottom_policies(dataset) -> BottomPolicies:
     torch.manual_seed(0)
-    return BottomPolicies(book, {group: BottomNet(ROWS, MARKET) for group in book.groups})
+    return BottomPolicies(dataset, {group: BottomNet(ROWS, MARKET) for group in dataset.groups})
 
 
-def environments(book, batch=1):
+def environments(dataset, batch=1):
     return {
         "specialist": SpecialistEnvironment(
-            arena(only_group(book, "second")), batch, 5, budget=(0.2, 0.4)
+            arena(only_group(dataset, "second")), batch, 5, budget=(0.2, 0.4)
         ),
         "portfolio": PortfolioEnvironment(
-            arena(book), batch, 5, bottom_policies=bottom_policies(book)
+            arena(dataset), batch, 5, bottom_policies=bottom_policies(dataset)
         ),
-        "joint": JointEnvironment(arena(book), batch, 5),
+        "joint": JointEnvironment(arena(dataset), batch, 5),
     }
 
 
-@pytest.mark.parametrize("name", ["specialist", "portfolio", "joint"])
-def test_checkers_of_gymnasium_and_stable_baselines_find_nothing(book, name):
-    env = TwinEnv(environments(book)[name])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        gymnasium.utils.env_checker.check_env(env, skip_render_check=True)
-        stable_baselines3.common.env_checker.check_env(env)
-
-
-def test_sizes_are_those_of_rows_market_and_actors(book):
-    sizes = {k: (f.observation_size, f.action_size) for k, f in environments(book).items()}
+def test_sizes_are_those_of_rows_market_and_actors(dataset):
+    sizes = {k: (f.observation_size, f.action_size) for k, f in environments(dataset).items()}
     assert sizes == {
         "specialist": (2 * ROWS + MARKET, 2),
         "portfolio": (2 * ROWS + MARKET, 2),
         "joint": (4 * ROWS + MARKET, 6),
     }
-    extra = np.zeros((1, len(book.ts[0]), 2, 3), dtype=np.float32)
+    extra = np.zeros((1, len(dataset.ts[0]), 2, 3), dtype=np.float32)
     environment = PortfolioEnvironment(
-        arena(book), 2, 0, bottom_policies=bottom_policies(book), embeddings=extra
+        arena(dataset), 2, 0, bottom_policies=bottom_policies(dataset), embeddings=extra
     )
     assert (
         environment.reset().shape
@@ -93,8 +80,8 @@ def test_sizes_are_those_of_rows_market_and_actors(book):
 
 
 @pytest.mark.parametrize("name", ["specialist", "portfolio", "joint"])
-def test_restored_form_goes_on_bit_for_bit(book, name):
-    one, two = environments(book, 4)[name], environments(book, 4)[name]
+def test_restored_form_goes_on_bit_for_bit(dataset, name):
+    one, two = environments(dataset, 4)[name], environments(dataset, 4)[name]
     rng = np.random.default_rng(1)
     actions = rng.uniform(-1, 1, (30, 4, one.action_size))
     one.reset()
@@ -109,8 +96,10 @@ def test_restored_form_goes_on_bit_for_bit(book, name):
         assert (over == over2).all()
 
 
-def test_ended_rows_start_again_and_hand_over_their_last_observation(book):
-    environment = SpecialistEnvironment(arena(only_group(book, "first")), 3, 0, budget=(0.4, 0.4))
+def test_ended_rows_start_again_and_hand_over_their_last_observation(dataset):
+    environment = SpecialistEnvironment(
+        arena(only_group(dataset, "first")), 3, 0, budget=(0.4, 0.4)
+    )
     env = TwinVecEnv(environment)
     env.seed(8)
     env.reset()
@@ -132,7 +121,7 @@ def test_ended_rows_start_again_and_hand_over_their_last_observation(book):
 
 
 def test_ruin_ends_an_episode_and_is_no_truncation(make_market):
-    falling = made_book(make_market, drifts=(-0.06, -0.06, 0.006, -0.006))
+    falling = made_dataset(make_market, drifts=(-0.06, -0.06, 0.006, -0.006))
     long = EpisodeSettings(sessions=30, min_sessions=5, warm_up=0, cohort=1)
     environment = SpecialistEnvironment(
         arena(only_group(falling, "first"), long), 2, 0, budget=(0.95, 0.95)
@@ -147,8 +136,10 @@ def test_ruin_ends_an_episode_and_is_no_truncation(make_market):
     assert (info["episode_sessions"] < 29).all()
 
 
-def test_empty_book_earns_nothing_but_what_the_market_did_not(book):
-    environment = SpecialistEnvironment(arena(only_group(book, "first")), 2, 0, budget=(0.4, 0.4))
+def test_empty_book_earns_nothing_but_what_the_market_did_not(dataset):
+    environment = SpecialistEnvironment(
+        arena(only_group(dataset, "first")), 2, 0, budget=(0.4, 0.4)
+    )
     environment.reset()
     environment._even = np.zeros_like(environment._even)
     for _ in range(5):
@@ -156,8 +147,8 @@ def test_empty_book_earns_nothing_but_what_the_market_did_not(book):
         assert reward == pytest.approx(0.0, abs=1e-12)
 
 
-def test_joint_form_places_what_the_tiers_ask(book, monkeypatch):
-    environment = JointEnvironment(arena(book), 2, 0)
+def test_joint_form_places_what_the_tiers_ask(dataset, monkeypatch):
+    environment = JointEnvironment(arena(dataset), 2, 0)
     asked = []
     real = Twin.step
     monkeypatch.setattr(Twin, "step", lambda t, w: (asked.append(w), real(t, w))[1])
@@ -173,20 +164,10 @@ def test_joint_form_places_what_the_tiers_ask(book, monkeypatch):
     assert asked[0] == pytest.approx(np.concatenate(expected, axis=1))
 
 
-def test_budgets_reach_the_rows_of_their_groups(book):
-    rows = np.zeros((2, 4, ROWS), dtype=np.float32)
-    placed = with_budgets(rows, np.array([[0.4, 0.2], [0.0, 0.8]]), book.group)
-    assert placed[..., INSTRUMENT_INPUTS.index("budget")].tolist() == [
-        [1.0, 1.0, 0.5, 0.5],
-        [0.0, 0.0, 2.0, 2.0],
-    ]
-    assert not rows.any()
-
-
-def test_group_alone_trades_as_it_does_in_the_whole_book(book):
-    alone = only_group(book, "second")
+def test_group_alone_trades_as_it_does_in_the_whole_book(dataset):
+    alone = only_group(dataset, "second")
     assert alone.symbols == ("CCC", "DDD")
-    one, two = (Twin(b.market_arrays, LOOSE, 1) for b in (book, alone))
+    one, two = (Twin(b.market_arrays, LOOSE, 1) for b in (dataset, alone))
     for twin in (one, two):
         twin.reset(np.zeros(1, dtype=np.int64), np.full(1, 70), 0)
     rng = np.random.default_rng(2)
@@ -195,14 +176,14 @@ def test_group_alone_trades_as_it_does_in_the_whole_book(book):
         first = one.step(np.concatenate([np.zeros((1, 2)), weights], axis=1))
         assert two.step(weights).growth == pytest.approx(first.growth, abs=1e-12)
     with pytest.raises(DataError, match="expected a group of first, second, was 'third'"):
-        only_group(book, "third")
+        only_group(dataset, "third")
 
 
-def test_every_array_of_a_group_is_as_wide_as_the_group(book):
-    alone = only_group(book, "second")
+def test_every_array_of_a_group_is_as_wide_as_the_group(dataset):
+    alone = only_group(dataset, "second")
     for whole, part in (
-        (book.market_arrays, alone.market_arrays),
-        (book.market_arrays.risk, alone.market_arrays.risk),
+        (dataset.market_arrays, alone.market_arrays),
+        (dataset.market_arrays.risk, alone.market_arrays.risk),
     ):
         for field in fields(whole):
             values = getattr(whole, field.name)
@@ -210,22 +191,22 @@ def test_every_array_of_a_group_is_as_wide_as_the_group(book):
                 assert getattr(part, field.name).shape[-1] == 2, field.name
 
 
-def half_listed(book, t=80):
+def half_listed(dataset, t=80):
     """Return the book as if BBB listed at session `t` and DDD vanished at it."""
-    last, age = book.market_arrays.last_close.copy(), book.market_arrays.age.copy()
+    last, age = dataset.market_arrays.last_close.copy(), dataset.market_arrays.age.copy()
     last[0, :t, 1] = np.nan
     age[0, t:, 3] = 10
-    market_arrays = replace(book.market_arrays, last_close=last, age=age)
+    market_arrays = replace(dataset.market_arrays, last_close=last, age=age)
     for name in ("bid", "ask", "close"):
         values = getattr(market_arrays, name).copy()
         values[0, :t, :, 1] = values[0, t:, :, 3] = np.nan
         market_arrays = replace(market_arrays, **{name: values})
-    return replace(book, market_arrays=market_arrays)
+    return replace(dataset, market_arrays=market_arrays)
 
 
 @pytest.mark.parametrize("name", ["specialist", "joint"])
-def test_what_is_not_listed_is_masked_and_its_action_has_no_effect(book, name):
-    one, two = (environments(half_listed(book))[name] for _ in range(2))
+def test_what_is_not_listed_is_masked_and_its_action_has_no_effect(dataset, name):
+    one, two = (environments(half_listed(dataset))[name] for _ in range(2))
     one.rng, two.rng = (np.random.default_rng(1) for _ in range(2))
     seen, other = one.reset(), two.reset()
     rng = np.random.default_rng(2)
@@ -243,8 +224,8 @@ def test_what_is_not_listed_is_masked_and_its_action_has_no_effect(book, name):
     assert len(met) > 1
 
 
-def test_a_top_policy_sees_the_means_of_what_is_listed_and_places_nothing_elsewhere(book):
-    environment = environments(half_listed(book))["portfolio"]
+def test_a_top_policy_sees_the_means_of_what_is_listed_and_places_nothing_elsewhere(dataset):
+    environment = environments(half_listed(dataset))["portfolio"]
     seen = environment.reset()
     for _ in range(25):
         listed, features = (
@@ -258,22 +239,22 @@ def test_a_top_policy_sees_the_means_of_what_is_listed_and_places_nothing_elsewh
         seen, *_ = environment.step(np.ones((1, 2)))
 
 
-def test_currency_whose_pair_is_in_another_group_is_refused(book):
+def test_currency_whose_pair_is_in_another_group_is_refused(dataset):
     sources = (None, None, None, (0, False))
-    book = replace(book, market_arrays=replace(book.market_arrays, rate_sources=sources))
+    dataset = replace(dataset, market_arrays=replace(dataset.market_arrays, rate_sources=sources))
     with pytest.raises(DataError, match="DDD: expected AAA, its currency's pair"):
-        only_group(book, "second")
+        only_group(dataset, "second")
 
 
-def test_group_without_a_policy_is_refused(book):
+def test_group_without_a_policy_is_refused(dataset):
     with pytest.raises(ValueError, match="expected a policy for each group, was none"):
-        BottomPolicies(book, {"first": BottomNet(ROWS, MARKET)})
+        BottomPolicies(dataset, {"first": BottomNet(ROWS, MARKET)})
 
 
-def test_a_cohort_lives_the_same_sessions_and_is_paid_beyond_its_peers(book):
+def test_a_cohort_lives_the_same_sessions_and_is_paid_beyond_its_peers(dataset):
     pairs = EpisodeSettings(sessions=12, min_sessions=5, warm_up=0, cohort=2)
     environment = SpecialistEnvironment(
-        arena(only_group(book, "second"), pairs), 6, 3, budget=(0.2, 0.4)
+        arena(only_group(dataset, "second"), pairs), 6, 3, budget=(0.2, 0.4)
     )
     environment.reset()
     starts = environment.twin.t.reshape(3, 2)
@@ -287,9 +268,9 @@ def test_a_cohort_lives_the_same_sessions_and_is_paid_beyond_its_peers(book):
     assert np.ptp(earned, axis=1).min() > 0
 
 
-def test_alike_books_of_a_cohort_are_paid_nothing(book):
+def test_alike_books_of_a_cohort_are_paid_nothing(dataset):
     four = EpisodeSettings(sessions=12, min_sessions=5, warm_up=0, cohort=4)
-    environment = JointEnvironment(arena(book, four), 4, 3)
+    environment = JointEnvironment(arena(dataset, four), 4, 3)
     environment.reset()
     _, paid, _, _, info = environment.step(np.full((4, environment.action_size), 0.5))
     assert np.abs(info["reward"]).min() > 0
@@ -297,7 +278,7 @@ def test_alike_books_of_a_cohort_are_paid_nothing(book):
 
 
 def test_a_cohort_ends_as_one(make_market):
-    falling = made_book(make_market, drifts=(-0.06, -0.06, 0.006, -0.006))
+    falling = made_dataset(make_market, drifts=(-0.06, -0.06, 0.006, -0.006))
     pair = EpisodeSettings(sessions=30, min_sessions=5, warm_up=0, cohort=2)
     environment = SpecialistEnvironment(
         arena(only_group(falling, "first"), pair), 2, 0, budget=(0.95, 0.95)
@@ -312,8 +293,8 @@ def test_a_cohort_ends_as_one(make_market):
     assert truncated.tolist() == [False, True]
 
 
-def test_environments_that_make_no_whole_cohorts_are_refused(book):
+def test_environments_that_make_no_whole_cohorts_are_refused(dataset):
     with pytest.raises(ConfigError, match="whole cohorts of 8, was 12"):
         JointEnvironment(
-            arena(book, EpisodeSettings(sessions=12, min_sessions=5, warm_up=0)), 12, 0
+            arena(dataset, EpisodeSettings(sessions=12, min_sessions=5, warm_up=0)), 12, 0
         )

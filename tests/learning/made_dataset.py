@@ -1,4 +1,4 @@
-"""A book of two groups of two instruments: in each group one rises and one falls, and it shows."""
+"""A dataset of two groups of two instruments: in each, one visibly rises and one falls."""
 
 import numpy as np
 
@@ -17,8 +17,8 @@ LOOSE = Settings(limits=UNLIMITED)  # all there is to learn is where to put the 
 PARTS = Split((Window(0, 65, 135),), (Window(0, 136, 168),), (), 0, 1)
 
 
-def made_book(make_market, drifts=(0.006, -0.006, 0.006, -0.006), noise=0.004) -> Dataset:
-    """Return the book; feature 0 is the sign of the drift, the others are noise."""
+def made_dataset(make_market, drifts=(0.006, -0.006, 0.006, -0.006), noise=0.004) -> Dataset:
+    """Return the dataset; feature 0 is the sign of the drift, the others are noise."""
     rng = np.random.default_rng(0)
     prices = {}
     for symbol, drift in zip(SYMBOLS, drifts, strict=True):
@@ -34,11 +34,11 @@ def made_book(make_market, drifts=(0.006, -0.006, 0.006, -0.006), noise=0.004) -
     features = np.zeros((1, SESSIONS, 4, 22), dtype=np.float32)
     features[..., 0] = np.sign(drifts)
     features[..., 1:] = rng.standard_normal((1, SESSIONS, 4, 21))
-    return bare_book(make_market_arrays([market], LOOSE), features, GROUP, GROUPS)
+    return bare_dataset(make_market_arrays([market], LOOSE), features, GROUP, GROUPS)
 
 
-def bare_book(market_arrays, features, group, groups, **known) -> Dataset:
-    """Return a book of a tape and features (M, T, N, 22); all but what is `known` says nothing."""
+def bare_dataset(market_arrays, features, group, groups, **known) -> Dataset:
+    """Return a dataset of arrays and features (M, T, N, 22); what is not `known` is all zeros."""
     none = np.zeros(market_arrays.ts_close.shape, dtype=np.int64)
     made = {
         "name": "multi-asset",
