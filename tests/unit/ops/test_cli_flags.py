@@ -108,3 +108,13 @@ def test_a_common_flag_means_one_thing_everywhere(name):
         if set(param.opts) & set(COMMON):
             assert param.is_flag is ("--json" in param.opts)
             assert param.help
+
+
+def test_a_common_flag_is_described_alike_everywhere():
+    said: dict[str, set[str]] = {flag: set() for flag in COMMON}
+    for command in COMMANDS.values():
+        for param in command.params:
+            for flag in set(param.opts) & set(COMMON):
+                said[flag].add(param.help)
+    assert [len(said[flag]) for flag in ("--config", "--seed", "--json")] == [1, 1, 1]
+    assert all(help.startswith("Where files go: ") for help in said["--out"])
