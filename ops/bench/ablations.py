@@ -34,6 +34,7 @@ from learning.allocator.phases import (
     run_macro_pretraining,
 )
 from learning.allocator.training.phase_results import CURVE_FILE, read_curve, read_result
+from learning.child_process import begin
 from learning.datasets.markets import BookName
 from ops.printing import make_table, print_json, write_json
 
@@ -93,7 +94,9 @@ def ablate(
         for name in variants
     ]
     found: dict[tuple[str, int], dict[str, float]] = {}
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=begin
+    ) as pool:
         futures = {pool.submit(_run, job): job for job in jobs}
         for future in as_completed(futures):
             job = futures[future]
