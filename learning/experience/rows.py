@@ -3,7 +3,7 @@ Messages into rows and rows back into messages.
 
 One function a message: it appends plain tuples, in the columns' order, to the lists of the tables
 that the message fills. The JSON kept of a decision or verdict is msgspec's, whose field order is
-the struct's: the same message gives the same bytes. It knows no database.
+the struct's: the same message gives the same bytes. It knows the tables and no database.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import hashlib
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import msgspec
+from sqlalchemy import Table
 
 from agents.messages import (
     Case,
@@ -28,9 +30,11 @@ from agents.messages import (
     Verdict,
 )
 from config.errors import DataError
+from learning.experience import models as m
 
 type Row = tuple[Any, ...]
 type Batch = defaultdict[str, list[Row]]
+type Append = Callable[[str, Any, Batch], None]
 
 _ENCODER = msgspec.json.Encoder()
 _DECISION = msgspec.json.Decoder(Decision)
@@ -38,6 +42,7 @@ _CASE = msgspec.json.Decoder(Case)
 _RETURNS = msgspec.json.Decoder(SessionReturns)
 _SHARES = msgspec.json.Decoder(dict[str, float])
 _ZLIB_LEVEL = 1
+_MADE_BY = attrgetter("model", "prompt_revision", "latency_ns", "tokens")
 
 
 class Experience(Message, frozen=True, kw_only=True):
@@ -53,192 +58,82 @@ class Experience(Message, frozen=True, kw_only=True):
     reward: float
 
 
-def returns_rows(run_id: str, returns: SessionReturns, batch: Batch) -> None:
-    """Append one session's returns."""
+def _returns_rows(run_id: str, returns: SessionReturns, batch: Batch) -> None:
     body = _ENCODER.encode(returns).decode()
     batch["session_returns"].append((run_id, returns.ts_event, body))
 
 
-def case_rows(run_id: str, case: Case, batch: Batch) -> None:
+def _case_rows(run_id: str, case: Case, batch: Batch) -> None:
     """Append a case, compressed; its key is the SHA-256 of the JSON, as `Case.decision_id`."""
     body = _ENCODER.encode(case)
+    key, packed = hashlib.sha256(body).hexdigest()[:24], zlib.compress(body, _ZLIB_LEVEL)
     batch["cases"].append(
-        (
-            run_id,
-            hashlib.sha256(body).hexdigest()[:24],
-            case.ts_event,
-            case.trigger,
-            case.horizon,
-            case.macro.regime,
-            zlib.compress(body, _ZLIB_LEVEL),
-        )
+        (run_id, key, case.ts_event, case.trigger, case.horizon, case.macro.regime, packed)
     )
 
 
-def decision_rows(run_id: str, d: Decision, batch: Batch) -> None:
+def _decision_rows(run_id: str, d: Decision, batch: Batch) -> None:
     """Append a decision, whole, with its routes, opinions, abstentions and proposals."""
-    key = d.decision_id
+    key = run_id, d.decision_id
     a = d.allocation
     weights = a.weights.values()
+    tokens = sum(o.tokens for o in d.opinions) + sum(o.tokens for o in d.abstentions)
+    body = _ENCODER.encode(d).decode()
     batch["decisions"].append(
-        (
-            run_id,
-            key,
-            d.ts_event,
-            d.ts_init,
-            d.expires,
-            d.trigger,
-            d.minds,
-            a.regime,
-            sum(o.tokens for o in d.opinions) + sum(o.tokens for o in d.abstentions),
-            _ENCODER.encode(d).decode(),
-        )
+        (*key, d.ts_event, d.ts_init, d.expires, d.trigger, d.minds, a.regime, tokens, body)
     )
-    batch["routes"] += [(run_id, key, r.symbol, r.arm, r.propensity) for r in d.routes]
+    batch["routes"] += [(*key, r.symbol, r.arm, r.propensity) for r in d.routes]
     batch["opinions"] += [
-        (
-            run_id,
-            key,
-            o.junior,
-            o.symbol,
-            o.opinion_id,
-            o.score,
-            o.confidence,
-            None,
-            o.model,
-            o.prompt_revision,
-            o.latency_ns,
-            o.tokens,
-        )
+        (*key, o.junior, o.symbol, o.opinion_id, o.score, o.confidence, None, *_MADE_BY(o))
         for o in d.opinions
     ]
     batch["opinions"] += [
-        (
-            run_id,
-            key,
-            o.junior,
-            o.symbol,
-            None,
-            None,
-            None,
-            o.reason,
-            o.model,
-            "",
-            o.latency_ns,
-            o.tokens,
-        )
+        (*key, o.junior, o.symbol, None, None, None, o.reason, o.model, "", o.latency_ns, o.tokens)
         for o in d.abstentions
     ]
     batch["proposals"] += [
-        (run_id, key, p.symbol, p.action, p.conviction, p.horizon, len(p.cites))
-        for p in d.proposals
+        (*key, p.symbol, p.action, p.conviction, p.horizon, len(p.cites)) for p in d.proposals
     ]
+    positions = sum(w != 0.0 for w in weights)
+    gross, net = float(sum(map(abs, weights))), float(sum(weights))
     batch["allocations"].append(
-        (
-            run_id,
-            key,
-            a.regime,
-            a.top_policy,
-            a.bottom_policy,
-            sum(w != 0.0 for w in weights),
-            float(sum(map(abs, weights))),
-            float(sum(weights)),
-        )
+        (*key, a.regime, a.top_policy, a.bottom_policy, positions, gross, net)
     )
 
 
-def verdict_rows(run_id: str, v: Verdict, batch: Batch) -> None:
+def _verdict_rows(run_id: str, v: Verdict, batch: Batch) -> None:
     """Append a verdict, keyed by its content: the gate may speak twice of one decision."""
     body = _ENCODER.encode(v)
-    batch["verdicts"].append(
-        (
-            run_id,
-            v.decision_id,
-            hashlib.sha256(body).hexdigest()[:24],
-            v.ts_event,
-            v.stage,
-            len(v.lines),
-            sum(line.limit != "" for line in v.lines),
-            v.var_frac,
-            body.decode(),
-        )
-    )
+    digest = hashlib.sha256(body).hexdigest()[:24]
+    cut = sum(line.limit != "" for line in v.lines)
+    said = (v.ts_event, v.stage, len(v.lines), cut, v.var_frac, body.decode())
+    batch["verdicts"].append((run_id, v.decision_id, digest, *said))
 
 
-def order_rows(run_id: str, o: OrderRecord, batch: Batch) -> None:
-    """Append an order."""
-    batch["orders"].append(
-        (
-            run_id,
-            o.decision_id,
-            o.order_id,
-            o.symbol,
-            o.ts_decided,
-            o.ts_held,
-            o.ts_event,
-            o.quantity,
-            o.reason,
-        )
-    )
+def _rows_of(table: Table) -> Append:
+    """Return what appends a message whose fields are the table's columns."""
+    values = attrgetter(*table.c.keys()[1:])  # but `run_id`
+
+    def append_row(run_id: str, message: object, batch: Batch) -> None:
+        batch[table.name].append((run_id, *values(message)))
+
+    return append_row
 
 
-def fill_rows(run_id: str, f: FillRecord, batch: Batch) -> None:
-    """Append a fill."""
-    batch["fills"].append(
-        (
-            run_id,
-            f.decision_id,
-            f.fill_id,
-            f.order_id,
-            f.symbol,
-            f.ts_event,
-            f.ts_price,
-            f.quantity,
-            f.price,
-            f.commission,
-        )
-    )
+def _outcome_rows(run_id: str, o: Outcome, batch: Batch) -> None:
+    *values, shares = msgspec.structs.astuple(o)
+    batch["outcomes"].append((run_id, *values, _ENCODER.encode(shares).decode()))
 
 
-def outcome_rows(run_id: str, o: Outcome, batch: Batch) -> None:
-    """Append an outcome."""
-    batch["outcomes"].append(
-        (
-            run_id,
-            o.decision_id,
-            o.symbol,
-            o.ts_event,
-            o.ts_init,
-            o.horizon,
-            o.arm,
-            o.conviction,
-            o.instrument_return,
-            o.realised,
-            o.volatility,
-            o.max_drawdown,
-            o.benchmark_return,
-            o.group_return,
-            _ENCODER.encode(o.leave_one_out).decode(),
-        )
-    )
-
-
-def reward_rows(run_id: str, r: Reward, batch: Batch) -> None:
-    """Append a reward."""
-    batch["rewards"].append(
-        (run_id, r.decision_id, r.learner, r.symbol, r.ts_event, r.value, r.tokens)
-    )
-
-
-_APPEND: dict[type, Callable[[str, Any, Batch], None]] = {
-    SessionReturns: returns_rows,
-    Case: case_rows,
-    Decision: decision_rows,
-    Verdict: verdict_rows,
-    OrderRecord: order_rows,
-    FillRecord: fill_rows,
-    Outcome: outcome_rows,
-    Reward: reward_rows,
+_APPEND: dict[type, Append] = {
+    SessionReturns: _returns_rows,
+    Case: _case_rows,
+    Decision: _decision_rows,
+    Verdict: _verdict_rows,
+    OrderRecord: _rows_of(m.orders),
+    FillRecord: _rows_of(m.fills),
+    Outcome: _outcome_rows,
+    Reward: _rows_of(m.rewards),
 }
 
 
@@ -281,19 +176,6 @@ def read_case(body: bytes) -> Case:
 
 def read_outcome(row: Row) -> Outcome:
     """Return the outcome of a row of `outcomes`."""
-    return Outcome(
-        decision_id=row[1],
-        symbol=row[2],
-        ts_event=row[3],
-        ts_init=row[4],
-        horizon=row[5],
-        arm=row[6],
-        conviction=row[7],
-        instrument_return=row[8],
-        realised=row[9],
-        volatility=row[10],
-        max_drawdown=row[11],
-        benchmark_return=row[12],
-        group_return=row[13],
-        leave_one_out=_SHARES.decode(row[14]),
-    )
+    *values, shares = row[1:]
+    named = dict(zip(Outcome.__struct_fields__[:-1], values, strict=True))
+    return Outcome(**named, leave_one_out=_SHARES.decode(shares))
