@@ -10,8 +10,8 @@ engine. Nothing here depends on what a book does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,12 +48,46 @@ PER_SESSION = (
     *("last_close", "age", "dividends", "risk_free", "risk_free_close"),
     *("ts_expires", "volatility", "volume"),
 )
+STAMPS = ("ts_bar", "ts_end")  # of a slot, NEVER for none
 # of a slot, NaN for none
 PRICES = ("bid", "ask", "size", "tick", "close", "close_bid", "close_ask")
 
 
 @dataclass(frozen=True)
-class MarketArrays:
+class SessionArrays:
+    """What `MarketArrays` holds of sessions alone; of one market without the axis of markets."""
+
+    ts_close: IntArray
+    ts_accrue: IntArray
+    ts_bar: IntArray
+    ts_end: IntArray
+    bid: FloatArray
+    ask: FloatArray
+    size: FloatArray
+    tick: FloatArray
+    close: FloatArray
+    close_bid: FloatArray
+    close_ask: FloatArray
+    dividends: FloatArray
+    risk_free: FloatArray
+    risk_free_close: FloatArray
+    returns: FloatArray
+    volatility: FloatArray
+    volume: FloatArray
+    ts_expires: IntArray
+
+    def padded(self, slots: int) -> Self:
+        """Return the arrays with so many slots in every session."""
+        wide = ((0, 0), (0, slots - self.ts_bar.shape[1]))
+        stamps = {n: np.pad(getattr(self, n), wide, constant_values=NEVER) for n in STAMPS}
+        prices = {
+            n: np.pad(getattr(self, n), (*wide, (0, 0)), constant_values=np.nan) for n in PRICES
+        }
+        return replace(self, **stamps, **prices)
+
+
+@dataclass(frozen=True)
+class MarketArrays(SessionArrays):
     """
     M markets of T sessions of at most K bar slots, N instruments sorted by symbol.
 
@@ -73,27 +107,9 @@ class MarketArrays:
     """
 
     instruments: tuple[Instrument, ...]
-    ts_close: IntArray
-    ts_accrue: IntArray
-    ts_bar: IntArray
-    ts_end: IntArray
-    bid: FloatArray
-    ask: FloatArray
-    size: FloatArray
-    tick: FloatArray
-    close: FloatArray
-    close_bid: FloatArray
-    close_ask: FloatArray
     session_close: FloatArray
     last_close: FloatArray
     age: IntArray
-    dividends: FloatArray
-    risk_free: FloatArray
-    risk_free_close: FloatArray
-    returns: FloatArray
-    volatility: FloatArray
-    volume: FloatArray
-    ts_expires: IntArray
     lot: FloatArray
     fee_frac: FloatArray
     funded: BoolArray
@@ -123,40 +139,6 @@ def by_session(market_arrays: MarketArrays) -> dict[str, NDArray[Any]]:
     }
 
 
-@dataclass
-class _OneMarket:
-    """One market's part of `MarketArrays`, without the axis of markets."""
-
-    ts_close: IntArray
-    ts_accrue: IntArray
-    ts_bar: IntArray
-    ts_end: IntArray
-    bid: FloatArray
-    ask: FloatArray
-    size: FloatArray
-    tick: FloatArray
-    close: FloatArray
-    close_bid: FloatArray
-    close_ask: FloatArray
-    dividends: FloatArray
-    risk_free: FloatArray
-    risk_free_close: FloatArray
-    returns: FloatArray
-    volatility: FloatArray
-    volume: FloatArray
-    ts_expires: IntArray
-
-    def pad(self, slots: int) -> None:
-        """Give every session as many slots."""
-        more = slots - self.ts_bar.shape[1]
-        for name in ("ts_bar", "ts_end"):
-            stamps = getattr(self, name)
-            setattr(self, name, np.pad(stamps, ((0, 0), (0, more)), constant_values=NEVER))
-        for name in PRICES:
-            wide = ((0, 0), (0, more), (0, 0))
-            setattr(self, name, np.pad(getattr(self, name), wide, constant_values=np.nan))
-
-
 def make_market_arrays(markets: Sequence[MarketData], settings: Settings) -> MarketArrays:
     """
     Return the arrays of markets that share instruments and the number of sessions.
@@ -168,9 +150,8 @@ def make_market_arrays(markets: Sequence[MarketData], settings: Settings) -> Mar
     first = markets[0]
     each = [_one_market(market, settings) for market in markets]
     slots = max(one.ts_bar.shape[1] for one in each)
-    for one in each:
-        one.pad(slots)
-    stacked = {f.name: np.stack([getattr(o, f.name) for o in each]) for f in fields(_OneMarket)}
+    each = [one.padded(slots) for one in each]
+    stacked = {f.name: np.stack([getattr(o, f.name) for o in each]) for f in fields(SessionArrays)}
     session_close = stacked["close"][:, :, 0]
     for k in range(1, slots):
         close = stacked["close"][:, :, k]
@@ -217,7 +198,7 @@ def _check_alike(markets: Sequence[MarketData]) -> None:
         raise DataError(f"expected at least 2 sessions, was {len(first.session_closes)}")
 
 
-def _one_market(market: MarketData, settings: Settings) -> _OneMarket:
+def _one_market(market: MarketData, settings: Settings) -> SessionArrays:
     closes = np.asarray(market.session_closes, dtype=np.int64)
     openings, row = np.unique(market.bars["ts_open"].to_numpy(np.int64), return_index=True)
     session = np.searchsorted(closes, market.bars["ts_close"].to_numpy(np.int64)[row])
@@ -228,7 +209,7 @@ def _one_market(market: MarketData, settings: Settings) -> _OneMarket:
     bars_of = _engine_bars(market, settings)
     returns = _returns(market, bars_of)
     expires = expiry(market.session_closes, settings)
-    one = _OneMarket(
+    one = SessionArrays(
         ts_close=closes,
         ts_accrue=np.full(t, NEVER),
         ts_bar=np.full((t, k), NEVER),
@@ -264,7 +245,7 @@ def _one_market(market: MarketData, settings: Settings) -> _OneMarket:
 
 
 def _write_prices(
-    one: _OneMarket,
+    one: SessionArrays,
     at: tuple[IntArray, IntArray, int],
     instrument: Instrument,
     bars: EngineBars,
@@ -286,7 +267,7 @@ def _write_prices(
         one.close_bid[at], one.close_ask[at] = on_grid(bid) * quoted, on_grid(ask) * quoted
 
 
-def _check_order(market: MarketData, one: _OneMarket) -> None:
+def _check_order(market: MarketData, one: SessionArrays) -> None:
     """Raise DataError unless openings and closings of bars and sessions follow each other."""
     live = one.ts_bar != NEVER
     opens, ends = one.ts_bar[live], one.ts_end[live]
@@ -301,7 +282,7 @@ def _check_order(market: MarketData, one: _OneMarket) -> None:
         )
 
 
-def _write_cash(market: MarketData, one: _OneMarket, currency: str) -> None:
+def _write_cash(market: MarketData, one: SessionArrays, currency: str) -> None:
     """Write the dividends that each session's first event meets, and the risk-free rates."""
     active = np.flatnonzero(one.ts_accrue != NEVER)
     for ts, i, cash in dividends_paid(market):

@@ -12,7 +12,7 @@ otherwise, since a batch must not mix its books.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from learning.twin.schedules import Schedule
 from learning.twin.step import Step
 from learning.twin.twin import Twin
 
+COUNTED = ("steps", "fills", "stops", "delisted", "limited")
 BOOKS = 3  # in the twin
 BOOK = 1  # the one that is compared
 HALF_CENT = 0.005
@@ -69,19 +70,6 @@ class KindRow:
     differences: int
 
 
-def run_schedules(
-    schedules: Iterable[Schedule], progress: Callable[[Parity], None] | None = None
-) -> list[Parity]:
-    """Compare each schedule and return what was seen; `progress` takes each."""
-    results = []
-    for schedule in schedules:
-        result = compare(schedule)
-        results.append(result)
-        if progress is not None:
-            progress(result)
-    return results
-
-
 def by_kind(results: Iterable[Parity]) -> list[KindRow]:
     """Return one row a kind, in the order met."""
     rows: dict[str, Counter[str]] = {}
@@ -89,21 +77,8 @@ def by_kind(results: Iterable[Parity]) -> list[KindRow]:
         row = rows.setdefault(result.kind, Counter())
         row["schedules"] += 1
         row["differences"] += bool(result.difference)
-        for name in ("steps", "fills", "stops", "delisted", "limited"):
-            row[name] += getattr(result, name)
-    return [
-        KindRow(
-            kind=kind,
-            schedules=row["schedules"],
-            steps=row["steps"],
-            fills=row["fills"],
-            stops=row["stops"],
-            delisted=row["delisted"],
-            limited=row["limited"],
-            differences=row["differences"],
-        )
-        for kind, row in rows.items()
-    ]
+        row.update({name: getattr(result, name) for name in COUNTED})
+    return [KindRow(kind, **row) for kind, row in rows.items()]
 
 
 def compare(schedule: Schedule) -> Parity:
@@ -114,7 +89,7 @@ def compare(schedule: Schedule) -> Parity:
     twin.reset(np.zeros(BOOKS, np.int64), np.full(BOOKS, start), settings.seed)
     account = _Account(schedule)
     book = EngineBook(market, settings, start=start)
-    steps = fills = stops = delisted = limited = 0
+    seen = Counter(dict.fromkeys(COUNTED, 0))
     money, difference = 0.0, ""
     try:
         close = book.start()
@@ -123,11 +98,9 @@ def compare(schedule: Schedule) -> Parity:
             asked = np.where(held, twin.weights[BOOK], targets)
             close = book.step(np.where(held, close.weights, targets))
             step = twin.step(np.array([-asked, asked, 0.5 * np.roll(asked, 1)]))
-            steps += 1
-            fills += len(close.fills)
-            stops += sum(order.reason == "stop" for order in close.orders)
-            delisted += sum(order.reason == "delisted" for order in close.orders)
-            limited += bool(step.limited[BOOK])
+            reasons = Counter(order.reason for order in close.orders)
+            seen.update(steps=1, fills=len(close.fills), limited=bool(step.limited[BOOK]))
+            seen.update(stops=reasons["stop"], delisted=reasons["delisted"])
             off, difference = account.compare(close, step, twin)
             money = max(money, off)
             difference = difference or account.traded(close, held)
@@ -137,17 +110,7 @@ def compare(schedule: Schedule) -> Parity:
             book.finish()
     finally:
         book.close()
-    return Parity(
-        kind=schedule.kind,
-        seed=schedule.seed,
-        steps=steps,
-        fills=fills,
-        stops=stops,
-        delisted=delisted,
-        limited=limited,
-        money=money,
-        difference=difference,
-    )
+    return Parity(schedule.kind, schedule.seed, **seen, money=money, difference=difference)
 
 
 class _Account:
@@ -207,15 +170,8 @@ class _Account:
         fills = []
         for fill in close.fills:
             factor = self._factor(fill.symbol, fill.ts_event)
-            fills.append(
-                (
-                    fill.ts_event,
-                    fill.symbol,
-                    fill.quantity / factor,
-                    fill.price * factor,
-                    fill.commission,
-                )
-            )
+            quantity, price = fill.quantity / factor, fill.price * factor
+            fills.append((fill.ts_event, fill.symbol, quantity, price, fill.commission))
         return sorted(fills, key=lambda f: f[0])
 
     def _twin_fills(self, step: Step) -> list[Fill]:

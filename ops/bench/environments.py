@@ -25,7 +25,7 @@ from backtest.engine.stepped_book import EngineBook
 from backtest.market.market_data import MarketData
 from config.settings import Settings
 from learning.twin.market_arrays import make_market_arrays
-from learning.twin.parity import Parity, by_kind, run_schedules
+from learning.twin.parity import Parity, by_kind, compare
 from learning.twin.schedules import schedules
 from learning.twin.twin import Twin
 from ops.bench.random_walks import (
@@ -76,7 +76,11 @@ def compare_worlds(count: int, seed: int) -> list[Parity]:
     """Run random schedules through engine and twin, and return what each pair came to."""
     with progress_bar(open_console(as_json=True)) as bar:
         task = bar.add_task("schedules", total=count)
-        return run_schedules(schedules(count, seed), lambda _: bar.advance(task))
+        results = []
+        for schedule in schedules(count, seed):
+            results.append(compare(schedule))
+            bar.advance(task)
+        return results
 
 
 def print_parity(results: Sequence[Parity], seed: int, as_json: bool) -> None:
