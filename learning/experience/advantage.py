@@ -52,11 +52,6 @@ def attribute(outcome: Outcome) -> Attribution:
     )
 
 
-def luck_adjusted(outcome: Outcome) -> float:
-    """Return an outcome's advantage, a fraction over its horizon."""
-    return attribute(outcome).advantage
-
-
 def junior_advantages(outcome: Outcome, proposal: Proposal) -> dict[str, float]:
     """
     Return what each routed junior added, net of market and sector: leave-one-out.

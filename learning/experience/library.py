@@ -17,7 +17,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -145,10 +146,7 @@ class Library:
         """
         row: dict[str, Any] = {c.name: getattr(run, c.name, None) for c in m.runs.c}
         row |= {"status": "running", "created_at": created_at}
-        used = [
-            {"run_id": run.run_id, **{f: getattr(x, f) for f in x.__dataclass_fields__}}
-            for x in run.models
-        ]
+        used = [{"run_id": run.run_id, **asdict(model)} for model in run.models]
         with one_line(self._url), writing(self.engine).begin() as connection:
             self._insert_once(connection, m.runs, [row])
             self._insert_once(connection, m.models, used)
@@ -276,9 +274,7 @@ class Library:
     ) -> list[Experience]:
         """Return the best-rewarded decisions, best first, of one run or of all."""
         c = m.rewards.c
-        keys = _rewarded().where(c.value >= min_reward)
-        if run_id is not None:
-            keys = keys.where(c.run_id == run_id)
+        keys = _rewarded(run_id).where(c.value >= min_reward)
         return self._experiences(keys.order_by(c.value.desc(), c.run_id, c.decision_id), limit)
 
     def failed(
@@ -286,9 +282,7 @@ class Library:
     ) -> list[Experience]:
         """Return the worst-rewarded decisions, worst first: what healing starts from."""
         c = m.rewards.c
-        keys = _rewarded().where(c.value <= max_reward)
-        if run_id is not None:
-            keys = keys.where(c.run_id == run_id)
+        keys = _rewarded(run_id).where(c.value <= max_reward)
         order = (c.value, c.run_id.desc(), c.decision_id.desc())
         return self._experiences(keys.order_by(*order), limit)
 
@@ -349,9 +343,7 @@ class Library:
     def pages(self, run_id: str | None = None, size: int = 1000) -> Iterator[list[Experience]]:
         """Yield all experiences, by (run_id, decision_id), a page at a time."""
         c = m.rewards.c
-        keys = _rewarded().order_by(c.run_id, c.decision_id)
-        if run_id is not None:
-            keys = keys.where(c.run_id == run_id)
+        keys = _rewarded(run_id).order_by(c.run_id, c.decision_id)
         page = self._experiences(keys, size)
         while page:
             yield page
@@ -389,7 +381,7 @@ class Library:
                 Experience(
                     run_id=run,
                     decision=decisions[run, key],
-                    outcomes=tuple(sorted(outcomes.get((run, key), ()), key=_symbol)),
+                    outcomes=tuple(sorted(outcomes.get((run, key), ()), key=attrgetter("symbol"))),
                     reward=value,
                 )
                 for run, key, value in ordered
@@ -404,10 +396,6 @@ def _tuples(connection: Connection, query: Select[Any]) -> list[Row]:
     """Fetch the driver's own tuples: no column here needs SQLAlchemy's conversions."""
     cursor = connection.execute(query).cursor
     return [] if cursor is None else list(cursor.fetchall())
-
-
-def _symbol(outcome: Outcome) -> str:
-    return outcome.symbol
 
 
 @contextmanager
@@ -427,10 +415,11 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _rewarded() -> Select[Any]:
-    """Select the key and reward of every decision that has its own reward."""
+def _rewarded(run_id: str | None) -> Select[Any]:
+    """Select the key and reward of every decision of a run, or of all, that has its own reward."""
     c = m.rewards.c
-    return select(c.run_id, c.decision_id, c.value).where(m.of_decisions)
+    query = select(c.run_id, c.decision_id, c.value).where(m.of_decisions)
+    return query if run_id is None else query.where(c.run_id == run_id)
 
 
 def _newest_first() -> Select[Any]:

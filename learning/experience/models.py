@@ -246,12 +246,7 @@ outcomes = _of_decision(
 )
 
 rewards = _of_decision(
-    "rewards",
-    _key("learner"),
-    _key("symbol"),
-    _int("ts_event"),
-    _real("value"),
-    _int("tokens"),
+    "rewards", _key("learner"), _key("symbol"), _int("ts_event"), _real("value"), _int("tokens")
 )
 
 # What `top` and `failed` walk: only a decision's own reward is in it, best first.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agents.messages import Outcome, Proposal
 from config.errors import DataError
-from learning.experience.advantage import attribute, junior_advantages, luck_adjusted
+from learning.experience.advantage import attribute, junior_advantages
 from learning.rewards.decision_reward import (
     ALWAYS_HOLD,
     RewardTerms,
@@ -123,9 +123,11 @@ def test_riding_the_sector_is_luck_and_beating_it_is_not():
     rode = outcome(instrument_return=0.03, realised=0.03)
     beat = outcome(instrument_return=0.05, realised=0.05)
     short = outcome(conviction=-0.5, instrument_return=0.01, realised=-0.01)
-    assert luck_adjusted(rode) == pytest.approx(0.0)
-    assert luck_adjusted(beat) == pytest.approx(0.02)
-    assert luck_adjusted(short) == pytest.approx(0.02)  # it lost, and lost less than its sector
+    assert attribute(rode).advantage == pytest.approx(0.0)
+    assert attribute(beat).advantage == pytest.approx(0.02)
+    assert attribute(short).advantage == pytest.approx(
+        0.02
+    )  # it lost, and lost less than its sector
 
 
 def test_a_junior_is_paid_for_what_its_silence_would_have_changed():
