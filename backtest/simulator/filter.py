@@ -65,24 +65,34 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Belief:
+class View:
     """
-    What the filter believes at a close.
+    What someone takes as the market's state at a close.
 
-    Shapes: probability (K,) of the present regime, `driver` (K,) of the one that drove the
-    session just over; news_drift, value_gap (N,) and state_covariance (2N, 2N) of drifts and
-    values; momentum (N,), observed; expected_return (N,) and covariance (N, N) of the next
-    session's log returns, uncertainty of the state included.
+    Shapes: probability (K,) of the present regime; news_drift, value_gap, momentum (N,);
+    covariance (N, N) of the next session's log returns.
     """
 
     probability: FloatArray
-    driver: FloatArray
     news_drift: FloatArray
     value_gap: FloatArray
-    state_covariance: FloatArray
     momentum: FloatArray
-    expected_return: FloatArray
     covariance: FloatArray
+
+
+@dataclass(frozen=True)
+class Belief(View):
+    """
+    What the filter believes at a close, uncertainty of the state included; momentum is observed.
+
+    Shapes: driver (K,), the probability of the regime that drove the session just over;
+    state_covariance (2N, 2N) of drifts and values; expected_return (N,) of the next session's log
+    returns.
+    """
+
+    driver: FloatArray
+    state_covariance: FloatArray
+    expected_return: FloatArray
 
 
 class BayesFilter:

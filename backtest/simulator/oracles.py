@@ -20,7 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from agents.arrays import BoolArray, FloatArray
-from backtest.simulator.filter import Belief, Reading, beliefs
+from backtest.simulator.filter import View, beliefs
 from backtest.simulator.simulated_market import SimulatedMarket, simulate
 from backtest.simulator.structure import MACRO_NAMES, SESSIONS_PER_YEAR, relative
 from backtest.statistics.sharpe import sharpe_score
@@ -33,22 +33,6 @@ MOVES = (1, 2, 3, 4, 10)  # sessions between a plan's rebalancings
 BPS = 1e4  # the objective is in basis points: the solver's tolerance is absolute
 REBALANCE = 21  # sessions between the rebalancings of equal weight
 SOLVED = (clarabel.SolverStatus.Solved, clarabel.SolverStatus.AlmostSolved)
-
-
-@dataclass(frozen=True)
-class View:
-    """
-    What an oracle takes as the state at a close.
-
-    Shapes: probability (K,), news_drift, value_gap, momentum (N,); covariance (N, N) of the next
-    session's log returns.
-    """
-
-    probability: FloatArray
-    news_drift: FloatArray
-    value_gap: FloatArray
-    momentum: FloatArray
-    covariance: FloatArray
 
 
 @dataclass(frozen=True)
@@ -252,15 +236,9 @@ def state_outlook(market: SimulatedMarket) -> Outlook:
     return _outlook(market, view)
 
 
-def filter_outlook(market: SimulatedMarket, reading: Reading | None = None) -> Outlook:
+def filter_outlook(market: SimulatedMarket) -> Outlook:
     """Return what one expects who holds the Bayes filter's beliefs."""
-    held: list[Belief] = beliefs(market, reading)
-
-    def view(t: int) -> View:
-        b = held[t]
-        return View(b.probability, b.news_drift, b.value_gap, b.momentum, b.covariance)
-
-    return _outlook(market, view)
+    return _outlook(market, beliefs(market).__getitem__)
 
 
 def _outlook(market: SimulatedMarket, view: Callable[[int], View]) -> Outlook:
@@ -336,12 +314,7 @@ def oracle_sharpe(market: SimulatedMarket, equity: FloatArray) -> float:
     return sharpe_score(excess, SESSIONS_PER_YEAR)
 
 
-def oracle_report(
-    settings: SimulatorSettings,
-    seeds: Iterable[int],
-    cost_frac: float = COST_FRAC,
-    limits: LimitSettings | None = None,
-) -> dict[str, list[float]]:
+def oracle_report(settings: SimulatorSettings, seeds: Iterable[int]) -> dict[str, list[float]]:
     """
     Return the net Sharpe ratio by seed of both oracles, equal weight and buy-and-hold.
 
@@ -359,10 +332,10 @@ def oracle_report(
     out: dict[str, list[float]] = {}
     for seed in seeds:
         market = simulate(settings, seed)
-        cost = own_cost(market, cost_frac)
+        cost = own_cost(market, COST_FRAC)
         runs = {
-            "state_oracle": oracle_run(market, state_outlook(market), cost_frac, limits),
-            "filter_oracle": oracle_run(market, filter_outlook(market), cost_frac, limits),
+            "state_oracle": oracle_run(market, state_outlook(market)),
+            "filter_oracle": oracle_run(market, filter_outlook(market)),
             "equal_weight": follow(market, equal_weight, cost),
             "buy_and_hold": follow(market, buy_and_hold, cost),
         }

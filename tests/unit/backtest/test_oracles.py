@@ -3,13 +3,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from backtest.simulator.filter import beliefs
+from backtest.simulator.filter import View, beliefs
 from backtest.simulator.oracles import (
     BPS,
     MOVES,
     Holdings,
     Plan,
-    View,
     filter_outlook,
     follow,
     forecast,
