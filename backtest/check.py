@@ -54,12 +54,12 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    rows: tuple[SymbolCheck, ...]
-    sessions: int
-    step_ns: int
-    price_basis: PriceBasis | None
-    macro_series: dict[str, int]
-    notes: tuple[str, ...]
+    rows: tuple[SymbolCheck, ...] = ()
+    sessions: int = 0
+    step_ns: int = 0
+    price_basis: PriceBasis | None = None
+    macro_series: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
     problems: tuple[str, ...]
 
     @property
@@ -110,16 +110,7 @@ def _open(name: str, seed: int, problems: list[str]) -> MarketData:
 def _report(name: str, market: MarketData | None, problems: Sequence[str]) -> CheckReport:
     lines = tuple(dict.fromkeys(problems))
     if market is None:
-        return CheckReport(
-            name=name,
-            rows=(),
-            sessions=0,
-            step_ns=0,
-            price_basis=None,
-            macro_series={},
-            notes=(),
-            problems=lines,
-        )
+        return CheckReport(name=name, problems=lines)
     closes = np.asarray(market.session_closes, dtype=np.int64)
     news = Counter(n.symbol for n in market.news)
     reports = Counter(f.symbol for f in market.fundamentals)

@@ -96,12 +96,7 @@ def variants(name: str, decisions: tuple[Decision, ...], limits: LimitSettings) 
         Reference(name, "no_stop", decisions, gate_limits(limits, "no_stop")),
         Reference(name, "gross_only", decisions, gate_limits(limits, "gross_only")),
         Reference(
-            name,
-            "full",
-            decisions,
-            limits,
-            stress=f"{COST_FRAC:.1%} a fill",
-            fee_frac=COST_FRAC,
+            name, "full", decisions, limits, stress=f"{COST_FRAC:.1%} a fill", fee_frac=COST_FRAC
         ),
         Reference(
             name,

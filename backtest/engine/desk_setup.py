@@ -30,9 +30,7 @@ from strategies.timekeeper import EngineTime, Timekeeper
 
 
 def make_desk(
-    spec: BookSpec,
-    make_port: MakePort,
-    make_time: Callable[[Clock], Timekeeper] = EngineTime,
+    spec: BookSpec, make_port: MakePort, make_time: Callable[[Clock], Timekeeper] = EngineTime
 ) -> tuple[Desk, CashFlows]:
     """Return a book's desk beside what its venue pays and charges."""
     market, settings = spec.market, spec.settings

@@ -32,7 +32,7 @@ from backtest.engine.feed import Feed, make_feed
 from backtest.engine.run_book import load, make_engine
 from backtest.market.market_data import MarketData
 from config.errors import DataError, RunIncomplete
-from config.settings import LimitSettings, Settings
+from config.settings import Settings
 from strategies.ports import SimulatedPort
 from strategies.timekeeper import Callback, EngineTime
 
@@ -124,7 +124,6 @@ class EngineBook:
         settings: Settings,
         *,
         start: int,
-        limits: LimitSettings | None = None,
         feed: Feed | None = None,
         features: bool = False,
     ) -> None:
@@ -141,9 +140,7 @@ class EngineBook:
             raise RuntimeError("expected one engine a process, was another book still open")
         self.market, self.settings = market, settings
         mind = self._mind = _Scripted(market.symbols, features)
-        spec = self._spec = BookSpec(
-            POLICY, market, settings, market.session_closes[start], gate=limits
-        )
+        spec = self._spec = BookSpec(POLICY, market, settings, market.session_closes[start])
         self.desk, self.cash = make_desk(
             spec,
             lambda time, deliver: SimulatedPort(

@@ -58,6 +58,9 @@ class _Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     digest: str
 
 
+_SHOWN = ("bars", "news", "fundamentals", "macro", "step_ns", "price_basis", "digest")
+
+
 def write_catalog(market: MarketData, path: Path) -> None:
     """
     Write a market as a catalog at `path`, which must not exist yet.
@@ -133,7 +136,7 @@ def read_catalog(path: Path) -> MarketData:
 
     try:
         bars = [
-            _from_bars(catalog.bars(bar_types=[str(bar_type(i, facts.step_ns))]), i, facts.step_ns)
+            _from_bars(catalog.bars(bar_types=[str(bar_type(i, facts.step_ns))]), i)
             for i in facts.instruments
         ]
         table = pd.concat(bars, ignore_index=True)
@@ -185,15 +188,9 @@ def list_catalogs(root: Path | None = None) -> list[CatalogInfo]:
                 name=path.parent.name,
                 path=str(path.parent),
                 symbols=tuple(i.symbol for i in facts.instruments),
-                bars=facts.bars,
-                news=facts.news,
-                fundamentals=facts.fundamentals,
-                macro=facts.macro,
-                step_ns=facts.step_ns,
-                price_basis=facts.price_basis,
+                **{name: getattr(facts, name) for name in _SHOWN},
                 first=facts.session_closes[0],
                 last=facts.session_closes[-1],
-                digest=facts.digest,
             )
         )
     return out
@@ -236,7 +233,7 @@ def _to_bars(market: MarketData, instrument: Instrument) -> list[Any]:
     return bars
 
 
-def _from_bars(bars: list[Any], instrument: Instrument, step_ns: int) -> pd.DataFrame:
+def _from_bars(bars: list[Any], instrument: Instrument) -> pd.DataFrame:
     from strategies.instruments import size_precision
 
     places = instrument.printed_precision

@@ -68,9 +68,7 @@ def run_notes(plan: RunPlan, own: BookRun, books: Sequence[PositionHistory]) -> 
 
 
 def delisting_notes(
-    orders: Sequence[OrderRecord],
-    fills: Sequence[FillRecord],
-    instruments: Sequence[Instrument],
+    orders: Sequence[OrderRecord], fills: Sequence[FillRecord], instruments: Sequence[Instrument]
 ) -> list[str]:
     """
     Return a note of each delisted position: symbol, date and value, in its quote currency.

@@ -20,14 +20,7 @@ from backtest.statistics.summary import BaselineRow, BookRow, Summary
 if TYPE_CHECKING:
     from rich.console import Console
 
-LABELS: tuple[str, ...] = (
-    "return",
-    "Sharpe",
-    "95% interval",
-    "DSR",
-    "Sortino",
-    "max DD",
-)
+LABELS: tuple[str, ...] = ("return", "Sharpe", "95% interval", "DSR", "Sortino", "max DD")
 LABELS += ("mo wins", "mo PF", "turn", "costs", "VaR cov")
 GATES = {"full": "", "no_stop": "stop off", "gross_only": "limits off"}
 

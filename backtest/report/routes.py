@@ -70,10 +70,8 @@ def route_log(result: RunResult) -> RouteLog:
     answers: dict[tuple[str, str], list[Opinion | Abstention]] = {}
     bounds: dict[tuple[str, str], float] = {}
     for decision in result.decisions:
-        for opinion in decision.opinions:
-            answers.setdefault((decision.decision_id, opinion.symbol), []).append(opinion)
-        for silent in decision.abstentions:
-            answers.setdefault((decision.decision_id, silent.symbol), []).append(silent)
+        for answer in (*decision.opinions, *decision.abstentions):
+            answers.setdefault((decision.decision_id, answer.symbol), []).append(answer)
         for route in decision.routes:
             known = [score for score in route.scores if score is not None]
             bounds[decision.decision_id, route.symbol] = max(known)

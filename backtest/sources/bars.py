@@ -149,11 +149,7 @@ def _step(table: pd.DataFrame) -> int:
 
 
 def stamp_bars(
-    raw: RawBars,
-    calendar: Sessions,
-    drop: bool,
-    notes: list[str],
-    faults: list[str] | None = None,
+    raw: RawBars, calendar: Sessions, drop: bool, notes: list[str], faults: list[str] | None = None
 ) -> pd.DataFrame:
     """
     Return the bars with `ts_open` and `ts_close`.

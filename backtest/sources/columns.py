@@ -44,11 +44,7 @@ FIGURE_SYNONYMS: dict[str, tuple[str, ...]] = {
     "net_income": ("net_income", "net_income_common_stockholders", "netincome"),
     "equity": ("total_equity", "stockholders_equity", "common_stock_equity", "equity"),
     "assets": ("total_assets", "assets"),
-    "liabilities": (
-        "total_liabilities",
-        "total_liabilities_net_minority_interest",
-        "liabilities",
-    ),
+    "liabilities": ("total_liabilities", "total_liabilities_net_minority_interest", "liabilities"),
     "shares": (
         "ordinary_shares_number",
         "estimated_shares_outstanding",

@@ -25,12 +25,7 @@ from backtest.market.tradable import without_volume
 from backtest.sources.actions import derive, with_actions
 from backtest.sources.bars import PRICES, RawBars, in_sessions, read_bars, stamp_bars
 from backtest.sources.columns import classify, map_columns, normal, require
-from backtest.sources.context import (
-    name_macro,
-    read_fundamentals,
-    read_macro,
-    read_news,
-)
+from backtest.sources.context import name_macro, read_fundamentals, read_macro, read_news
 from backtest.sources.federal_funds import with_federal_funds
 from backtest.sources.known import is_contract, make_instrument
 from backtest.sources.manifest import FILE_NAME, FileManifest, Manifest, load_manifest

@@ -144,8 +144,8 @@ def chunks(n: int, resamples: int = RESAMPLES) -> list[int]:
     return [size] * (resamples // size) + [resamples % size] * (resamples % size > 0)
 
 
-def percentile_interval(values: FloatArray, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the central interval that holds `confidence` of the resampled values (R,)."""
-    tail = (1.0 - confidence) / 2.0
+def percentile_interval(values: FloatArray) -> tuple[float, float]:
+    """Return the central interval that holds 95% of the resampled values (R,)."""
+    tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(values, [tail, 1.0 - tail])
     return float(low), float(high)

@@ -25,12 +25,7 @@ import numpy as np
 
 from agents.arrays import FloatArray, IntArray
 from backtest.statistics.measures import Figure, Undefined
-from backtest.statistics.sharpe import (
-    Moments,
-    expected_max,
-    probability_above,
-    standard_error,
-)
+from backtest.statistics.sharpe import Moments, expected_max, probability_above, standard_error
 from config.errors import DataError
 
 SAME = 0.99  # correlation from which on a trial is an earlier one again
@@ -75,8 +70,7 @@ class Luck:
     def benchmark(self, floor: float) -> float:
         """Return the Sharpe ratio per session that luck gives; `floor` is the least variance."""
         return max(
-            (expected_max(k, max(variance, floor)) for k, variance in self.beginnings),
-            default=0.0,
+            (expected_max(k, max(variance, floor)) for k, variance in self.beginnings), default=0.0
         )
 
 
