@@ -332,11 +332,15 @@ class JointEnvironment(Environment):
     Both tiers: observation N * I + C with budgets 0, action N + G (instruments, then groups).
 
     A policy lets the top act first, on the groups' means, and puts its budgets into the rows
-    before the bottom policies act. `gross` is what `top_budgets` shares.
+    before the bottom policies act. `gross` is what `top_budgets` shares. A `sampler` (of the
+    curriculum) draws the episodes in place of the arena's own.
     """
 
-    def __init__(self, arena: Arena, batch: int, seed: int) -> None:
+    def __init__(
+        self, arena: Arena, batch: int, seed: int, sampler: EpisodeSampler | None = None
+    ) -> None:
         super().__init__(arena, batch, seed)
+        self._sampler = sampler or self._sampler
         dataset = arena.dataset
         self._n = len(dataset.symbols)
         self.action_size = self._n + len(dataset.groups)

@@ -81,12 +81,12 @@ def weights(net):
 
 def test_a_warm_up_teaches_to_hold_what_rises_and_not_what_falls(arena, tmp_path):
     net = untaught()
-    learned = warmed(arena, net, tmp_path)
+    _, measures = warmed(arena, net, tmp_path)
     act = specialist_act(arena.dataset, arena.norm, net, 1.0)
     held = run_policy(arena.dataset, PARTS.validation, LOOSE, act).weights[0, 5:].mean(axis=0)
     assert held[0] > 0.5
     assert held[1] < 0.1
-    assert learned.measures["warm_up_sharpe"] > 3.0
+    assert measures["warm_up_sharpe"] > 3.0
 
 
 def test_a_warm_up_that_was_cut_short_ends_as_one_that_was_not(arena, tmp_path):
@@ -103,7 +103,7 @@ def test_a_warm_up_that_was_cut_short_ends_as_one_that_was_not(arena, tmp_path):
 def test_no_warm_up_leaves_the_network_as_it_is(arena, tmp_path):
     net = untaught()
     before = weights(net)
-    assert warmed(arena, net, tmp_path / "none", None).measures == {}
+    assert warmed(arena, net, tmp_path / "none", None) == ({}, {})
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     assert not (tmp_path / "none").exists()
 

@@ -185,11 +185,7 @@ def _shares(evaluation: Evaluation, oracles: Oracles, seed: int) -> dict[str, Sh
 
 
 def whole_dataset(
-    dataset: Dataset,
-    phase: str,
-    slots: Mapping[str, Path],
-    gross: float,
-    embed: Embed,
+    dataset: Dataset, phase: str, slots: Mapping[str, Path], gross: float, embed: Embed
 ) -> dict[str, Act]:
     """
     Return the acts of one phase's policies over the whole book; none without all bottom policies.

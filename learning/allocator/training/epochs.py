@@ -113,9 +113,7 @@ def batches(order: IntArray, size: int) -> Sequence[IntArray]:
 
 
 def _train_once(
-    trained: Trained,
-    train: Callable[[int], float],
-    validate: Callable[[], Mapping[str, float]],
+    trained: Trained, train: Callable[[int], float], validate: Callable[[], Mapping[str, float]]
 ) -> Row:
     """Train and validate one epoch, and put its row at the curve's end."""
     epoch = trained.epoch + 1

@@ -45,12 +45,13 @@ class PhaseResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     notes: tuple[str, ...] = ()
 
 
-def write_result(result: PhaseResult) -> None:
-    """Write a phase's summary into its folder, whole or not at all."""
+def write_result(result: PhaseResult) -> PhaseResult:
+    """Write a phase's summary into its folder, whole or not at all, and return it."""
     path = Path(result.folder) / RESULT_FILE
     partial = path.with_suffix(".partial")
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
     partial.rename(path)
+    return result
 
 
 def read_result(folder: Path) -> PhaseResult | None:

@@ -112,14 +112,6 @@ class Rollouts:
         return held.clamp(max=self._most)
 
 
-@dataclass(frozen=True)
-class WarmUp:
-    """What a phase's result says of its warm-up: seconds and measures, by name."""
-
-    seconds: dict[str, float]
-    measures: dict[str, float]
-
-
 def warm_up(
     run: TrainingRun,
     arena: Arena,
@@ -127,9 +119,11 @@ def warm_up(
     policies: Callable[[np.random.Generator, int], RolloutPolicy],
     validate: Callable[[], float],
     meta: Mapping[str, Any],
-) -> WarmUp:
+) -> tuple[dict[str, float], dict[str, float]]:
     """
     Train `net` in place by the gradient of its books' utility; leave it at its best epoch.
+
+    Return what the phase's result says of it: seconds and measures, by name.
 
     `policies` draws so many books' budgets and says how `net` places them; `validate` returns a
     Sharpe ratio and draws nothing. Checkpoints, curve and logs go into a folder of its own in
@@ -139,7 +133,7 @@ def warm_up(
     """
     settings = run.settings.direct
     if settings is None:
-        return WarmUp({}, {})
+        return {}, {}
     rollouts = Rollouts(arena, settings)
     rng = np.random.default_rng(run.seed)
     optimiser = torch.optim.AdamW(
@@ -171,10 +165,7 @@ def warm_up(
         resume=run.resume,
         progress=run.progress,
     )
-    return WarmUp(
-        seconds={"warm-up": sum(trained.seconds.values())},
-        measures={"warm_up_sharpe": -trained.best_loss},
-    )
+    return {"warm-up": sum(trained.seconds.values())}, {"warm_up_sharpe": -trained.best_loss}
 
 
 def openings(market_arrays: MarketArrays, risk_free: float) -> tuple[FloatArray, FloatArray]:

@@ -28,12 +28,7 @@ from stable_baselines3.common.logger import configure
 from agents.allocator.graph import load_graph
 from agents.allocator.networks import BottomNet, TopNet
 from agents.allocator.observation import group_means, observe, top_budgets
-from agents.allocator.policy_file import (
-    ANY_GROUP,
-    GRAPH_FILE,
-    load_policy,
-    save_policy,
-)
+from agents.allocator.policy_file import ANY_GROUP, GRAPH_FILE, load_policy, save_policy
 from agents.arrays import FloatArray
 from config.errors import ConfigError
 from config.settings import Settings
@@ -132,16 +127,16 @@ def train_micro_her(
     measures["best_step"] = float(watch.best_step)
     seconds = watch.seconds()
     seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
-    result = PhaseResult(
-        phase=PHASE,
-        folder=str(run.folder),
-        steps=model.num_timesteps,
-        seconds=seconds,
-        measures=measures,
-        policies={card.slot: card.slot},
+    return write_result(
+        PhaseResult(
+            phase=PHASE,
+            folder=str(run.folder),
+            steps=model.num_timesteps,
+            seconds=seconds,
+            measures=measures,
+            policies={card.slot: card.slot},
+        )
     )
-    write_result(result)
-    return result
 
 
 class Evaluator:

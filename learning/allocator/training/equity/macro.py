@@ -145,16 +145,16 @@ def pretrain_macro(run: TrainingRun, graph_folder: Path | None = None) -> PhaseR
     seconds = trained.seconds
     seconds["references"] = time.perf_counter() - clock
     seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
-    result = PhaseResult(
-        phase=PHASE,
-        folder=str(run.folder),
-        steps=steps,
-        seconds=seconds,
-        measures=measures,
-        policies={card.slot: card.slot},
+    return write_result(
+        PhaseResult(
+            phase=PHASE,
+            folder=str(run.folder),
+            steps=steps,
+            seconds=seconds,
+            measures=measures,
+            policies={card.slot: card.slot},
+        )
     )
-    write_result(result)
-    return result
 
 
 def top_net(groups: int, with_embeddings: bool) -> TopNet:

@@ -94,24 +94,24 @@ def train_macro_ppo(run: TrainingRun, macro: Path, micro: Path) -> PhaseResult:
     test = examples.rows(run.split.test)
     with torch.no_grad():
         after = examples.measures(examples.answers(net, test), test)
-    result = PhaseResult(
-        phase=PHASE,
-        folder=str(run.folder),
-        steps=learned.steps,
-        seconds=learned.seconds,
-        measures={
-            "validation_sharpe": learned.best_sharpe,
-            "validation_sharpe_start": start_sharpe,
-            "best_step": float(learned.best_step),
-            **{f"test_{name}": after[name] for name in after if name.endswith("_accuracy")},
-        },
-        policies={card.slot: card.slot},
-        notes=()
-        if learned.best_step
-        else ("no update validated better than the pre-trained policy",),
+    return write_result(
+        PhaseResult(
+            phase=PHASE,
+            folder=str(run.folder),
+            steps=learned.steps,
+            seconds=learned.seconds,
+            measures={
+                "validation_sharpe": learned.best_sharpe,
+                "validation_sharpe_start": start_sharpe,
+                "best_step": float(learned.best_step),
+                **{f"test_{name}": after[name] for name in after if name.endswith("_accuracy")},
+            },
+            policies={card.slot: card.slot},
+            notes=()
+            if learned.best_step
+            else ("no update validated better than the pre-trained policy",),
+        )
     )
-    write_result(result)
-    return result
 
 
 def fit_regimes(net: TopNet, examples: Examples, run: TrainingRun) -> None:

@@ -30,12 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agents.allocator.networks import HIDDEN, BottomNet
-from agents.allocator.observation import (
-    INSTRUMENT_INPUTS,
-    MARKET_INPUTS,
-    Normaliser,
-    observe,
-)
+from agents.allocator.observation import INSTRUMENT_INPUTS, MARKET_INPUTS, Normaliser, observe
 from agents.allocator.policy_file import ANY_GROUP, PolicyCard, save_policy
 from agents.arrays import FloatArray
 from agents.messages import TrainingRecord
@@ -51,12 +46,7 @@ from learning.allocator.training.phase_results import (
 from learning.allocator.training.training_run import TrainingRun
 from learning.datasets.dataset import Dataset, training_rows
 from learning.datasets.markets import simulated_market
-from learning.datasets.targets import (
-    MAX_SCORE,
-    sector_targets,
-    stock_targets,
-    target_sessions,
-)
+from learning.datasets.targets import MAX_SCORE, sector_targets, stock_targets, target_sessions
 from learning.datasets.windows import Split, Window
 
 PHASE = "micro-pretraining"
@@ -210,16 +200,16 @@ def pretrain_micro(run: TrainingRun) -> PhaseResult:
     measures["test_equal_weight_frac"] = measures["test_loss"] / measures["test_equal_weight_loss"]
     seconds = trained.seconds
     seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
-    result = PhaseResult(
-        phase=PHASE,
-        folder=str(run.folder),
-        steps=steps,
-        seconds=seconds,
-        measures=measures,
-        policies={card.slot: card.slot},
+    return write_result(
+        PhaseResult(
+            phase=PHASE,
+            folder=str(run.folder),
+            steps=steps,
+            seconds=seconds,
+            measures=measures,
+            policies={card.slot: card.slot},
+        )
     )
-    write_result(result)
-    return result
 
 
 def bottom_card(

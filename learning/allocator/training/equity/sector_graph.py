@@ -134,8 +134,7 @@ def train_graph(run: TrainingRun) -> PhaseResult:
     if settings is None:
         raise ConfigError("expected settings of a sector graph (graph), was none")
     parts = {
-        name: _samples(dataset, getattr(split, name), settings)
-        for name in ("train", "validation", "test")
+        name: _samples(getattr(split, name), settings) for name in ("train", "validation", "test")
     }
     for name, part in parts.items():
         if not len(part):
@@ -200,15 +199,15 @@ def train_graph(run: TrainingRun) -> PhaseResult:
             measures[f"{name}_{rule}_loss"] = float(covariance_loss(covariance, futures[name]))
     seconds = trained.seconds
     seconds["rest"] = time.perf_counter() - started - sum(seconds.values())
-    result = PhaseResult(
-        phase=PHASE,
-        folder=str(run.folder),
-        steps=len(parts["train"]) * trained.epoch,
-        seconds=seconds,
-        measures=measures,
+    return write_result(
+        PhaseResult(
+            phase=PHASE,
+            folder=str(run.folder),
+            steps=len(parts["train"]) * trained.epoch,
+            seconds=seconds,
+            measures=measures,
+        )
     )
-    write_result(result)
-    return result
 
 
 def embeddings(dataset: Dataset, net: SectorGraph) -> Float32Array:
@@ -229,7 +228,7 @@ def embeddings(dataset: Dataset, net: SectorGraph) -> Float32Array:
     return out
 
 
-def _samples(dataset: Dataset, windows: Sequence[Window], settings: GraphSettings) -> IntArray:
+def _samples(windows: Sequence[Window], settings: GraphSettings) -> IntArray:
     """Return (market, session) pairs with a whole past and future: (R, 2)."""
     pairs = []
     for window in windows:

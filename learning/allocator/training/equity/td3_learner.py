@@ -122,11 +122,7 @@ def make_model(
         policy_delay=settings.policy_delay,
         target_policy_noise=settings.target_noise,
         target_noise_clip=settings.target_noise_clip,
-        policy_kwargs={
-            "inputs": inputs,
-            "group": group,
-            "critic_hidden": settings.critic_hidden,
-        },
+        policy_kwargs={"inputs": inputs, "group": group, "critic_hidden": settings.critic_hidden},
         seed=seed,
         device="cpu",
     )

@@ -175,9 +175,5 @@ class StockPolicy(TD3Policy):
     def make_critic(self, features_extractor: Any = None) -> Any:
         """Return a critic; TD3 asks for one and for its target."""
         return StockCritic(
-            self.observation_space,
-            self._actions,
-            self._inputs,
-            self._group,
-            self._critic_hidden,
+            self.observation_space, self._actions, self._inputs, self._group, self._critic_hidden
         ).to(self.device)

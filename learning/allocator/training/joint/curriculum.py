@@ -21,7 +21,6 @@ from agents.arrays import FloatArray, IntArray
 from config.allocator import CurriculumSettings, EpisodeSettings
 from learning.datasets.dataset import Dataset
 from learning.datasets.windows import EpisodeSampler, Window
-from learning.envs.environments import Arena, JointEnvironment
 
 
 class Curriculum(EpisodeSampler):
@@ -111,14 +110,6 @@ class Curriculum(EpisodeSampler):
         calm = self._calm_first[: max(1, int(share * len(self._calm_first)))]
         self.windows = self._whole if self.last else tuple(calm)
         self.sessions = self._longest if self.last else self._stretch
-
-
-class CurriculumEnvironment(JointEnvironment):
-    """The joint environment with its episodes drawn by a curriculum."""
-
-    def __init__(self, arena: Arena, batch: int, seed: int, curriculum: Curriculum) -> None:
-        super().__init__(arena, batch, seed)
-        self._sampler = curriculum
 
 
 def stretches(windows: Sequence[Window], length: int) -> list[Window]:

@@ -53,7 +53,7 @@ from config.errors import ConfigError, Halt
 from learning.allocator.evaluation.policy_paths import run_policy, tiered_act
 from learning.allocator.training import checkpoints
 from learning.allocator.training.joint.critic import Critic
-from learning.allocator.training.joint.curriculum import Curriculum, CurriculumEnvironment
+from learning.allocator.training.joint.curriculum import Curriculum
 from learning.allocator.training.joint.joint_net import (
     ENCODER,
     LOG_TWO_PI,
@@ -132,9 +132,7 @@ class _Trainer:
         self.curriculum = Curriculum(
             run.dataset, arena.windows, joint.curriculum, arena.episode, crises
         )
-        self.environment: JointEnvironment = CurriculumEnvironment(
-            arena, joint.envs, run.seed, self.curriculum
-        )
+        self.environment = JointEnvironment(arena, joint.envs, run.seed, self.curriculum)
         self.rng = np.random.default_rng([run.seed, 1])  # exploration, minibatches, projection
         torch.manual_seed(run.seed)
         self.net = SharedNet(earlier, joint.first_std, joint.move_std)
@@ -246,7 +244,8 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates.get(group["name"], j.learning_rate)
         for epoch in range(j.epochs):
-            minibatches = self._minibatches(len(rollout.returns))
+            order = torch.from_numpy(self.rng.permutation(len(rollout.returns)))
+            minibatches = torch.split(order, j.minibatch)
             for rows in minibatches:
                 some = rollout.view.take(rows)
                 heads = self._head_losses(rollout, rows, some, code) if parts else {}
@@ -343,9 +342,6 @@ class _Trainer:
             total, conflicts = stacked.sum(dim=0), conflict_share(stacked)
         _assign(shared, unflat(total, shared))
         return conflicts
-
-    def _minibatches(self, count: int) -> Sequence[Tensor]:
-        return torch.split(torch.from_numpy(self.rng.permutation(count)), self.joint.minibatch)
 
     def _adapt(self, moved: Mapping[str, float]) -> None:
         """Let each part's rate follow how far the update moved it."""
@@ -462,24 +458,24 @@ class _Trainer:
             policies[card.slot] = card.slot
         shares = [row["conflict_share"] for row in self.curve]
         known = [share for share in shares if math.isfinite(share)]
-        result = PhaseResult(
-            phase="joint",
-            folder=str(folder),
-            steps=self.steps,
-            seconds=self.seconds,
-            measures={
-                "earlier_sharpe": self.earlier_sharpe,
-                "validation_sharpe": best,
-                "best_step": float(step),
-                "conflict_share": float(np.mean(known)) if known else 0.0,
-                "level": float(self.curriculum.level),
-            },
-            policies=policies,
-            notes=notes,
-        )
         write_curve(folder / CURVE_FILE, self.curve)
-        write_result(result)
-        return result
+        return write_result(
+            PhaseResult(
+                phase="joint",
+                folder=str(folder),
+                steps=self.steps,
+                seconds=self.seconds,
+                measures={
+                    "earlier_sharpe": self.earlier_sharpe,
+                    "validation_sharpe": best,
+                    "best_step": float(step),
+                    "conflict_share": float(np.mean(known)) if known else 0.0,
+                    "level": float(self.curriculum.level),
+                },
+                policies=policies,
+                notes=notes,
+            )
+        )
 
 
 def _assign(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:

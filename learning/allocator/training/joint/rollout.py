@@ -109,9 +109,10 @@ class Player:
         shape = (s.rollout_steps, s.envs)
         rewards, values, done = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
         sums = {"reward": 0.0, "limits_hit": 0.0, "turnover": 0.0, "loss_beyond_limit": 0.0}
-        seen_all, actions_all, means_all, labels_all = [], [], [], []
+        played = []
         for t in range(s.rollout_steps):
             seen, actions, means, labels = self._act()
+            played.append((seen, actions, means, labels))
             market, session = environment.twin.market.copy(), environment.twin.t.copy()
             began = time.perf_counter()
             self.observation, reward, terminated, truncated, info = environment.step(
@@ -130,14 +131,11 @@ class Player:
             sums["limits_hit"] += float(info["limited"].mean())
             sums["turnover"] += float(info["turnover"].mean())
             sums["loss_beyond_limit"] += float(info["loss_beyond_limit"].mean())
-            seen_all.append(seen)
-            actions_all.append(actions)
-            means_all.append(means)
-            labels_all.append(labels)
+        views, all_actions, all_means, all_labels = zip(*played, strict=True)
         following = self._value(self.observation, environment.twin.market, environment.twin.t)
         advantages = gae(rewards, values, done, following, s.gamma, s.gae_lambda)
-        actions = [torch.cat(head) for head in zip(*actions_all, strict=True)]
-        means = [torch.cat(head) for head in zip(*means_all, strict=True)]
+        actions = [torch.cat(head) for head in zip(*all_actions, strict=True)]
+        means = [torch.cat(head) for head in zip(*all_means, strict=True)]
         flat_advantages = torch.from_numpy(advantages.reshape(-1)).float()
         returns = flat_advantages + torch.from_numpy(values.reshape(-1)).float()
         with torch.no_grad():
@@ -146,12 +144,12 @@ class Player:
                 for head in range(len(actions))
             ]
         rollout = Rollout(
-            view=View.joined(seen_all),
+            view=View.joined(views),
             actions=actions,
             log_probs=log_probs,
             advantages=(flat_advantages - flat_advantages.mean()) / (flat_advantages.std() + 1e-8),
             returns=returns,
-            labels=torch.cat(labels_all),
+            labels=torch.cat(all_labels),
         )
         return rollout, {name: value / s.rollout_steps for name, value in sums.items()}
 

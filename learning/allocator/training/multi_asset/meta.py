@@ -93,20 +93,20 @@ def train_meta(run: TrainingRun, specialists: Mapping[str, Path]) -> PhaseResult
     share: Callable[[Twin], FloatArray] = lambda twin: np.tile(even, (twin.batch, 1))  # noqa: E731
     equal = tiered_act(dataset, norm, share, bottom_policies, environment.gross)
     equal_sharpe = run_policy(dataset, run.split.validation, trading, equal).sharpe
-    result = PhaseResult(
-        phase="meta",
-        folder=str(run.folder),
-        steps=learned.steps,
-        seconds=learned.seconds,
-        measures={
-            "validation_sharpe": learned.best_sharpe,
-            "validation_sharpe_equal": equal_sharpe,
-            "best_step": float(learned.best_step),
-        },
-        policies={"top": POLICY},
+    return write_result(
+        PhaseResult(
+            phase="meta",
+            folder=str(run.folder),
+            steps=learned.steps,
+            seconds=learned.seconds,
+            measures={
+                "validation_sharpe": learned.best_sharpe,
+                "validation_sharpe_equal": equal_sharpe,
+                "best_step": float(learned.best_step),
+            },
+            policies={"top": POLICY},
+        )
     )
-    write_result(result)
-    return result
 
 
 def _bottom(folder: Path) -> tuple[BottomNet, PolicyCard]:

@@ -127,7 +127,7 @@ def train_specialist(job: Job) -> PhaseResult:
     meta = identity(f"specialist {job.group}", run) | {
         "settings": msgspec.to_builtins([s.direct, s.ppo, s.reward, s.episode, trading])
     }
-    warmed = warm_up(
+    warm_seconds, warm_measures = warm_up(
         run,
         arena,
         net,
@@ -151,21 +151,21 @@ def train_specialist(job: Job) -> PhaseResult:
         trained=training_record(run, learned.steps),
     )
     save_policy(run.folder / POLICY, learned.actor, card)
-    result = PhaseResult(
-        phase=f"specialist {job.group}",
-        folder=str(run.folder),
-        steps=learned.steps,
-        seconds=learned.seconds | warmed.seconds,
-        measures={
-            "validation_sharpe": learned.best_sharpe,
-            "best_step": float(learned.best_step),
-            "budget": most,
-            **warmed.measures,
-        },
-        policies={f"bottom-{job.group}": POLICY},
+    return write_result(
+        PhaseResult(
+            phase=f"specialist {job.group}",
+            folder=str(run.folder),
+            steps=learned.steps,
+            seconds=learned.seconds | warm_seconds,
+            measures={
+                "validation_sharpe": learned.best_sharpe,
+                "best_step": float(learned.best_step),
+                "budget": most,
+                **warm_measures,
+            },
+            policies={f"bottom-{job.group}": POLICY},
+        )
     )
-    write_result(result)
-    return result
 
 
 def _rollout_policy(
