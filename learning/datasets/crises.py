@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -46,7 +45,6 @@ def with_crises(
     count: int,
     market: MarketData | None = None,
     own_costs: bool = False,
-    cache: Path | None = None,
 ) -> tuple[Dataset, tuple[Window, ...]]:
     """
     Return the dataset with `count` crises behind its own markets, and their windows.
@@ -74,14 +72,7 @@ def with_crises(
         factors = [AMPLIFICATIONS[k % len(AMPLIFICATIONS)] for k in range(count)]
         worse = [amplified(market, factor) for factor in factors]
         crises = [
-            real_dataset(
-                dataset.name,
-                m,
-                settings,
-                symbols=dataset.symbols,
-                own_costs=own_costs,
-                cache=cache,
-            )
+            real_dataset(dataset.name, m, settings, symbols=dataset.symbols, own_costs=own_costs)
             for m in worse
         ]
     spans = sorted({(w.start, w.stop) for w in parts.train})
@@ -153,11 +144,8 @@ def _stacked(datasets: Sequence[Dataset]) -> Dataset:
     """Return one dataset of all markets. Raises DataError where shapes or instruments differ."""
     first = datasets[0]
     for other in datasets[1:]:
-        same = (other.symbols, other.features.shape[1:]) == (
-            first.symbols,
-            first.features.shape[1:],
-        )
-        if not same:
+        alike = other.features.shape[1:] == first.features.shape[1:]
+        if other.symbols != first.symbols or not alike:
             raise DataError(
                 f"expected a crisis of {len(first.symbols)} instruments and {first.ts.shape[1]} "
                 f"sessions, was {len(other.symbols)} and {other.ts.shape[1]}"

@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from agents.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
@@ -27,12 +26,7 @@ from config.errors import ConfigError, DataError
 from config.settings import Settings
 from config.simulator import SimulatorSettings
 from learning.datasets.dataset_arrays import dataset_arrays
-from learning.datasets.markets import (
-    BookName,
-    real_market,
-    simulated_market,
-    simulator_settings,
-)
+from learning.datasets.markets import BookName, real_market, simulated_market, simulator_settings
 from learning.datasets.windows import EpisodeSampler, Split, Window, split_by_market, split_by_time
 from learning.twin.market_arrays import MarketArrays
 
@@ -151,9 +145,7 @@ def real_dataset(
 
 
 def split(
-    dataset: Dataset,
-    settings: SplitSettings | None = None,
-    episode: EpisodeSettings | None = None,
+    dataset: Dataset, settings: SplitSettings | None = None, episode: EpisodeSettings | None = None
 ) -> Split:
     """
     Return the parts of a dataset: by time in a real market, by market among simulated ones.
@@ -221,7 +213,7 @@ def training_rows(dataset: Dataset, parts: Split) -> tuple[Float32Array, Float32
 def _dataset(
     name: BookName,
     digest: str,
-    arrays: Mapping[str, NDArray[Any]],
+    arrays: Mapping[str, Any],
     market_arrays: MarketArrays,
     *,
     source: str,
@@ -234,12 +226,7 @@ def _dataset(
         group=market_arrays.group,
         shortable=market_arrays.shortable,
         market_arrays=market_arrays,
-        ts=arrays["ts"],
-        features=arrays["features"],
-        macro=arrays["macro"],
-        label=arrays["label"],
-        estimate=arrays["estimate"],
-        hidden=arrays["hidden"],
+        **arrays,
         returns=market_arrays.returns,
         source=source,
         digest=digest,

@@ -101,7 +101,7 @@ def dataset_arrays(
 def _make(
     count: int, make: MakeMarket, settings: Settings, progress: Progress | None
 ) -> dict[str, NDArray[Any]]:
-    rows: dict[str, list[NDArray[Any]]] = {name: [] for name in OWN}
+    rows: list[dict[str, NDArray[Any]]] = []
     markets: list[MarketData] = []
     for k in range(count):
         market, hidden = make(k)
@@ -111,15 +111,16 @@ def _make(
                 f"beside {', '.join(markets[0].symbols)}"
             )
         made = compute_tensors(market, score=sentiment)
-        for name, values in (
-            ("ts", made.ts),
-            ("features", made.features.astype(np.float32)),
-            ("macro", made.macro.astype(np.float32)),
-            ("label", _labels(made.returns)),
-            ("estimate", made.estimate),
-            ("hidden", hidden),
-        ):
-            rows[name].append(values)
+        rows.append(
+            {
+                "ts": made.ts,
+                "features": made.features.astype(np.float32),
+                "macro": made.macro.astype(np.float32),
+                "label": _labels(made.returns),
+                "estimate": made.estimate,
+                "hidden": hidden,
+            }
+        )
         markets.append(replace(market, news=(), fundamentals=()))  # market arrays have neither
         if progress:
             progress(k + 1, count)
@@ -131,7 +132,7 @@ def _make(
         market_arrays.sessions_per_year,
     )
     return {
-        **{name: np.stack(values) for name, values in rows.items()},
+        **{name: np.stack([row[name] for row in rows]) for name in OWN},
         **{f"market_{name}": getattr(market_arrays, name) for name in _array_names(MarketArrays)},
         **{f"risk_{name}": getattr(market_arrays.risk, name) for name in _array_names(RiskArrays)},
         "facts": np.frombuffer(msgspec.json.encode(facts), dtype=np.uint8),

@@ -39,7 +39,6 @@ class Tensors:
     estimate (T,) the causal regime estimate, an index of `REGIMES`.
     """
 
-    symbols: tuple[str, ...]
     ts: NDArray[np.int64]
     bars: FloatArray
     features: FloatArray
@@ -90,7 +89,6 @@ def compute_tensors(market: MarketData, *, score: Callable[[str], float]) -> Ten
         macro=[value for value in market.macro if value.series in MACRO_SERIES],
     )
     return Tensors(
-        symbols=market.symbols,
         ts=np.asarray(batch.ts),
         bars=bars,
         features=batch.instrument,

@@ -93,10 +93,8 @@ class RouteCollector(Mind):
             )
             by_arm.append({p.symbol: p.conviction for p in proposals})
         answers: dict[str, list[Opinion | Abstention]] = {symbol: [] for symbol in symbols}
-        for opinion in decision.opinions:
-            answers[opinion.symbol].append(opinion)
-        for abstention in decision.abstentions:
-            answers[abstention.symbol].append(abstention)
+        for answer in (*decision.opinions, *decision.abstentions):
+            answers[answer.symbol].append(answer)
         for route in routes:
             self._asked[decision.decision_id, route.symbol] = _Asked(
                 ts=case.ts_init,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -95,16 +95,8 @@ class RouteTable:
 
     def take(self, which: NDArray[np.bool_]) -> Self:
         """Return some of the cases; shapes: which (M,)."""
-        return type(self)(
-            self.contexts[which],
-            self.rewards[which],
-            self.tokens[which],
-            self.seconds[which],
-            self.hits[which],
-            self.ts[which],
-            self.ts_closed[which],
-            self.meta,
-        )
+        names = [f.name for f in fields(self) if f.name != "meta"]
+        return replace(self, **{name: getattr(self, name)[which] for name in names})
 
     def trajectories(self) -> Trajectories:
         """Return a trajectory a case and route that could be taken: all were run, all count."""

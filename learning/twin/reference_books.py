@@ -98,9 +98,22 @@ class _Batch:
             var[k], weights[k] = twin.var_frac, twin.weights
             if on_session is not None:
                 on_session(int(market_arrays.ts_close[0, self._start + k]))
+        instruments = self._market.instruments
         return [
-            self._book(b, equity[:, b], turnover[:, b], costs[:, b], var[:, b], weights[:, b])
-            for b in range(size)
+            PositionHistory(
+                name=one.name,
+                gate=one.gate,
+                stress=one.stress,
+                ts=market_arrays.ts_close[0, self._start :].copy(),
+                equity=equity[:, b],
+                gross=np.abs(weights[:, b]).sum(axis=1),
+                turnover=turnover[:, b],
+                costs=costs[:, b],
+                var_frac=var[:, b],
+                exposures=group_exposures(instruments, weights[:, b]),
+                trades=closed_trades(instruments, self._ledgers[b].round_trips),
+            )
+            for b, one in enumerate(self._references)
         ]
 
     def _step(self) -> Step:
@@ -140,30 +153,6 @@ class _Batch:
                     int(dispatch.ts[r]),
                     EXITS.get(int(dispatch.exits[r, i]), reason),
                 )
-
-    def _book(
-        self,
-        b: int,
-        equity: FloatArray,
-        turnover: FloatArray,
-        costs: FloatArray,
-        var: FloatArray,
-        weights: FloatArray,
-    ) -> PositionHistory:
-        instruments, one = self._market.instruments, self._references[b]
-        return PositionHistory(
-            name=one.name,
-            gate=one.gate,
-            stress=one.stress,
-            ts=self._market_arrays.ts_close[0, self._start :].copy(),
-            equity=equity,
-            gross=np.abs(weights).sum(axis=1),
-            turnover=turnover,
-            costs=costs,
-            var_frac=var,
-            exposures=group_exposures(instruments, weights),
-            trades=closed_trades(instruments, self._ledgers[b].round_trips),
-        )
 
 
 type Answer = tuple[FloatArray, int]  # weights (N,) and how long the decision is on its way

@@ -82,10 +82,8 @@ class RiskReader:
         self._known = market_arrays.known.reshape(rows, n)
         self._correlation = market_arrays.correlation.reshape(rows, n, n)
         self._volatility = market_arrays.volatility.reshape(rows, n)
-        self._var, self._mean = (
-            market_arrays.var.reshape(rows, 2, n),
-            market_arrays.mean.reshape(rows, 2, n),
-        )
+        self._var = market_arrays.var.reshape(rows, 2, n)
+        self._mean = market_arrays.mean.reshape(rows, 2, n)
         self._crowd = market_arrays.crowd.reshape(rows)
         # a window of nothing before each market, so that every session ends a window
         padded = np.pad(market_arrays.residual, ((0, 0), (market_arrays.window - 1, 0), (0, 0)))

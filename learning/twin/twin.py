@@ -42,14 +42,7 @@ from learning.twin.exchange_rates import ExchangeRates
 from learning.twin.market_arrays import NEVER, MarketArrays, by_session
 from learning.twin.risk_arrays import RiskReader
 from learning.twin.step import Dispatch, Step
-from learning.twin.venue import (
-    SlippageStream,
-    fill_orders,
-    fixed,
-    make_terms,
-    money,
-    send_ranks,
-)
+from learning.twin.venue import SlippageStream, fill_orders, fixed, make_terms, money, send_ranks
 
 SLIPPAGE_SHIFTS = 1 << 16  # where in the stream a book's slippage begins
 
@@ -113,12 +106,7 @@ class Twin:
     # --- episodes ----------------------------------------------------------------------------
 
     def reset(
-        self,
-        market: IntArray,
-        session: IntArray,
-        seed: int,
-        *,
-        where: BoolArray | None = None,
+        self, market: IntArray, session: IntArray, seed: int, *, where: BoolArray | None = None
     ) -> None:
         """
         Start books at the close of `session`, each with a fresh account.
