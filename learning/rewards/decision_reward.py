@@ -18,22 +18,11 @@ from dataclasses import dataclass
 from agents.messages import Outcome
 from config.errors import DataError
 
-
-@dataclass(frozen=True)
-class RewardTerms:
-    """The weights and thresholds of the reward; `docs/experience.md` says what they mean."""
-
-    sharpe_weight: float = 0.5
-    logic_weight: float = 0.3
-    drawdown_weight: float = 0.2
-    volatility_floor: float = 0.01
-    drawdown_free: float = 0.10
-    drawdown_slope: float = 5.0
-    token_allowance: int = 500
-    token_price: float = 0.01
-
-
-TERMS = RewardTerms()
+# docs/experience.md says what they mean
+SHARPE_WEIGHT, LOGIC_WEIGHT, DRAWDOWN_WEIGHT = 0.5, 0.3, 0.2
+VOLATILITY_FLOOR = 0.01
+DRAWDOWN_FREE, DRAWDOWN_SLOPE = 0.10, 5.0
+TOKEN_ALLOWANCE, TOKEN_PRICE = 500, 0.01
 
 
 @dataclass(frozen=True)
@@ -42,50 +31,44 @@ class DecisionReward:
     A decision's reward and its parts.
 
     `value` is what a learner is told. `outcome` is the sharpe and drawdown parts alone, their
-    weights scaled to one: the part that no judge and no brevity can lift. `logic` is None where
-    no judge answered; `token_cost` is what was taken off.
+    weights scaled to one: the part that no judge and no brevity can lift.
     """
 
     value: float
     outcome: float
     sharpe: float
     drawdown: float
-    logic: float | None
-    token_cost: float
 
 
-def sharpe_part(realised: float, volatility: float, terms: RewardTerms = TERMS) -> float:
+def sharpe_part(realised: float, volatility: float) -> float:
     """
     Return clip((return / max(volatility, floor) + 2) / 4, 0, 1).
 
     Return and volatility are fractions over the same horizon, neither annualised.
     """
-    ratio = realised / max(volatility, terms.volatility_floor)
+    ratio = realised / max(volatility, VOLATILITY_FLOOR)
     return min(max((ratio + 2.0) / 4.0, 0.0), 1.0)
 
 
-def drawdown_part(max_drawdown: float, terms: RewardTerms = TERMS) -> float:
+def drawdown_part(max_drawdown: float) -> float:
     """Return clip(1 - 5 max(0, drawdown - 0.10), 0, 1); the drawdown is a fraction 0..1."""
-    excess = max(0.0, max_drawdown - terms.drawdown_free)
-    return min(max(1.0 - terms.drawdown_slope * excess, 0.0), 1.0)
+    excess = max(0.0, max_drawdown - DRAWDOWN_FREE)
+    return min(max(1.0 - DRAWDOWN_SLOPE * excess, 0.0), 1.0)
 
 
-def outcome_part(sharpe: float, drawdown: float, terms: RewardTerms = TERMS) -> float:
+def outcome_part(sharpe: float, drawdown: float) -> float:
     """Return the two parts that come from the market, their weights scaled to sum to one."""
-    total = terms.sharpe_weight + terms.drawdown_weight
-    return (terms.sharpe_weight * sharpe + terms.drawdown_weight * drawdown) / total
+    total = SHARPE_WEIGHT + DRAWDOWN_WEIGHT
+    return (SHARPE_WEIGHT * sharpe + DRAWDOWN_WEIGHT * drawdown) / total
 
 
-def token_cost(tokens: int, terms: RewardTerms = TERMS) -> float:
+def token_cost(tokens: int) -> float:
     """Return what the tokens beyond the allowance cost, in reward units."""
-    return terms.token_price * max(0, tokens - terms.token_allowance)
+    return TOKEN_PRICE * max(0, tokens - TOKEN_ALLOWANCE)
 
 
 def decision_reward(
-    outcomes: Sequence[Outcome],
-    tokens: int,
-    logic: float | None = None,
-    terms: RewardTerms = TERMS,
+    outcomes: Sequence[Outcome], tokens: int, logic: float | None = None
 ) -> DecisionReward:
     """
     Return the reward of a decision whose outcomes have all closed.
@@ -99,21 +82,13 @@ def decision_reward(
     if tokens < 0:
         raise DataError(f"expected tokens of at least 0, was {tokens}")
     n = len(outcomes)
-    sharpe = sum(sharpe_part(o.realised, o.volatility, terms) for o in outcomes) / n if n else 0.5
-    drawdown = sum(drawdown_part(o.max_drawdown, terms) for o in outcomes) / n if n else 1.0
-    outcome = outcome_part(sharpe, drawdown, terms)
-    judged = 0.0 if logic is None else terms.logic_weight
-    market = terms.sharpe_weight + terms.drawdown_weight
+    sharpe = sum(sharpe_part(o.realised, o.volatility) for o in outcomes) / n if n else 0.5
+    drawdown = sum(drawdown_part(o.max_drawdown) for o in outcomes) / n if n else 1.0
+    outcome = outcome_part(sharpe, drawdown)
+    judged = 0.0 if logic is None else LOGIC_WEIGHT
+    market = SHARPE_WEIGHT + DRAWDOWN_WEIGHT
     value = (market * outcome + judged * (logic or 0.0)) / (market + judged)
-    cost = token_cost(tokens, terms)
-    return DecisionReward(
-        value=value - cost,
-        outcome=outcome,
-        sharpe=sharpe,
-        drawdown=drawdown,
-        logic=logic,
-        token_cost=cost,
-    )
+    return DecisionReward(value - token_cost(tokens), outcome, sharpe, drawdown)
 
 
 # What doing nothing earns: the level that every outcome part is compared with.

@@ -11,7 +11,6 @@ from config.errors import DataError
 from learning.experience.advantage import attribute, junior_advantages
 from learning.rewards.decision_reward import (
     ALWAYS_HOLD,
-    RewardTerms,
     decision_reward,
     drawdown_part,
     sharpe_part,
@@ -90,11 +89,6 @@ def test_no_judge_and_no_brevity_moves_the_outcome_part(realised, vol, mdd, logi
 def test_every_instrument_has_one_vote():
     good, bad = outcome(realised=0.04), outcome(symbol="B", realised=-0.04)
     assert decision_reward([good, bad], 0).sharpe == pytest.approx(0.5)
-
-
-def test_other_weights_can_be_set():
-    terms = RewardTerms(sharpe_weight=0.0, logic_weight=0.0, drawdown_weight=1.0)
-    assert decision_reward([outcome(max_drawdown=0.2)], 0, terms=terms).value == 0.5
 
 
 def test_a_mark_or_a_count_out_of_range_is_refused():
