@@ -15,9 +15,11 @@ closed form of a portfolio that pays relative entropy for leaving its prior.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from agents.arrays import FloatArray, IntArray
+from agents.arrays import BoolArray, FloatArray, IntArray
 from config.allocator import TargetSettings
 from learning.datasets.dataset import Dataset
 from learning.datasets.windows import Window
@@ -74,6 +76,20 @@ def stock_targets(dataset: Dataset, settings: TargetSettings) -> FloatArray:
 def target_sessions(window: Window, horizon: int) -> IntArray:
     """Return a window's sessions whose target, `horizon` ahead, lies inside it: (sessions,)."""
     return np.arange(window.start, max(window.stop - horizon, window.start), dtype=np.int64)
+
+
+def target_rows(windows: Sequence[Window], horizon: int, known: BoolArray) -> IntArray:
+    """
+    Return the (market, session) pairs of windows that have a target `horizon` ahead: (R, 2).
+
+    Shapes: known (M, T), which sessions have one at all.
+    """
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for window in windows:
+        sessions = target_sessions(window, horizon)
+        sessions = sessions[known[window.market, sessions]]
+        pairs.append(np.column_stack([np.full(len(sessions), window.market), sessions]))
+    return np.concatenate(pairs)
 
 
 def group_returns(returns: FloatArray, group: IntArray, count: int) -> FloatArray:

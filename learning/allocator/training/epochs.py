@@ -89,7 +89,13 @@ def train_epochs(
     with SummaryWriter(str(folder / LOGS)) as board:
         while trained.epoch < min(epochs, trained.best_epoch + patience):
             epoch = trained.epoch + 1
-            row = _train_once(trained, train, validate)
+            began = time.perf_counter()
+            train_loss = train(epoch)
+            middle = time.perf_counter()
+            row = {"epoch": float(epoch), "train_loss": train_loss, **validate()}
+            trained.seconds["update"] += middle - began
+            trained.seconds["validation"] += time.perf_counter() - middle
+            trained.curve.append(row)
             for name, value in row.items():
                 board.add_scalar(f"{tag}/{name}", value, epoch)
             loss = row["validation_loss"]
@@ -110,21 +116,6 @@ def shuffled(rng: np.random.Generator, count: int, size: int) -> Sequence[IntArr
 def batches(order: IntArray, size: int) -> Sequence[IntArray]:
     """Return an order cut into batches, the last one shorter."""
     return np.split(order, range(size, len(order), size))
-
-
-def _train_once(
-    trained: Trained, train: Callable[[int], float], validate: Callable[[], Mapping[str, float]]
-) -> Row:
-    """Train and validate one epoch, and put its row at the curve's end."""
-    epoch = trained.epoch + 1
-    began = time.perf_counter()
-    train_loss = train(epoch)
-    middle = time.perf_counter()
-    row = {"epoch": float(epoch), "train_loss": train_loss, **validate()}
-    trained.seconds["update"] += middle - began
-    trained.seconds["validation"] += time.perf_counter() - middle
-    trained.curve.append(row)
-    return row
 
 
 def _state(

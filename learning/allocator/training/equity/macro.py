@@ -54,7 +54,7 @@ from learning.allocator.training.phase_results import (
 from learning.allocator.training.training_run import TrainingRun
 from learning.datasets.dataset import Dataset, training_rows
 from learning.datasets.markets import simulated_market
-from learning.datasets.targets import LABEL_SESSIONS, sector_targets, target_sessions
+from learning.datasets.targets import LABEL_SESSIONS, sector_targets, target_rows
 from learning.datasets.windows import Window
 
 PHASE = "macro-pretraining"
@@ -219,10 +219,14 @@ class Examples:
             dataset.shortable[:, None].astype(np.float32), dataset.group, count
         )[:, 0]
         self.horizon = targets.horizon_sessions
+        self._ahead = max(self.horizon, LABEL_SESSIONS)
         self.budgets = sector_targets(dataset, targets)
         self.truths = {"label": dataset.label}
         if dataset.simulator is not None:
             self.truths["hidden"] = dataset.hidden
+        self._known = np.isfinite(self.budgets).all(axis=-1)
+        for truth in self.truths.values():
+            self._known &= truth >= 0
         self.regime = dataset.truth
         self.embeddings = None if graph is None else embeddings(dataset, load_graph(graph))
         for name in ("train", "validation", "test"):
@@ -232,21 +236,9 @@ class Examples:
                     f"{dataset.source}, was none: they look {self._ahead} sessions ahead"
                 )
 
-    @property
-    def _ahead(self) -> int:
-        return max(self.horizon, LABEL_SESSIONS)
-
     def rows(self, windows: Sequence[Window]) -> IntArray:
         """Return the (market, session) pairs that have targets inside their window: (R, 2)."""
-        pairs = []
-        for window in windows:
-            sessions = target_sessions(window, self._ahead)
-            known = np.isfinite(self.budgets[window.market, sessions]).all(axis=-1)
-            for truth in self.truths.values():
-                known &= truth[window.market, sessions] >= 0
-            sessions = sessions[known]
-            pairs.append(np.column_stack([np.full(len(sessions), window.market), sessions]))
-        return np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=np.int64)
+        return target_rows(windows, self._ahead, self._known)
 
     def seen(
         self, rows: IntArray, weights: FloatArray, drawdown: FloatArray

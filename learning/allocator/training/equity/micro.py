@@ -46,7 +46,7 @@ from learning.allocator.training.phase_results import (
 from learning.allocator.training.training_run import TrainingRun
 from learning.datasets.dataset import Dataset, training_rows
 from learning.datasets.markets import simulated_market
-from learning.datasets.targets import MAX_SCORE, sector_targets, stock_targets, target_sessions
+from learning.datasets.targets import MAX_SCORE, sector_targets, stock_targets, target_rows
 from learning.datasets.windows import Split, Window
 
 PHASE = "micro-pretraining"
@@ -275,7 +275,9 @@ class _Examples:
         planted = dataset.simulator is not None
         self.shares = (planted_shares if planted else stock_targets)(dataset, targets)  # (M, T, N)
         self.budgets = sector_targets(dataset, targets)  # (M, T, G)
-        self.equal = _equal_shares(dataset)  # (N,)
+        self._known = np.isfinite(self.shares).all(axis=-1)
+        self._known &= np.isfinite(self.budgets).all(axis=-1)
+        self.equal = 1.0 / np.bincount(dataset.group)[dataset.group]  # (N,), of a sector
         self.past = _past_shares(dataset)  # (M, T, N)
         for name in ("train", "validation", "test"):
             if not len(self.rows(getattr(split, name))):
@@ -286,14 +288,7 @@ class _Examples:
 
     def rows(self, windows: Sequence[Window]) -> NDArray[np.int64]:
         """Return the (market, session) pairs of windows that have a target: (R, 2)."""
-        pairs = []
-        for window in windows:
-            sessions = target_sessions(window, self.horizon)
-            known = np.isfinite(self.shares[window.market, sessions]).all(axis=-1)
-            known &= np.isfinite(self.budgets[window.market, sessions]).all(axis=-1)
-            sessions = sessions[known]
-            pairs.append(np.column_stack([np.full(len(sessions), window.market), sessions]))
-        return np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=np.int64)
+        return target_rows(windows, self.horizon, self._known)
 
     def weights(self, rows: NDArray[np.int64], budgets: FloatArray) -> NDArray[np.float32]:
         """Return the target weights under goals. Shapes: rows (R, 2), budgets (R, G)."""
@@ -350,11 +345,6 @@ def _loss(
             wanted = torch.from_numpy(examples.weights(some, budgets))
             total += float((placed - wanted).square().mean()) * len(some)
     return total / len(rows)
-
-
-def _equal_shares(dataset: Dataset) -> FloatArray:
-    """Return each stock's equal share of its sector. Shape: (N,)."""
-    return np.asarray(1.0 / np.bincount(dataset.group)[dataset.group])
 
 
 def _past_shares(dataset: Dataset) -> FloatArray:
