@@ -122,36 +122,27 @@ def book_run(
     missed_decisions: int = 0,
 ) -> BookRun:
     """Return a book that has run to its end."""
+    history, sizes = desk.history, desk.history.capacity
+    weights = np.array(history.weights).reshape(-1, len(market.instruments))
     return BookRun(
-        book=_book(desk, market, name),
+        book=PositionHistory(
+            name=name,
+            gate="full",
+            ts=np.array(history.ts, dtype=np.int64),
+            equity=np.array(history.equity),
+            gross=np.abs(weights).sum(axis=1),
+            turnover=np.array(history.turnover),
+            costs=np.array(history.costs),
+            var_frac=np.array(history.var_frac),
+            exposures=group_exposures(market.instruments, weights),
+            trades=closed_trades(market.instruments, desk.ledger.round_trips),
+        ),
         records=records,
         cash_flows=cash_flows,
         expired_decisions=desk.dropped_decisions + int(desk.gate.state.expired[0]),
         missed_decisions=missed_decisions,
         unpriced_routes=desk.outcomes.unpriced,
         open_routes=desk.outcomes.open_routes,
-        capacity=_capacity(desk.history.capacity),
-    )
-
-
-def _capacity(equities: list[float]) -> float | None:
-    """Return the equity at which one order in twenty would be cut for its size."""
-    return float(np.quantile(equities, CUT_SHARE)) if equities else None
-
-
-def _book(desk: Desk, market: MarketData, name: str) -> PositionHistory:
-    history = desk.history
-    n = len(market.instruments)
-    weights = np.array(history.weights).reshape(-1, n)
-    return PositionHistory(
-        name=name,
-        gate="full",
-        ts=np.array(history.ts, dtype=np.int64),
-        equity=np.array(history.equity),
-        gross=np.abs(weights).sum(axis=1),
-        turnover=np.array(history.turnover),
-        costs=np.array(history.costs),
-        var_frac=np.array(history.var_frac),
-        exposures=group_exposures(market.instruments, weights),
-        trades=closed_trades(market.instruments, desk.ledger.round_trips),
+        # the equity at which one order in twenty would be cut for its size
+        capacity=float(np.quantile(sizes, CUT_SHARE)) if sizes else None,
     )

@@ -154,7 +154,7 @@ class EngineBook:
         load(self._engine, make_feed(market, settings.market, 0) if feed is None else feed)
         self._engine.add_strategy(self.desk)
         self._records = observe(self._engine.kernel.msgbus, None, None)
-        self._greenlet = greenlet(self._run)
+        self._greenlet = greenlet(lambda: self._engine.run(start=spec.start, end=spec.end))
         self._seen_fills = self._seen_orders = 0
         self._seen_risk_free = 0.0
 
@@ -201,14 +201,11 @@ class EngineBook:
         """
         try:
             while self._greenlet and not self._greenlet.dead:
-                self._greenlet.switch(self._held())
+                self._greenlet.switch(self.desk.history.weights[-1])
             self.check()
             check_end(self._engine.portfolio, self.desk, self.market)
         finally:
             self.close()
-
-    def _run(self) -> None:
-        self._engine.run(start=self._spec.start, end=self._spec.end)
 
     def _pause(self, ts: int) -> None:
         """Wait for the caller at the close of a session in which nothing was to be decided."""
@@ -250,6 +247,3 @@ class EngineBook:
             fills=fills[at_fills:],
             last=history.ts[-1] >= self.market.session_closes[-1],
         )
-
-    def _held(self) -> FloatArray:
-        return self.desk.history.weights[-1]

@@ -24,16 +24,10 @@ from backtest.statistics.measures import drawdowns
 HERO = "#2f7de1"
 BASELINES = ("#e08a1e", "#2a9d6f", "#b25fc4", "#c9504c", "#7c8a99")
 # twelve hues that stay apart from their neighbours on light and on dark ground
-HUES: tuple[str, ...] = (
-    "#4c8fdb",
-    "#e39a3b",
-    "#3fa77c",
-    "#c46fb5",
-    "#d9605a",
-    "#8f9b3c",
-    "#39a5b4",
+HUES = (
+    *("#4c8fdb", "#e39a3b", "#3fa77c", "#c46fb5", "#d9605a", "#8f9b3c", "#39a5b4"),
+    *("#9b7bd4", "#b98253", "#6f8799", "#d78aa0", "#5f9e4a"),
 )
-HUES += ("#9b7bd4", "#b98253", "#6f8799", "#d78aa0", "#5f9e4a")
 BREACH = "#e5484d"
 QUIET = "#8a94a0"
 ROLLING = 63  # sessions, a quarter

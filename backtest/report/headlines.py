@@ -47,15 +47,10 @@ def minds_add(summary: Summary) -> str:
     if not said:
         return ""
     line = f"What the minds add to holding: {'; '.join(said)}."
-    if _silent(summary):
+    untrained = summary.bottom_policies == (BlackLittermanBottom.name,)
+    if untrained and not summary.counts.views:
         line += " No view moved a weight: the baseline allocation alone decided."
     return line
-
-
-def _silent(summary: Summary) -> bool:
-    """Tell whether the baseline allocation alone decided."""
-    untrained = summary.bottom_policies == (BlackLittermanBottom.name,)
-    return untrained and not summary.counts.views
 
 
 def expired(summary: Summary) -> str:

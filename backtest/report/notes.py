@@ -53,9 +53,9 @@ def run_notes(plan: RunPlan, own: BookRun, books: Sequence[PositionHistory]) -> 
     )
     notes.append(_limits_note(settings.limits))
     notes.append(_views_note(own.records.of(Decision)))
-    own_costs = _own_costs(market.instruments)
-    if own_costs:
-        notes.append(f"own costs (bps per fill): {own_costs}")
+    costs = [f"{i.symbol} {i.cost_bps:g}" for i in market.instruments if i.cost_bps is not None]
+    if costs:
+        notes.append(f"own costs (bps per fill): {', '.join(costs)}")
     if own.missed_decisions:
         notes.append(f"{own.missed_decisions} decisions were missed: the mind failed")
     if own.expired_decisions:
@@ -105,10 +105,6 @@ def _minds_note(mind: LearningMind) -> str:
         )
     spoken = any("+" in mind.models[role] for role in ("strategist", *JUNIORS))
     return f"minds: {mind.name}, " + ("trained" if spoken else "rule-backed; no trained model")
-
-
-def _own_costs(instruments: Sequence[Instrument]) -> str:
-    return ", ".join(f"{i.symbol} {i.cost_bps:g}" for i in instruments if i.cost_bps is not None)
 
 
 def _ruined(book: PositionHistory) -> str:

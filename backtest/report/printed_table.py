@@ -7,7 +7,6 @@ add stand under it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from backtest.report.formats import MISSING, interval, number, percent, strategy
@@ -88,7 +87,7 @@ def print_table(summary: Summary, console: Console) -> None:
     table.add_column("", no_wrap=True)
     for name in LABELS:
         table.add_column(name, justify="right", no_wrap=True)
-    ends = _last_of_hierarchy(summary.books)
+    ends = sum(not isinstance(row, BaselineRow) for row in summary.books) - 1
     for place, row in enumerate(summary.books):
         kind = kind_of(row)
         name = f"  {kind}" if kind else strategy(row.name)
@@ -103,11 +102,6 @@ def print_table(summary: Summary, console: Console) -> None:
     for line in headlines(summary):
         console.print(Text(line))
     console.print(Text(legend(summary), style="dim"))
-
-
-def _last_of_hierarchy(rows: Sequence[BookRow]) -> int:
-    """Return the place of the last row before the baselines."""
-    return sum(not isinstance(row, BaselineRow) for row in rows) - 1
 
 
 def legend(summary: Summary) -> str:

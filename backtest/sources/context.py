@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -247,16 +248,10 @@ def name_macro(found: list[tuple[str, str, MacroValue]]) -> tuple[list[MacroValu
         chosen = next((i for i in (series, *ids) if i in first), None)
         if chosen is not None:
             used.add(chosen)
-            out += [_renamed(v, series) for v in origins[first[chosen]]]
+            out += [msgspec.structs.replace(v, series=series) for v in origins[first[chosen]]]
             if chosen != series:
                 notes.append(f"macro series {series} taken from {chosen}")
     for low, key in first.items():
         if low not in used:
             out += origins[key]
     return out, notes
-
-
-def _renamed(value: MacroValue, series: str) -> MacroValue:
-    return MacroValue(
-        series=series, ts_event=value.ts_event, ts_init=value.ts_init, value=value.value
-    )

@@ -123,6 +123,7 @@ def figures(series: Series, run: RunResult, luck: Luck, seed: int) -> BookFigure
     interval = _of(excess, lambda x: intervals.sharpe_interval(x, seed=seed))
     months = RUINED if series.returns is None else measures.monthly(series.returns, year)
     profits = np.array([t.profit for t in book.trades], dtype=np.float64)
+    stops = sum(t.exit == "stop" for t in book.trades)
     breaches = tallies.breaches(book)
     p_values = breaches.p_values()
     return BookFigures(
@@ -150,7 +151,7 @@ def figures(series: Series, run: RunResult, luck: Luck, seed: int) -> BookFigure
         closed_trades=len(profits),
         trade_win_rate=measures.win_rate(profits, NO_TRADE),
         trade_profit_factor=measures.profit_factor(profits, NO_TRADE),
-        stop_exit_share=_stop_exit_share(book),
+        stop_exit_share=stops / len(book.trades) if book.trades else NO_TRADE,
         turnover=float(book.turnover[1:].mean()) * year if sessions else NO_SESSION,
         costs=float(book.costs.sum()),
         costs_frac=float(book.costs.sum() / book.equity[0]),
@@ -174,11 +175,6 @@ def yearly(per_session: Figure, year: int) -> Figure:
 def _of[X, Y](known: X | Undefined, measure: Callable[[X], Y | Undefined]) -> Y | Undefined:
     """Return a measure of what is known, or why that is not known."""
     return known if isinstance(known, Undefined) else measure(known)
-
-
-def _stop_exit_share(book: PositionHistory) -> Figure:
-    stops = sum(t.exit == "stop" for t in book.trades)
-    return stops / len(book.trades) if book.trades else NO_TRADE
 
 
 def _var_within_limit(book: PositionHistory, max_var: float) -> Figure:
