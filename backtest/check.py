@@ -6,8 +6,6 @@ per symbol what remains, with what a person should look at before trusting it. I
 a backtest would refuse of the market that was read (`backtest.market.tradable`).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ Plans a run: its market, the stamp from which it decides, and its identity.
 It runs nothing; `backtest.run` does.
 """
 
-from __future__ import annotations
-
 import platform
 from dataclasses import dataclass
 from typing import Any

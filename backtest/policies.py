@@ -4,8 +4,6 @@ Describes a run's trained policies: what each was trained on, and whether this r
 It reads cards and stamps alone, and knows neither networks nor books.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -8,8 +8,6 @@ to be run; what runs it is injected (`ReferenceRunner`), since the desk's twin r
 once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol

@@ -5,8 +5,6 @@ What a run leaves behind, in memory: the books' histories and the hierarchy's ow
 at session closes; the first row is the starting cash at the close before the first decision.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -5,8 +5,6 @@ A backtest: the hierarchy and the baselines over one market, from one named star
 no store and no files: `ops` hands in a writer and writes what comes back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol

@@ -14,8 +14,6 @@ embargo follows a test inside a training set that surrounds it; here training ne
 own test, so the embargo widens the gap before the next one.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

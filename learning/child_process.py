@@ -4,8 +4,6 @@ The beginning of a child process, which never outlives the process that started 
 It knows no work.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

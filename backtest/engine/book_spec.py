@@ -4,8 +4,6 @@ Says which book is run, the same to an engine, a stepped book and a trading node
 Who decides (a mind), what drives the desk and where records go is said elsewhere.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

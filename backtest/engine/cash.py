@@ -8,8 +8,6 @@ shorted notional of unfunded instruments pays financing. Both accrue at each ses
 It sees the desk's ledger and nothing later than the event's stamp.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ A run fails, never quietly, if Nautilus logged an error, if its last processed s
 of the data's, or if the desk's ledger and Nautilus's positions differ.
 """
 
-from __future__ import annotations
-
 import atexit
 import math
 import shutil

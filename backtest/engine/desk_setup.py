@@ -5,8 +5,6 @@ The universe, the gate, the features, the cash flows and the observers of a book
 once, so that an engine and a node differ in what drives the desk and in nothing else.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -10,8 +10,6 @@ and what is asked of it has no effect; a ruined book sees nothing any more. The
 caller gives the function that rewards a step.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

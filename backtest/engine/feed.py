@@ -11,8 +11,6 @@ instrument in another currency also gets a quote at each close, so that its exch
 never missing; it has no size, for a close offers nothing to trade.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

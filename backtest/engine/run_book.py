@@ -5,8 +5,6 @@ Every run builds its own engine, so that nothing is carried over; a run that did
 end, or not without an error, fails as `backtest.engine.desk_result` says.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from decimal import Decimal

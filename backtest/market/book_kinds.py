@@ -4,8 +4,6 @@ Which kind of book a market is, and what its instruments cost to trade.
 The kind decides the defaults that no human stated (`config.books`): stops, caps, costs.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

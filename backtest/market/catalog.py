@@ -6,8 +6,6 @@ that its tools read them; `quarterdeck.json` holds what that form has no place f
 gives back the same market with the same digest. A catalog is written aside and renamed when whole.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

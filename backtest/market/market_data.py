@@ -6,8 +6,6 @@ benches take nothing else. Rows are in canonical order, so that the order of fil
 matter, and `digest` is the hash of all content. It knows no engine and no features.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property

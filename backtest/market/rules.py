@@ -7,8 +7,6 @@ what idle cash earns, what borrowed notional costs, and where an exchange rate c
 arrays. Nothing here knows an engine.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

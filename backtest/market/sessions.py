@@ -7,8 +7,6 @@ An exchange's sessions come from exchange_calendars (half days included). Two ca
 stamps are UTC nanoseconds. It reads no clock: the span of years is given.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache

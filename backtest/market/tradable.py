@@ -6,8 +6,6 @@ missing or a stock dealt in fractions. `data check` lists such faults and a run 
 from here, so that both say the same line. Nothing here knows how a source is read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

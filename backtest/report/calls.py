@@ -5,8 +5,6 @@ Latencies are those that were recorded with the answers, so that a replayed run'
 recorded one's. Nothing here knows a backend.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from backtest.report.views import Row, Table

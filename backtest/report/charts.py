@@ -5,8 +5,6 @@ Text and grid colours are left to the page, which knows whether it is dark. Only
 plotly's basic bundle are used: scatter and bar.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -5,8 +5,6 @@ It uses matplotlib's Agg canvas without its global state; the same curves write 
 The plots of the HTML report, which a reader may zoom, are in `charts`.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from dataclasses import dataclass

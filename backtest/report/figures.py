@@ -4,8 +4,6 @@ The report's table of figures, a row a book, with the reasons of those that are 
 It shows what `summarise` returned and measures nothing.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from backtest.report.formats import number, percent

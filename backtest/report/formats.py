@@ -1,7 +1,5 @@
 """How figures are written, in the printed table and in the report alike."""
 
-from __future__ import annotations
-
 from backtest.statistics.encoding import Bounds
 from backtest.statistics.measures import Figure, Undefined
 

@@ -5,8 +5,6 @@ They stand on the report's first screen and under the printed table. Each is mad
 `summarise` returned; a figure that the run does not determine is left out, never guessed.
 """
 
-from __future__ import annotations
-
 from agents.allocator.views import BlackLittermanBottom
 from backtest.report.formats import interval, number, percent, percent_interval, strategy
 from backtest.statistics.book_figures import BookFigures

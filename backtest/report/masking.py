@@ -4,8 +4,6 @@ The report's section on a masked run beside an unmasked one, and what their diff
 The sentence claims no more than the interval does. `backtest.statistics.mask_comparison` measures.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import msgspec

@@ -4,8 +4,6 @@ The notes that a report shows first: what is to be doubted, then how the run was
 They are made of a plan and its records; nothing is measured here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

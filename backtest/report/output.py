@@ -5,8 +5,6 @@ No line of `decisions.jsonl`, `verdicts.jsonl`, `orders.csv` or `fills.csv` depe
 the wall clock or anything after its stamp.
 """
 
-from __future__ import annotations
-
 import csv
 import shutil
 from collections.abc import Callable, Iterable, Sequence

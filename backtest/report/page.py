@@ -8,8 +8,6 @@ clock, no path, so the same run writes the same bytes. Nothing is measured here;
 hold the markup and escape all text.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ bounds hold, no route pays more than the bound of the one taken, so the sum of b
 is the most that can have been lost. Nothing here knows a learner.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import msgspec

@@ -2,8 +2,6 @@
 Says why a run sent no order, in one line for the report's first screen.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ The plain shapes that the report's templates draw: tables, facts, cards and sent
 Everything is text that is ready to be read, and nothing is markup: the templates escape it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

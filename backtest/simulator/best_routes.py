@@ -15,8 +15,6 @@ way evidence points is what juniors are paid to say, so a router that knew it wo
 Like the filter oracle, this knows what is visible and not the hidden state. It knows no learner.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import product
 

@@ -10,8 +10,6 @@ sentiment. Not used: sector returns as evidence of the regime, openings, highs a
 nothing hidden; of the constants (`Structure`, settings) it knows all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

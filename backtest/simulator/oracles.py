@@ -9,8 +9,6 @@ signal can pay for its trade. It knows costs and the position, group and gross l
 only; it knows no spread, no VaR limit and no stop.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any

@@ -5,8 +5,6 @@ Observables are made from hidden paths and never the other way. Every draw is ro
 generator of its own, so a longer market begins with the shorter one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -8,8 +8,6 @@ by row, so a longer market begins with the shorter one. It knows no trader, no c
 desk and no engine.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

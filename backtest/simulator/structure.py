@@ -5,8 +5,6 @@ Everything here is drawn once from (settings, seed), never depends on the market
 is known to both oracles. It knows no path and no time.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

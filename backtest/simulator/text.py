@@ -8,8 +8,6 @@ good things with bad words ("ends years of losses") or the reverse ("fails to de
 The file knows no market: it turns numbers into text and text into numbers.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from itertools import product

@@ -7,8 +7,6 @@ falls by as much, else a dividend of close_{t-1} (1 - 1/r) per share. A change w
 printed decimals can explain is noise. Spin-offs are not recognised: they count as dividends.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

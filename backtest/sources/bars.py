@@ -6,8 +6,6 @@ or low that misses the open or close by less than 1% is a vendor's rounding: wid
 Anything else that is wrong is refused, with its row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

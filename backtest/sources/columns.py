@@ -5,8 +5,6 @@ Names are compared without case, spaces or punctuation. Each canonical column ha
 names in order of preference: where a table holds two of them, the first wins.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal

@@ -6,8 +6,6 @@ Dates without a time become known at the opening of the next session; a 10-Q 45 
 latest vintage: revisions made later are in them, and nothing here can take them out.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -6,8 +6,6 @@ rate is held for a year, then cash earns nothing. Only accounts in dollars earn 
 (`backtest.market.rules.risk_free_rates`); the features do not see it.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 from pathlib import Path

@@ -6,8 +6,6 @@ joined in canonical order: the order of files and the folder's own place do not 
 `faults` given, whatever is wrong is listed there and left out, as far as that is possible.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -7,8 +7,6 @@ source.yaml overrides. Sectors change rarely but do (GOOG and META moved in 2018
 not know when.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

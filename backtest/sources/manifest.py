@@ -4,8 +4,6 @@
 Every key is optional, an unknown one is refused with its path; docs/data.md is the reference.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo

@@ -2,8 +2,6 @@
 Opens any source by its name, cut to dates and symbols.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

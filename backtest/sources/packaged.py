@@ -6,8 +6,6 @@ Real bars that come with PyPI packages, so that a fresh clone trades without a n
 derived from the adjusted closes. Neither carries news, fundamentals or macro series.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -5,8 +5,6 @@ A list of stocks that was made at a source's end holds none that was delisted be
 be put right here, so a note says it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

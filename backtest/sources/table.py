@@ -4,8 +4,6 @@ Reads one file as a table, and turns its texts into numbers and stamps.
 Every fault is one DataError with file, row (from 1, the header not counted) and what was there.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -5,8 +5,6 @@ A book that was ruined, or never invested, has no ratios: they are Undefined wit
 Nothing here compares books.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ Block-Length Selection for the Dependent Bootstrap", with the correction by Patt
 White 2009.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Both series are resampled in the same blocks, so that what moves both cancels. N
 a run.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

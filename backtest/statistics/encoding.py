@@ -5,8 +5,6 @@ A figure that the data do not determine is an `Undefined` in its struct. In JSON
 its reason stands under `undefined` beside `figures`. The module knows no single figure.
 """
 
-from __future__ import annotations
-
 from typing import Any, Self
 
 import msgspec

@@ -5,8 +5,6 @@ Both runs trade the same sessions, so their excess returns are compared session 
 the same resampled blocks. An edge that exists only without masking is memory, not judgement.
 """
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 

@@ -6,8 +6,6 @@ A figure that the data do not determine is an `Undefined` with its reason, never
 Nothing here knows a book or a run; docs/statistics.md gives every definition and source.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ Sources: Sharpe 1994; Bailey & López de Prado 2012, "The Sharpe Ratio Efficient
 the same 2014, "The Deflated Sharpe Ratio" (eq. 1).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ What a run's books earned and risked, from their own equity series: the content 
 and counts what was decided. Nothing here knows the report or the engine.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

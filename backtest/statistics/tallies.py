@@ -5,8 +5,6 @@ Everything is joined from the run's records by decision id and symbol. Nothing h
 report or measures returns.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -15,8 +15,6 @@ Sources: Bailey & López de Prado 2014, "The Deflated Sharpe Ratio"; López de P
 linkage with a fixed cut, the floor, and the highest of all beginnings.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ Sources: Kupiec 1995, "Techniques for Verifying the Accuracy of Risk Measurement
 Christoffersen 1998, "Evaluating Interval Forecasts".
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -8,8 +8,6 @@ because they belong to other prices; macro series stay. Features, risk and marke
 made of these markets as of any other. The module knows no learner.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import fields, replace

@@ -6,8 +6,6 @@ sees what the desk sees; `learning.twin.market_arrays` makes what is traded; bot
 (`dataset_arrays`). Labels look ahead and are targets only. It knows no learner and no policy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

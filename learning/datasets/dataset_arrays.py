@@ -5,8 +5,6 @@ Opened as read-only memory maps, so that trainers in several processes share one
 call costs nothing. The cache may be deleted at any time. It knows no split and no learner.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import fields, replace

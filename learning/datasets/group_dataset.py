@@ -6,8 +6,6 @@ which is kept: it is larger with more instruments, and a larger one still bounds
 from above. A pair that converts another instrument's currency has to be in the same group.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

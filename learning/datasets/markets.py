@@ -6,8 +6,6 @@ of what is returned here has the sessions that were trained on. Whatever is cut 
 the market's notes. It knows no features and no splits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal

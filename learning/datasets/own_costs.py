@@ -5,8 +5,6 @@ The costs are those that a backtest takes by an instrument's class (`backtest.ma
 assumptions, not quotes; put measured costs in source.yaml (`cost_bps`) instead.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

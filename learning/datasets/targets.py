@@ -13,8 +13,6 @@ Teiletche 2010); scaling to a volatility, Moreira and Muir 2017; the exponential
 closed form of a portfolio that pays relative entropy for leaving its prior.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

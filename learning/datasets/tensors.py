@@ -6,8 +6,6 @@ computes event by event. Files are opened read-only as memory maps, so that seve
 one copy. It knows no learner and no labels that look ahead.
 """
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence

@@ -7,8 +7,6 @@ a gap of purge and embargo before each later part; simulated ones by market, non
 It knows stamps and counts, no prices.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Frozen bottom policies that turn a top policy's budgets into weights, many books
 It knows no top policy and no market mechanics.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

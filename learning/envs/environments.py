@@ -25,8 +25,6 @@ not listed (`Twin.listed`) is masked whole and its action has no effect: a case 
 It knows no learner; how targets become fills is the twin's.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -17,8 +17,6 @@ Source: Andrychowicz et al. 2017, "Hindsight Experience Replay"; the goal interf
 gymnasium-robotics' and stable-baselines3's.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any

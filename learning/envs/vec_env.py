@@ -5,8 +5,6 @@ Batched environments as stable-baselines3 takes them.
 for ended episodes alone. `BatchVecEnv` is what any batch answers to it. Neither changes a number.
 """
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -14,8 +14,6 @@ Pure functions on messages, whose instrument, benchmark and group returns are th
 position; they know no store and no prices.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from agents.messages import Outcome, Proposal

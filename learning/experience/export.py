@@ -7,8 +7,6 @@ compressed leaves as the JSON that it is; in Parquet an experience's decision an
 JSON text, in JSON lines they are nested.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -10,8 +10,6 @@ asked of them in SQL. `cases.body` is zlib over JSON. Stamps are UTC nanoseconds
 It knows no messages. A change here needs a migration and a new `SCHEMA`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from sqlalchemy import (

@@ -4,8 +4,6 @@ Reads for explanations: one decision's records, and one run in numbers.
 Functions over `Library.reading()`, beside the lists that learners read. It knows no words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any

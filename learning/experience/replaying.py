@@ -6,8 +6,6 @@ case's `panel_digest`, and the feedback in the order in which the mind had it. F
 `Library.reading()`. They know no mind.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 

@@ -2,8 +2,6 @@
 A run's own returns as the library keeps them: one row, zlib over JSON, read back as a trial.
 """
 
-from __future__ import annotations
-
 import zlib
 from typing import Any
 

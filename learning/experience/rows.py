@@ -6,8 +6,6 @@ that the message fills. The JSON kept of a decision or verdict is msgspec's, who
 the struct's: the same message gives the same bytes. It knows the tables and no database.
 """
 
-from __future__ import annotations
-
 import hashlib
 import zlib
 from collections import defaultdict

@@ -6,8 +6,6 @@ since the last flush are all of a decision. Judges are not asked here; their par
 reward is left out and the rest renormalised (`learning.rewards.decision_reward`).
 """
 
-from __future__ import annotations
-
 from agents.messages import Decision, Outcome, Reward
 from agents.protocols import ExperienceWriter, Record
 from learning.rewards.decision_reward import decision_reward

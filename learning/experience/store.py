@@ -8,8 +8,6 @@ and the database survives a power cut, though the last commits may not.
 It knows no messages.
 """
 
-from __future__ import annotations
-
 import os
 import sqlite3
 from collections.abc import Iterator

@@ -9,8 +9,6 @@ between two transactions, and a full buffer waits for the decision of each case 
 flush that fails writes nothing and keeps the records, so that it can be tried again.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from typing import cast
 

@@ -10,8 +10,6 @@ the marks are averaged with equal weight, so that a HOLD counts as doing nothing
 instrument outvotes another. It knows no store and no learner.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

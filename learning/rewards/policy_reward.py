@@ -24,8 +24,6 @@ Learning in Input-Driven Environments", for the last term. Departures as said. I
 environment.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

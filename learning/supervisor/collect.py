@@ -13,8 +13,6 @@ of the one route that it took. It learns nothing itself. A run that was interrup
 model-backed minds then answer from their recorded completions.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

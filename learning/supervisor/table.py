@@ -5,8 +5,6 @@ The file's metadata say what was collected from what, so that a training can say
 reach. It is written whole or not at all. It knows no desk and no learner.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace

@@ -12,8 +12,6 @@ everyone; the differences between routers are what counts. Nothing here learns o
 no desk and no files.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -6,8 +6,6 @@ opening, or of a close where the pair is itself quoted in another currency. Wher
 is quoted in the account's currency there is nothing to do.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from agents.arrays import BoolArray, FloatArray, IntArray

@@ -7,8 +7,6 @@ prices, as `backtest.engine.feed` hands them to the venue, returns those of the 
 engine. Nothing here depends on what a book does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self

@@ -9,8 +9,6 @@ digit, money to the cent. In the twin the schedule's book stands between two oth
 otherwise, since a batch must not mix its books.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ late listings and delistings, bars without volume, gaps, splits, dividends, risk
 are made up and mean nothing.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

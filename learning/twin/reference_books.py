@@ -6,8 +6,6 @@ book that the desk in the engine would have had (`tests/parity`). Books that sha
 live in one batch. It knows no reports.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby

@@ -5,8 +5,6 @@ The process is started anew, so that it shares nothing with the engine; it is gi
 without news and reports, which no reference reads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool

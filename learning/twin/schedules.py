@@ -7,8 +7,6 @@ late decisions, odd lots, late listings, delistings, 150 instruments, ruin. Each
 kind, which forces one such thing; the rest is drawn. The markets are those of `random_market`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

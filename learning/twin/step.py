@@ -4,8 +4,6 @@ The results of the twin's step: what each book earned, and the orders that were 
 It knows no rule of the market.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

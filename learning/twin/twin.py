@@ -13,8 +13,6 @@ gate and its state are `agents.gate`'s, the venue is `learning.twin.venue`. A st
 session's bar slots, never over books or instruments. It makes no observation and no reward.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

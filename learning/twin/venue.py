@@ -19,8 +19,6 @@ no cash flows; it has no Python loop over books or instruments. `tests/parity` c
 engine.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass

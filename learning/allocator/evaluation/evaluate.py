@@ -9,8 +9,6 @@ seeds as well as sessions, each seed in the same blocks. The module knows no net
 baselines are acts alike.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -8,8 +8,6 @@ account, and the filter's targets once more through the same twin, which shows w
 stops and whole lots leave of them. The module knows no command line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context

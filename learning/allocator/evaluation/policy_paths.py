@@ -5,8 +5,6 @@ An `Act` looks at the twin's books at a close and returns target weights; traine
 baselines are both acts. The module knows no learner, and no statistic but the Sharpe ratio.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -10,8 +10,6 @@ full disk costs the checkpoint that was being written and never an older one.
 It knows no learner and no phase; `renamed` knows what states of before called things.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

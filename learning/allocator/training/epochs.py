@@ -7,8 +7,6 @@ better than the best; the network keeps the best. A run that was stopped goes on
 its last whole epoch and ends with the same bits. It knows no examples and no loss.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence

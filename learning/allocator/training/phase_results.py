@@ -6,8 +6,6 @@ summary. What tells one run from another, and what a policy's card says of its t
 alike for all, too. It knows no algorithm.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -13,8 +13,6 @@ its own that pools the set before its last layer, and exploration noise that no 
 It knows neither groups nor what folders mean; `specialists` and `meta` do.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Whoever reads a stored file passes it through here; nothing is written back. The
 phase and no learner.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal

@@ -5,8 +5,6 @@ A trainer reads its own part of the settings and says in its checkpoints which p
 This module knows no phase and no algorithm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

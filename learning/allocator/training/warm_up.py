@@ -19,8 +19,6 @@ Sources: Moody and Saffell 2001, "Learning to Trade via Direct Reinforcement"; B
 the caller says how a policy places a book.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

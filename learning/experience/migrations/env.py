@@ -1,7 +1,5 @@
 """Alembic's entry: migrate over the connection that `store.migrate` hands in."""
 
-from __future__ import annotations
-
 from alembic import context
 
 from learning.experience.models import metadata

@@ -11,8 +11,6 @@ checkpoint whose policy did best on the validation windows is exported, the star
 `td3_learner` is the learner. Sources: Fujimoto et al. 2018 (TD3); Andrychowicz et al. 2017 (HER).
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Mapping, Sequence

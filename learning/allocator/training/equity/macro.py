@@ -15,8 +15,6 @@ which knows every equation. The best epoch on the validation windows is exported
 after its last whole epoch. It knows no reward: `macro_ppo` goes on from here.
 """
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Sequence

@@ -8,8 +8,6 @@ tells the regime; PPO moves the encoder under it, so the head is fitted anew at 
 changes no budget. It knows no target but the regime, and no learner but `ppo`.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import cast

@@ -15,8 +15,6 @@ feature shows. Losses stand beside equal weight's and the past's own inverse vol
 The best epoch on the validation windows is exported; a run resumes after its last whole epoch.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence

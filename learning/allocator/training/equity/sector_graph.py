@@ -13,8 +13,6 @@ is given the embeddings. The best epoch on the validation windows is exported; a
 its last whole epoch. It knows no policy and no regime.
 """
 
-from __future__ import annotations
-
 import time
 import warnings
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ sum, and the goal is about sums. The replay buffer keeps no features (`learning.
 so `buffer_state` puts all of it into a checkpoint. This module knows no validation and no folder.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from typing import Any

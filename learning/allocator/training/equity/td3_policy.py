@@ -11,8 +11,6 @@ Sources: Fujimoto et al. 2018 (TD3); Zaheer et al. 2017 (deep sets). It knows no
 the layout of its observations.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ The joint phase's critic: one value of the whole book for all heads alike.
 It knows no policy and no reward.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

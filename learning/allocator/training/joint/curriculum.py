@@ -10,8 +10,6 @@ Source: Bengio et al. 2009, "Curriculum Learning", easy examples first with the 
 at the end; that progress is measured by the learner's own result is ours. It knows no learner.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -30,8 +30,6 @@ fifty instruments' noise leaves the clip range at once. Neither mixed precision 
 at these sizes, on a CPU, neither pays.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence

@@ -7,8 +7,6 @@ gradient wherever the two conflict (their inner product is negative); the result
 paper sums them, and so does this. It knows no network: gradients are rows of one matrix.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
