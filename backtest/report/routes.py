@@ -68,7 +68,8 @@ def route_log(result: RunResult) -> RouteLog:
     answers: dict[tuple[str, str], list[Opinion | Abstention]] = {}
     bounds: dict[tuple[str, str], float] = {}
     for decision in result.decisions:
-        for answer in (*decision.opinions, *decision.abstentions):
+        said: list[Opinion | Abstention] = [*decision.opinions, *decision.abstentions]
+        for answer in said:
             answers.setdefault((decision.decision_id, answer.symbol), []).append(answer)
         for route in decision.routes:
             known = [score for score in route.scores if score is not None]

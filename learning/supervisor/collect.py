@@ -91,7 +91,8 @@ class RouteCollector(Mind):
             )
             by_arm.append({p.symbol: p.conviction for p in proposals})
         answers: dict[str, list[Opinion | Abstention]] = {symbol: [] for symbol in symbols}
-        for answer in (*decision.opinions, *decision.abstentions):
+        spoken: list[Opinion | Abstention] = [*decision.opinions, *decision.abstentions]
+        for answer in spoken:
             answers[answer.symbol].append(answer)
         for route in routes:
             self._asked[decision.decision_id, route.symbol] = _Asked(

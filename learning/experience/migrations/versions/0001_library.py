@@ -1,5 +1,7 @@
 """The first library: runs and models, cases to rewards, judges' scores."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -112,47 +114,28 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="fk_verdicts_runs"),
         sa.PrimaryKeyConstraint("run_id", "decision_id", "digest", name="pk_verdicts"),
     )
-    op.create_table(
+    _of_decision(
         "allocations",
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("decision_id", sa.Text(), nullable=False),
+        (),
         sa.Column("regime", sa.Text(), nullable=False),
         sa.Column("top_policy", sa.Text(), nullable=False),
         sa.Column("bottom_policy", sa.Text(), nullable=False),
         sa.Column("positions", sa.BigInteger(), nullable=False),
         sa.Column("gross", sa.Double(), nullable=False),
         sa.Column("net", sa.Double(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id", "decision_id"],
-            ["decisions.run_id", "decisions.decision_id"],
-            name="fk_allocations_decisions",
-        ),
-        sa.PrimaryKeyConstraint("run_id", "decision_id", name="pk_allocations"),
-        sqlite_with_rowid=False,
     )
-    op.create_table(
+    _of_decision(
         "judge_scores",
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("decision_id", sa.Text(), nullable=False),
+        ("judge", "symbol"),
         sa.Column("judge", sa.Text(), nullable=False),
         sa.Column("symbol", sa.Text(), nullable=False),
         sa.Column("ts_event", sa.BigInteger(), nullable=False),
         sa.Column("value", sa.Double(), nullable=False),
         sa.Column("rationale", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id", "decision_id"],
-            ["decisions.run_id", "decisions.decision_id"],
-            name="fk_judge_scores_decisions",
-        ),
-        sa.PrimaryKeyConstraint(
-            "run_id", "decision_id", "judge", "symbol", name="pk_judge_scores"
-        ),
-        sqlite_with_rowid=False,
     )
-    op.create_table(
+    _of_decision(
         "opinions",
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("decision_id", sa.Text(), nullable=False),
+        ("junior", "symbol"),
         sa.Column("junior", sa.Text(), nullable=False),
         sa.Column("symbol", sa.Text(), nullable=False),
         sa.Column("opinion_id", sa.Text(), nullable=True),
@@ -163,18 +146,10 @@ def upgrade() -> None:
         sa.Column("prompt_revision", sa.Text(), nullable=False),
         sa.Column("latency_ns", sa.BigInteger(), nullable=False),
         sa.Column("tokens", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id", "decision_id"],
-            ["decisions.run_id", "decisions.decision_id"],
-            name="fk_opinions_decisions",
-        ),
-        sa.PrimaryKeyConstraint("run_id", "decision_id", "junior", "symbol", name="pk_opinions"),
-        sqlite_with_rowid=False,
     )
-    op.create_table(
+    _of_decision(
         "outcomes",
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("decision_id", sa.Text(), nullable=False),
+        ("symbol",),
         sa.Column("symbol", sa.Text(), nullable=False),
         sa.Column("ts_event", sa.BigInteger(), nullable=False),
         sa.Column("ts_init", sa.BigInteger(), nullable=False),
@@ -188,47 +163,24 @@ def upgrade() -> None:
         sa.Column("benchmark_return", sa.Double(), nullable=False),
         sa.Column("group_return", sa.Double(), nullable=False),
         sa.Column("leave_one_out", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id", "decision_id"],
-            ["decisions.run_id", "decisions.decision_id"],
-            name="fk_outcomes_decisions",
-        ),
-        sa.PrimaryKeyConstraint("run_id", "decision_id", "symbol", name="pk_outcomes"),
-        sqlite_with_rowid=False,
     )
-    op.create_table(
+    _of_decision(
         "proposals",
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("decision_id", sa.Text(), nullable=False),
+        ("symbol",),
         sa.Column("symbol", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("conviction", sa.Double(), nullable=False),
         sa.Column("horizon", sa.Text(), nullable=False),
         sa.Column("cites", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id", "decision_id"],
-            ["decisions.run_id", "decisions.decision_id"],
-            name="fk_proposals_decisions",
-        ),
-        sa.PrimaryKeyConstraint("run_id", "decision_id", "symbol", name="pk_proposals"),
-        sqlite_with_rowid=False,
     )
-    op.create_table(
+    _of_decision(
         "rewards",
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("decision_id", sa.Text(), nullable=False),
+        ("learner", "symbol"),
         sa.Column("learner", sa.Text(), nullable=False),
         sa.Column("symbol", sa.Text(), nullable=False),
         sa.Column("ts_event", sa.BigInteger(), nullable=False),
         sa.Column("value", sa.Double(), nullable=False),
         sa.Column("tokens", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id", "decision_id"],
-            ["decisions.run_id", "decisions.decision_id"],
-            name="fk_rewards_decisions",
-        ),
-        sa.PrimaryKeyConstraint("run_id", "decision_id", "learner", "symbol", name="pk_rewards"),
-        sqlite_with_rowid=False,
     )
     op.create_index(
         "ix_rewards_best",
@@ -237,36 +189,36 @@ def upgrade() -> None:
         sqlite_where=OF_DECISIONS,
         postgresql_where=OF_DECISIONS,
     )
-    op.create_table(
+    _of_decision(
         "routes",
-        sa.Column("run_id", sa.Text(), nullable=False),
-        sa.Column("decision_id", sa.Text(), nullable=False),
+        ("symbol",),
         sa.Column("symbol", sa.Text(), nullable=False),
         sa.Column("arm", sa.BigInteger(), nullable=False),
         sa.Column("propensity", sa.Double(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id", "decision_id"],
-            ["decisions.run_id", "decisions.decision_id"],
-            name="fk_routes_decisions",
-        ),
-        sa.PrimaryKeyConstraint("run_id", "decision_id", "symbol", name="pk_routes"),
-        sqlite_with_rowid=False,
     )
 
 
 def downgrade() -> None:
     """Drop all tables, what refers first."""
-    op.drop_table("routes")
-    op.drop_table("rewards")
-    op.drop_table("proposals")
-    op.drop_table("outcomes")
-    op.drop_table("opinions")
-    op.drop_table("judge_scores")
-    op.drop_table("allocations")
-    op.drop_table("verdicts")
-    op.drop_table("orders")
-    op.drop_table("models")
-    op.drop_table("fills")
-    op.drop_table("decisions")
-    op.drop_table("cases")
-    op.drop_table("runs")
+    for table in (
+        *("routes", "rewards", "proposals", "outcomes", "opinions", "judge_scores", "allocations"),
+        *("verdicts", "orders", "models", "fills", "decisions", "cases", "runs"),
+    ):
+        op.drop_table(table)
+
+
+def _of_decision(name: str, key: tuple[str, ...], *columns: sa.Column[Any]) -> None:
+    """Make a table of what cannot stand without its decision; `key` is what follows that in it."""
+    op.create_table(
+        name,
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("decision_id", sa.Text(), nullable=False),
+        *columns,
+        sa.ForeignKeyConstraint(
+            ["run_id", "decision_id"],
+            ["decisions.run_id", "decisions.decision_id"],
+            name=f"fk_{name}_decisions",
+        ),
+        sa.PrimaryKeyConstraint("run_id", "decision_id", *key, name=f"pk_{name}"),
+        sqlite_with_rowid=False,
+    )
