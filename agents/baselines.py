@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from agents.arrays import BoolArray, FloatArray, Panel
-from agents.messages import Allocation, Case, Decision, InstrumentState, TrackRecord
-from agents.protocols import Feedback
+from agents.messages import Allocation, Case, Decision, InstrumentState
+from agents.protocols import Mind
 
 FAST_SESSIONS = 20
 SLOW_SESSIONS = 100
@@ -74,10 +74,9 @@ class View:
     returns: FloatArray
 
 
-class Baseline(ABC):
+class Baseline(Mind, ABC):
     """A rule over arrays, and the `Mind` that it makes: a plain decision, nothing to learn."""
 
-    name: str
     needs_features = False
 
     @abstractmethod
@@ -99,18 +98,6 @@ class Baseline(ABC):
         weights = zip((s.symbol for s in states), self.targets(view).tolist(), strict=True)
         policy = f"baseline:{self.name}"
         return plain_decision(case, dict(weights), policy, latency_ns=latency_ns, expires=expires)
-
-    def track(self) -> tuple[TrackRecord, ...]:
-        """Return nothing: a rule asks no junior."""
-        return ()
-
-    def observe(self, feedback: Sequence[Feedback]) -> None:
-        """Count nothing: a rule has no juniors."""
-        return
-
-    def learn(self, feedback: Sequence[Feedback]) -> None:
-        """Learn nothing: a rule does not."""
-        return
 
 
 class BuyAndHold(Baseline):

@@ -33,21 +33,27 @@ from agents.messages import (
     Route,
     TrackRecord,
 )
-from agents.protocols import Allocator, Feedback, Juniors, Strategist, Supervisor, TrainedPolicy
+from agents.protocols import (
+    Allocator,
+    Feedback,
+    Juniors,
+    Mind,
+    Strategist,
+    Supervisor,
+    TrainedPolicy,
+)
 from agents.supervisor.neural_ucb import NeuralUCB
 from config.paths import SUPERVISOR_FILE, TRACK_FILE, check_state
 
 NO_EVIDENCE = "no evidence in the case"
 
 
-class Hierarchy:
+class Hierarchy(Mind):
     """
     The supervisor, the juniors, the strategist and the allocator as one mind.
 
     `name` tells the minds apart in decisions and reports.
     """
-
-    needs_features = True
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ Data flows down by imports and back up through these; `ops` and `live` plug the 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +34,21 @@ from agents.messages import (
 
 
 class Junior(Protocol):
-    """An analyst of one kind of evidence."""
+    """
+    An analyst of one kind of evidence; one's own derives from it (docs/agents.md).
+
+    `name` is the kind of evidence that it answers for: it is asked only where a case holds some.
+    `model` signs its opinions. `simulated_ic` is its rank information coefficient on the default
+    simulated market, None where it was not measured.
+    """
 
     name: JuniorName
     model: str
+    simulated_ic: float | None = None
 
+    @abstractmethod
     def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
         """Return one answer for each symbol, in their order: one batch, one round."""
-        ...
 
 
 class Juniors(Protocol):
@@ -160,26 +168,30 @@ class Feedback:
 
 
 class Mind(Protocol):
-    """Whatever can turn a case into a decision: the hierarchy, or a baseline."""
+    """
+    Whatever can turn a case into a decision: the hierarchy, or a baseline.
+
+    Its own class may derive from it: what it does not define then does nothing.
+    """
 
     name: str
-    needs_features: bool
+    needs_features: bool = True  # whether cases are to carry news, reports and macro values
 
     def track(self) -> tuple[TrackRecord, ...]:
         """Return the juniors' track records so far, for the next case."""
-        ...
+        return ()
 
+    @abstractmethod
     def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """Return the decision on a case; never reads a clock."""
-        ...
 
     def observe(self, feedback: Sequence[Feedback]) -> None:
         """Count closed outcomes into the track records: at once, before the next case."""
-        ...
+        return
 
     def learn(self, feedback: Sequence[Feedback]) -> None:
         """Learn from closed outcomes, in their order; may take long, never runs with `decide`."""
-        ...
+        return
 
 
 class LearningMind(Mind, Protocol):

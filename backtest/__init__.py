@@ -1,1 +1,1 @@
-"""Sources, catalog, simulator, run, report and statistics."""
+"""Runs a book over a market: sources, catalog, simulator, engine, statistics and report."""

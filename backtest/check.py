@@ -1,9 +1,9 @@
 """
-What is wrong or odd in a source: everything that can be listed, not only the first thing.
+Checks a source: lists everything that is wrong or odd in it, not only the first thing.
 
 `open_source` stops at the first fault; this reads on, leaves the faulty rows out, and reports
-per symbol what remains, with what a person should look at before trusting it. What a backtest
-would refuse of the market that was read is listed too (`backtest.market.tradable`).
+per symbol what remains, with what a person should look at before trusting it. It also lists what
+a backtest would refuse of the market that was read (`backtest.market.tradable`).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-What makes a run the run that it is: everything that can change its results, hashed to its id.
+The identity of a run: everything that can change its results, hashed to the run's id.
 
 Two runs of one id are the same run. The identity holds the versions of the libraries that this
 run computes with, read from their metadata without importing them, and for language models the
@@ -72,8 +72,8 @@ def run_identity(
     """
     Return everything that can change a run's results, as JSON-able values under `IDENTITY`.
 
-    `completions` is None where no language model decides. Where data, policies, servers and
-    kept answers lie is no part of it: they count by their content.
+    `completions` is None where no language model decides. Where data, policies, juniors, servers
+    and kept answers lie is no part of it: they count by their content.
     """
     return {
         "mode": mode,
@@ -141,7 +141,7 @@ def installed(name: str) -> str:
 
 
 def _placeless(settings: Settings) -> Settings:
-    """Return settings without where data, policies, servers and answers lie."""
+    """Return settings without where data, policies, juniors, servers and answers lie."""
     minds = settings.minds
     return msgspec.structs.replace(
         settings,
@@ -149,6 +149,7 @@ def _placeless(settings: Settings) -> Settings:
         allocator=msgspec.structs.replace(settings.allocator, policies=""),
         minds=msgspec.structs.replace(
             minds,
+            juniors=(),
             completions="replay-or-live",
             vllm=msgspec.structs.replace(minds.vllm, base_url=""),
             embedded=msgspec.structs.replace(minds.embedded, path="", adapters={}),

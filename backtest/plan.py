@@ -1,7 +1,7 @@
 """
-What a run will be: its market, the stamp from which it decides, and its identity.
+Plans a run: its market, the stamp from which it decides, and its identity.
 
-It runs nothing: `backtest.run` does.
+It runs nothing; `backtest.run` does.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-What a run says of its trained policies: which, trained on what, and whether that was this market.
+Describes a run's trained policies: what each was trained on, and whether this run trades the same.
 
 It reads cards and stamps alone, and knows neither networks nor books.
 """

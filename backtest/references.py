@@ -1,10 +1,11 @@
 """
-The books that stand beside the hierarchy's in a report: who they are, and under what they are run.
+The reference books that a report shows next to the hierarchy's, and the limits of each.
 
 Baselines are run without limits and under the hierarchy's gate without its stop. The hierarchy's
-own decisions are asked for again with the stop off, with limits off, and under stress: what the
-gate costs, and what a dearer market or a tighter stop would. It says what is to be run; who runs
-it is injected (`ReferenceRunner`), for the twin of the desk does it many books at once.
+own decisions are executed again with the stop off, with limits off, and under stress, which shows
+what the gate costs and what a dearer market or a tighter stop would cost. This module says what is
+to be run; what runs it is injected (`ReferenceRunner`), since the desk's twin runs many books at
+once.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from agents.baselines import BASELINES, Baseline
 from agents.messages import Decision
 from backtest.market.market_data import MarketData
 from backtest.results import Gate, PositionHistory
+from config.costs import COST_FRAC
 from config.settings import UNLIMITED, LimitSettings, Settings
 
-STRESS_COST_FRAC = 0.003  # of notional a fill: the user's number
 STRESS_STOP = {"stop": "fraction", "stop_loss": 0.02, "stop_cooldown_sessions": 20}
 
 
 @dataclass(frozen=True)
 class Reference:
     """
-    One book to run: a baseline, or recorded decisions that are asked for again.
+    One book to run: a baseline, or recorded decisions that are executed again.
 
     `fee_frac` takes the place of every instrument's commission; None leaves them.
     """
@@ -52,7 +53,7 @@ class ReferenceRunner(Protocol):
         references: Sequence[Reference],
         on_session: Callable[[int], None] | None = None,
     ) -> tuple[PositionHistory, ...]:
-        """Return the references' books, in their order; `on_session` is told each close."""
+        """Return the references' books, in their order; `on_session` is called at each close."""
         ...
 
 
@@ -99,8 +100,8 @@ def variants(name: str, decisions: tuple[Decision, ...], limits: LimitSettings) 
             "full",
             decisions,
             limits,
-            stress=f"{STRESS_COST_FRAC:.1%} a fill",
-            fee_frac=STRESS_COST_FRAC,
+            stress=f"{COST_FRAC:.1%} a fill",
+            fee_frac=COST_FRAC,
         ),
         Reference(
             name,

@@ -1,7 +1,7 @@
 """
 What a run leaves behind, in memory: the books' histories and the hierarchy's own records.
 
-`run.py` makes it, `statistics` measures it and `report.py` shows it. Session rows are stamped
+`run` makes it, `statistics` measures it and `report` shows it. Session rows are stamped
 at session closes; the first row is the starting cash at the close before the first decision.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from agents.arrays import FloatArray, IntArray
@@ -88,6 +89,36 @@ def closed_trades(
     )
 
 
+class RoleCalls(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What one role asked of its language model.
+
+    `requests` are answers and failures, `failures` are counted by kind and their tokens stand
+    apart. Latencies are those that the answers carry, so that a replay reports its recording's.
+    """
+
+    rounds: int
+    requests: int
+    answers: int
+    streams: int
+    failures: dict[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    failed_tokens: int
+    forward_passes: int
+    latency_seconds: float
+    latency_p50_seconds: float
+    latency_p95_seconds: float
+
+
+class Calls(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run asked of its language models, by role."""
+
+    rounds: int
+    max_rounds_of_decision: int
+    roles: dict[str, RoleCalls]
+
+
 @dataclass(frozen=True)
 class RunResult:
     """
@@ -113,7 +144,7 @@ class RunResult:
     outcomes: tuple[Outcome, ...]
     manifest: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
-    calls: dict[str, Any] = field(default_factory=dict)  # of language models, by role
+    calls: Calls | None = None  # of language models; None where none was asked
     variants: tuple[PositionHistory, ...] = ()
     sessions_per_year: int = 252
     max_var: float = 0.02

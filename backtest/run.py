@@ -16,8 +16,8 @@ import numpy as np
 from agents.arrays import FloatArray, IntArray
 from agents.messages import Decision, FillRecord, OrderRecord, Outcome, Verdict
 from agents.protocols import ExperienceWriter, Mind
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.desk_result import BookRun
-from backtest.engine.feed import Feed, make_feed
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData
 from backtest.market.rules import YEAR_NS, rates_known, risk_free_rates
@@ -26,7 +26,6 @@ from backtest.references import ReferenceRunner, StartReferences, baselines, var
 from backtest.report.notes import run_notes
 from backtest.report.silence import why_no_orders
 from backtest.results import RunResult
-from config.settings import LimitSettings, Settings
 
 HIERARCHY = "hierarchy"
 
@@ -36,18 +35,13 @@ class RunBook(Protocol):
 
     def __call__(
         self,
-        market: MarketData,
-        feed: Feed,
-        settings: Settings,
+        spec: BookSpec,
         mind: Mind,
         *,
-        name: str,
-        limits: LimitSettings,
-        decide_from: int,
         writer: ExperienceWriter | None = None,
         on_session: Callable[[int], None] | None = None,
     ) -> BookRun:
-        """Run one mind over a market and return its book."""
+        """Run one mind over a book's market and return the book."""
         ...
 
 
@@ -61,7 +55,7 @@ def run_backtest(
     run_own: RunBook = run_book,
 ) -> RunResult:
     """
-    Run a plan. `on_session` is told the book's name and each session's stamp.
+    Run a plan. `on_session` is called with the book's name and each session's stamp.
 
     `run_own` runs the plan's own book, `run_references` the books that stand beside it, and
     `start_references`, where it is given, half of them meanwhile.
@@ -72,13 +66,8 @@ def run_backtest(
     beside = partial(start, market, settings, plan.decide_from)
     rules = beside(baselines(settings.limits))
     own = run_own(
-        market,
-        make_feed(market, settings.market, plan.decide_from),
-        settings,
+        BookSpec(HIERARCHY, market, settings, plan.decide_from),
         plan.mind,
-        name=HIERARCHY,
-        limits=settings.limits,
-        decide_from=plan.decide_from,
         writer=writer,
         on_session=None if on_session is None else partial(on_session, HIERARCHY),
     )
@@ -86,8 +75,10 @@ def run_backtest(
     orders = own.records.of(OrderRecord)
     replays = variants(HIERARCHY, decisions, settings.limits)
     half = beside(replays[: len(replays) // 2])
-    told = None if on_session is None else partial(on_session, "references")
-    other = run_references(market, settings, plan.decide_from, replays[len(replays) // 2 :], told)
+    progress = None if on_session is None else partial(on_session, "references")
+    other = run_references(
+        market, settings, plan.decide_from, replays[len(replays) // 2 :], progress
+    )
     own_again, passive = (*half(), *other), rules()
     silent = "" if orders else why_no_orders(market, settings, decisions, verdicts)
     return RunResult(

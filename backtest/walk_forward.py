@@ -1,28 +1,94 @@
 """
-Walk-forward: what decides in a window has learned on the window's own past only.
+Walk-forward: what decides in a window has learned on that window's own past only.
 
-The book is one, without a hole: a single run over all test windows, in which the mind is
-exchanged at each window's start for one that `fit` returned. Splits are purged and embargoed
-(`splits`), so that no outcome that a mind learned from reaches into its test; inside a test it
-goes on learning from outcomes as they close, as it would live.
+Windows roll over the sessions: train, leave a gap, test, move on by one test. The gap is `purge`
+plus `embargo` sessions. The purge keeps labels whose horizon reaches into a test out of its
+training, so it is at least the horizon. The embargo holds a test's newest sessions back from the
+training that follows it, since they share news, moving averages and volatility with the test
+that comes next. Tests touch and never overlap, so that one book is traded over all of them, in a
+single run in which the mind is exchanged at each window's start. Inside a test the mind goes on
+learning from outcomes as they close, as it would live.
+
+Source: López de Prado 2018, "Advances in Financial Machine Learning", ch. 7. Departure: there the
+embargo follows a test inside a training set that surrounds it; here training never follows its
+own test, so the embargo widens the gap before the next one.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from agents.arrays import Panel
 from agents.messages import HORIZON_SESSIONS, Case, Decision, TrackRecord
-from agents.protocols import Feedback, LearningMind, TrainedPolicy
-from backtest.engine.feed import make_feed
+from agents.protocols import Feedback, LearningMind, Mind, TrainedPolicy
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, window
 from backtest.plan import warmup_sessions
-from backtest.splits import Window, walk_forward
 from config.errors import ConfigError
 from config.settings import Settings
+
+
+@dataclass(frozen=True)
+class Window:
+    """
+    One split. Sessions that close in [start, end], both included, belong to a part.
+
+    All four are closing stamps of sessions, UTC nanoseconds.
+    """
+
+    train_start_ns: int
+    train_end_ns: int
+    test_start_ns: int
+    test_end_ns: int
+
+    def __post_init__(self) -> None:
+        order = (self.train_start_ns, self.train_end_ns, self.test_start_ns, self.test_end_ns)
+        if not order[0] <= order[1] < order[2] <= order[3]:
+            raise ConfigError(f"expected training that ends before its test, was {order}")
+
+
+def rolling_windows(
+    session_closes: Sequence[int], *, train: int, test: int, purge: int, embargo: int
+) -> tuple[Window, ...]:
+    """
+    Return rolling windows over the sessions, oldest first; sizes are in sessions.
+
+    Each trains on `train` sessions, leaves out `purge + embargo` and tests on the next `test`;
+    the last test takes what is left. Raises ConfigError where a part would be empty, would
+    overlap another, or the stamps do not ascend.
+    """
+    for name, value, least in (
+        ("train", train, 1),
+        ("test", test, 1),
+        ("purge", purge, 0),
+        ("embargo", embargo, 0),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"expected {name} of at least {least} sessions, was {value!r}")
+    closes = np.asarray(session_closes, dtype=np.int64)
+    if closes.ndim != 1 or (np.diff(closes) <= 0).any():
+        raise ConfigError("expected session closes that ascend, was a list that does not")
+    needed = train + purge + embargo + 1
+    if len(closes) < needed:
+        raise ConfigError(
+            f"expected at least {needed} sessions (train {train} + purge {purge} + "
+            f"embargo {embargo} + 1 to test), was {len(closes)}"
+        )
+    from skfolio.model_selection import WalkForward
+
+    splitter = WalkForward(
+        train_size=train, test_size=test, purged_size=purge + embargo, reduce_test=True
+    )
+    return tuple(
+        Window(*(int(closes[i]) for i in (past[0], past[-1], future[0], future[-1])))
+        for past, future in splitter.split(closes[:, None])
+    )
 
 
 def windows_of(market: MarketData, settings: Settings, start_ns: int | None) -> tuple[Window, ...]:
@@ -39,7 +105,7 @@ def windows_of(market: MarketData, settings: Settings, start_ns: int | None) -> 
             f"was {walk.purge}"
         )
     closes = [ts for ts in market.session_closes if start_ns is None or ts >= start_ns]
-    return walk_forward(
+    return rolling_windows(
         closes, train=walk.train, test=walk.test, purge=walk.purge, embargo=walk.embargo
     )
 
@@ -52,22 +118,12 @@ def fit(
     kept, decide_from = window(
         market, split.train_start_ns, warmup_sessions(settings), split.train_end_ns
     )
-    run_book(
-        kept,
-        make_feed(kept, settings.market, decide_from),
-        settings,
-        mind,
-        name="training",
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    run_book(BookSpec("training", kept, settings, decide_from), mind)
     return mind
 
 
-class WalkForwardMind:
+class WalkForwardMind(Mind):
     """A mind for each window, oldest first, exchanged when a case enters the next one."""
-
-    needs_features = True
 
     def __init__(self, windows: Sequence[Window], minds: Sequence[LearningMind]) -> None:
         self._windows = list(zip(windows, minds, strict=True))

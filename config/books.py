@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from config.costs import US_EQUITY_COST_FRAC
 from config.settings import Settings
 
 type BookKind = Literal["daily equities", "contracts", "other"]
 
-US_EQUITY_COST_FRAC = 0.0005  # a large US stock, beside its spread
 POSITION_SHARE = 1.5  # of an even holding: a book of few instruments may hold more of each
 
 

@@ -2,7 +2,7 @@
 Typed settings: frozen structs, filled from a YAML profile, then from the environment.
 
 Ranges live in the types; an unknown or wrong field is refused with its path. The environment
-overrides a field by its path, `QUARTERDECK_RISK__MAX_POSITION=0.05`. Secrets are in `secrets.py`
+overrides a field by its path, `QUARTERDECK_LIMITS__MAX_POSITION=0.05`. Secrets are in `secrets.py`
 and never here, so that settings can be hashed, printed and stored with every run.
 """
 
@@ -20,6 +20,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from config.costs import COST_FRAC, SPREAD_BPS
 from config.errors import ConfigError
 
 Frac = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -88,8 +89,8 @@ class MarketSettings(_Settings, frozen=True, kw_only=True):
 
     currency: str = "USD"
     starting_cash: Positive = 100_000.0
-    cost_frac: Frac = 0.003  # of notional per fill, unless the instrument has its own
-    spread_bps: NonNegative = 2.0
+    cost_frac: Frac = COST_FRAC  # of notional per fill, unless the instrument has its own
+    spread_bps: NonNegative = SPREAD_BPS
     slippage_probability: Frac = 0.5  # of one tick, per fill
     open_liquidity_frac: Frac = 0.05  # of the trailing mean volume, at the opening's touch
     financing_bps_per_year: NonNegative = 150.0  # on borrowed or shorted notional, FX and CFDs
@@ -196,6 +197,11 @@ class DeskSettings(_Settings, frozen=True, kw_only=True):
         return int(self.latency_ms * 1_000_000)
 
 
+SHIPPED_JUNIORS = (
+    "agents.juniors.news:RuleNewsJunior",
+    "agents.juniors.technical:RuleTechnicalJunior",
+    "agents.juniors.fundamental:RuleFundamentalJunior",
+)
 type MindKind = Literal["rules", "embedded", "vllm"]
 type RoleName = Literal["news", "technical", "fundamental", "strategist", "explainer"]
 
@@ -246,6 +252,7 @@ class MindSettings(_Settings, frozen=True, kw_only=True):
 
     kind: MindKind = "rules"
     roles: dict[RoleName, MindKind] = {}  # where a role differs from `kind`
+    juniors: tuple[str, ...] = SHIPPED_JUNIORS  # the rule-backed: file.py:Class, module:Class
     embedded: EmbeddedSettings = EmbeddedSettings()
     vllm: ServerSettings = ServerSettings()
     budgets: BudgetSettings = BudgetSettings()

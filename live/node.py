@@ -12,6 +12,7 @@ import asyncio
 import math
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from nautilus_trader.config import (
     LiveDataEngineConfig,
@@ -24,14 +25,11 @@ from nautilus_trader.live.node import TradingNode
 
 from agents.messages import Decision
 from agents.protocols import ExperienceWriter, Mind
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.desk_result import BookRun, EngineLog, book_run, check_end
-from backtest.engine.desk_setup import latency_ns, make_desk, observe
-from backtest.engine.feed import Feed
-from backtest.engine.run_book import ORDER_RATE, TRADER, run_end
-from backtest.market.market_data import MarketData
-from backtest.market.rules import expiry
+from backtest.engine.desk_setup import make_desk, observe
+from backtest.engine.run_book import ORDER_RATE, TRADER
 from config.errors import RunIncomplete
-from config.settings import LimitSettings, Settings
 from live.feeds.replay import Replay
 from live.venues.sandbox import Sandbox
 from strategies.ports import AsyncPort
@@ -41,36 +39,31 @@ START_SECONDS = 10.0
 
 
 def run_paper_book(
-    market: MarketData,
-    feed: Feed,
-    settings: Settings,
+    spec: BookSpec,
     mind: Mind,
     *,
-    name: str,
-    limits: LimitSettings,
-    decide_from: int,
     writer: ExperienceWriter | None = None,
     on_session: Callable[[int], None] | None = None,
     speed: float = math.inf,
 ) -> BookRun:
     """
-    Replay a market to one mind in a trading node and return its book, as `run_book` does.
+    Replay a book's market to one mind in a trading node and return the book, as `run_book` does.
 
     `speed` is how many times faster than the data's own time it goes at most.
     Raises what the mind failed with, RunIncomplete where the run may not be believed, and
     KeyboardInterrupt after Ctrl-C, the node having been stopped.
     """
-    session = _Session(market, feed, settings, mind, limits, decide_from, speed)
+    session = _Session(spec, mind, speed)
     records = observe(session.node.kernel.msgbus, writer, on_session)
-    session.run(run_end(market, settings))
+    session.run()
     if writer is not None:
         writer.flush()
     return book_run(
         session.desk,
-        market,
+        spec.market,
         records,
         dict(session.cash.credited),
-        name=name,
+        name=spec.name,
         missed_decisions=session.port.missed,
     )
 
@@ -78,21 +71,13 @@ def run_paper_book(
 class _Session:
     """The node and its parts, from its building to its end."""
 
-    def __init__(
-        self,
-        market: MarketData,
-        feed: Feed,
-        settings: Settings,
-        mind: Mind,
-        limits: LimitSettings,
-        decide_from: int,
-        speed: float,
-    ) -> None:
-        self._market = market
+    def __init__(self, spec: BookSpec, mind: Mind, speed: float) -> None:
+        self._spec = spec
         self._loop = asyncio.new_event_loop()
         self._log = EngineLog()
         self._failure: BaseException | None = None
         self._feeding: asyncio.Task[None] | None = None
+        self._ends = ExitStack()  # closes the port, which the desk has made when it starts
         time = ReplayTime()
 
         def make_port(_: Timekeeper, deliver: Callable[[Decision], None]) -> AsyncPort:
@@ -104,40 +89,33 @@ class _Session:
                 mind,
                 self._loop,
                 at_its_stamp,
-                latency_ns=latency_ns(settings),
-                expires=expiry(market.session_closes, settings),
+                latency_ns=spec.latency_ns,
+                expires=spec.expires,
                 deadline_seconds=math.inf,  # a replay waits: its clock stands still meanwhile
                 on_failure=self._fail,
             )
+            self._ends.callback(self.port.close)
             return self.port
 
-        self.desk, self.cash = make_desk(
-            market,
-            settings,
-            mind,
-            limits,
-            make_port,
-            decide_from=decide_from,
-            make_time=lambda _: time,
-        )
+        feed = spec.feed
+        self.desk, self.cash = make_desk(spec, make_port, make_time=lambda _: time)
         self.node = TradingNode(_config(self._log.config), loop=self._loop)
         kernel = self.node.kernel
-        venue = Sandbox(kernel, market, settings, self.cash, time.clock)
+        venue = Sandbox(kernel, spec.market, spec.settings, self.cash, time.clock)
         events = sorted([*feed.custom, *feed.prices], key=lambda event: int(event.ts_init))
         self._replay = Replay(kernel, events, time, venue, speed=speed)
         self.node.trader.add_strategy(self.desk)
         self.node.build()
 
-    def run(self, end: int) -> None:
+    def run(self) -> None:
         """Run the session and end the node, whatever happens."""
         try:
-            self._loop.run_until_complete(self._session(end))
+            self._loop.run_until_complete(self._session(self._spec.end))
             if self._failure is None:
                 self._log.check()
-                check_end(self.node.portfolio, self.desk, self._market)
+                check_end(self.node.portfolio, self.desk, self._spec.market)
         finally:
-            if hasattr(self, "_port"):
-                self.port.close()
+            self._ends.close()
             self.node.dispose()
         if self._failure is not None:
             raise self._failure

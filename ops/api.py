@@ -13,7 +13,6 @@ offline; it learns nothing and writes nothing but completions that a language mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,7 +34,7 @@ from agents.messages import (
     Verdict,
     VerdictLine,
 )
-from agents.protocols import Feedback, Mind
+from agents.protocols import Mind
 from backtest.market.book_kinds import as_book
 from backtest.market.catalog import list_catalogs
 from backtest.market.market_data import MarketData, window
@@ -145,10 +144,8 @@ class NewsJunior:
             return mind.juniors.opine(case, {"news": [symbol]})[0]
 
 
-class _Newest:
+class _Newest(Mind):
     """A mind that sees only recent news, and keeps the case that it was given."""
-
-    needs_features = True
 
     def __init__(self, inner: Mind, lookback_days: int) -> None:
         self.name = inner.name
@@ -164,12 +161,6 @@ class _Newest:
         recent = tuple(item for item in case.news if item.ts_init >= oldest)
         self.case = msgspec.structs.replace(case, news=recent)
         return self._inner.decide(self.case, panel, latency_ns=latency_ns, expires=expires)
-
-    def observe(self, feedback: Sequence[Feedback]) -> None:
-        self._inner.observe(feedback)
-
-    def learn(self, feedback: Sequence[Feedback]) -> None:
-        self._inner.learn(feedback)
 
 
 def newest_data(symbol: str, settings: Settings, source: str | None) -> tuple[str, MarketData]:
@@ -202,21 +193,13 @@ def decide_newest(
     market: MarketData, settings: Settings, mind: Mind, lookback_days: int
 ) -> tuple[Case, Decision, Verdict]:
     """Return the case of a market's newest session, a mind's decision and the gate's verdict."""
-    from backtest.engine.feed import make_feed
+    from backtest.engine.book_spec import BookSpec
     from backtest.engine.run_book import run_book
     from backtest.plan import warmup_sessions
 
     kept, decide_from = window(market, market.session_closes[-1], warmup_sessions(settings))
     newest = _Newest(mind, lookback_days)
-    book = run_book(
-        kept,
-        make_feed(kept, settings.market, decide_from),
-        settings,
-        newest,
-        name=mind.name,
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    book = run_book(BookSpec(mind.name, kept, settings, decide_from), newest)
     (decision,) = book.records.of(Decision)
     verdict = next(v for v in book.records.of(Verdict) if v.stage == "delivery")
     assert newest.case is not None  # it decided

@@ -1,10 +1,11 @@
 """
-Our instruments and bars in Nautilus's terms.
+Our instruments and bars in Nautilus's terms, and the universe that a desk trades.
 
 Equities become Equity, FX pairs and metals CurrencyPair, the rest Cfd. Margins are zero: the
 venue checks none before a trade anyway, and the risk gate is ours.
 """
 
+from dataclasses import dataclass
 from decimal import Decimal
 
 from nautilus_trader.model.data import BarSpecification, BarType
@@ -14,6 +15,7 @@ from nautilus_trader.model.instruments import Cfd, CurrencyPair, Equity
 from nautilus_trader.model.instruments import Instrument as NautilusInstrument
 from nautilus_trader.model.objects import Currency, Price, Quantity
 
+from agents.arrays import FloatArray
 from agents.messages import Instrument
 from config.errors import ConfigError
 
@@ -23,6 +25,24 @@ _STEPS = (
     (60_000_000_000, 60, BarAggregation.MINUTE),
     (1_000_000_000, 60, BarAggregation.SECOND),
 )
+
+
+@dataclass(frozen=True)
+class Universe:
+    """
+    What the desk trades: instruments sorted by symbol, each beside its Nautilus identity.
+
+    `rate_sources[i]` is the index of the pair that turns the quote currency of `i` into the
+    account's, and whether it is to be inverted; None where they are the same. `cost_frac` (N,) is
+    one fill's commission, `session_closes` the closing stamps at which the desk wakes.
+    """
+
+    instruments: tuple[Instrument, ...]
+    ids: tuple[InstrumentId, ...]
+    bar_types: tuple[BarType, ...]
+    cost_frac: FloatArray
+    rate_sources: tuple[tuple[int, bool] | None, ...]
+    session_closes: tuple[int, ...]
 
 
 def instrument_id(instrument: Instrument) -> InstrumentId:

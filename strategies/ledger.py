@@ -8,6 +8,7 @@ that a split changes no quantity (`backtest.engine.feed` scales the prices inste
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +86,13 @@ class Ledger:
             if rest != 0:
                 self._opened[i], self._profit[i] = ts, -commission * (1 - share)
                 self.quantity[i], self.average[i] = rest, price
+
+    def revalue(self, price: FloatArray, sources: Sequence[tuple[int, bool] | None]) -> None:
+        """Take exchange rates from prices (N,), as `Universe.rate_sources` says where."""
+        for i, source in enumerate(sources):
+            if source is not None and np.isfinite(price[source[0]]):
+                value = float(price[source[0]])
+                self.rate[i] = 1.0 / value if source[1] else value
 
     def unrealised(self) -> float:
         """Return the open positions' profit at the marks, in the account's currency."""

@@ -24,8 +24,11 @@ from agents.messages import (
     Instrument,
     Opinion,
     Outcome,
+    Reward,
     Route,
 )
+from agents.supervisor.reward import route_reward, route_use
+from config.settings import SupervisorSettings
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,18 @@ class Closed:
     opinions: tuple[Opinion, ...]
     abstentions: tuple[Abstention, ...]
     outcome: Outcome
+
+    def reward(self, prices: SupervisorSettings) -> Reward:
+        """Return what the supervisor is told of the route, its tokens and time paid for."""
+        tokens, seconds = route_use((*self.opinions, *self.abstentions))
+        return Reward(
+            decision_id=self.outcome.decision_id,
+            symbol=self.outcome.symbol,
+            ts_event=self.outcome.ts_event,
+            learner="supervisor",
+            value=route_reward(self.outcome, tokens, seconds, prices),
+            tokens=tokens,
+        )
 
 
 class _OpenDecision:

@@ -1,9 +1,10 @@
 """
-How a case leaves the desk and a decision returns.
+The desk's one road to its mind: how a case leaves the desk and how a decision returns.
 
-The simulated port lets the mind answer at once and delivers by a time alert at the decision's
-own stamp, so that no fill sees an answer before it could have existed. The asynchronous port
-asks the mind on another thread and leaves the event loop free. Neither knows what a mind is.
+`LocalMind` asks a mind in this process, with the times of its decisions. Two ports build on it:
+the simulated one lets the mind answer at once and delivers by a time alert at the decision's own
+stamp, so that no fill sees an answer before it could have existed; the asynchronous one asks on
+another thread and leaves the event loop free. Nothing here knows what a mind is made of.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from agents.arrays import Panel
-from agents.messages import Case, Decision
+from agents.messages import Case, Decision, TrackRecord
 from agents.protocols import Feedback, Mind
 from config.errors import ConfigError, Halt, Retryable
 from strategies.timekeeper import Timekeeper
@@ -30,23 +31,62 @@ log = logging.getLogger(__name__)
 
 
 class Port(Protocol):
-    """Where the desk sends its cases."""
+    """Everything that the desk asks of its mind, wherever that thinks."""
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether cases are to carry news, reports and macro values."""
+        ...
+
+    def track(self) -> tuple[TrackRecord, ...]:
+        """Return the juniors' track records so far, for the next case."""
+        ...
 
     def send(self, case: Case, panel: Panel) -> None:
         """Take a case away; the decision comes back through the deliver callback."""
         ...
 
     def learn(self, feedback: Sequence[Feedback]) -> None:
-        """Let the mind learn before it is sent the next case."""
+        """Count closed outcomes at once; let the mind learn from them before the next case."""
         ...
 
 
-class SimulatedPort:
+class LocalMind:
     """
-    Answers within the simulation's time, `latency_ns` after the case's stamp.
+    A mind in this process, asked directly; all answers come while the caller waits.
 
-    `expires` gives the last stamp at which the decision on a case of a stamp may be acted on.
+    Its decisions are delivered `latency_ns` after the case's stamp; `expires` gives the last
+    stamp at which the decision on a case of a stamp may be acted on.
     """
+
+    def __init__(self, mind: Mind, *, latency_ns: int, expires: Callable[[int], int]) -> None:
+        self._mind = mind
+        self._latency_ns = latency_ns
+        self._expires = expires
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether cases are to carry news, reports and macro values."""
+        return self._mind.needs_features
+
+    def track(self) -> tuple[TrackRecord, ...]:
+        """Return the juniors' track records so far, for the next case."""
+        return self._mind.track()
+
+    def decide(self, case: Case, panel: Panel) -> Decision:
+        """Return the decision on a case."""
+        return self._mind.decide(
+            case, panel, latency_ns=self._latency_ns, expires=self._expires(case.ts_init)
+        )
+
+    def learn(self, feedback: Sequence[Feedback]) -> None:
+        """Let the mind count closed outcomes and learn from them, now."""
+        self._mind.observe(feedback)
+        self._mind.learn(feedback)
+
+
+class SimulatedPort(LocalMind):
+    """Answers within the simulation's time, which stands still while the mind thinks."""
 
     def __init__(
         self,
@@ -57,29 +97,18 @@ class SimulatedPort:
         latency_ns: int,
         expires: Callable[[int], int],
     ) -> None:
-        self._mind = mind
+        super().__init__(mind, latency_ns=latency_ns, expires=expires)
         self._time = time
         self._deliver = deliver
-        self._latency_ns = latency_ns
-        self._expires = expires
 
     def send(self, case: Case, panel: Panel) -> None:
         """Decide now, deliver at the decision's `ts_init`."""
-        decision = self._mind.decide(
-            case,
-            panel,
-            latency_ns=self._latency_ns,
-            expires=self._expires(case.ts_init),
-        )
+        decision = self.decide(case, panel)
         self._time.alert(
             f"deliver-{decision.decision_id}",
             decision.ts_init,
             lambda _: self._deliver(decision),
         )
-
-    def learn(self, feedback: Sequence[Feedback]) -> None:
-        """Learn now."""
-        self._mind.learn(feedback)
 
 
 @dataclass(eq=False)
@@ -93,7 +122,7 @@ class _Job:
     timer: asyncio.TimerHandle | None = None
 
 
-class AsyncPort:
+class AsyncPort(LocalMind):
     """
     Asks the mind on a worker thread, so that the event loop is free while it thinks.
 
@@ -122,12 +151,10 @@ class AsyncPort:
         deadline_seconds: float,
         on_failure: Callable[[BaseException], None],
     ) -> None:
+        super().__init__(mind, latency_ns=latency_ns, expires=expires)
         self.late = self.failed = self.superseded = 0
-        self._mind = mind
         self._loop = loop
         self._deliver = deliver
-        self._latency_ns = latency_ns
-        self._expires = expires
         self._deadline_seconds = deadline_seconds
         self._on_failure = on_failure
         self._newest = -1  # the stamp of the newest case whose decision was delivered
@@ -154,19 +181,11 @@ class AsyncPort:
 
     def send(self, case: Case, panel: Panel) -> None:
         """Queue a case and return at once."""
-        self._ask(
-            case.decision_id,
-            lambda: self._mind.decide(
-                case,
-                panel,
-                latency_ns=self._latency_ns,
-                expires=self._expires(case.ts_init),
-            ),
-            decides=True,
-        )
+        self._ask(case.decision_id, lambda: self.decide(case, panel), decides=True)
 
     def learn(self, feedback: Sequence[Feedback]) -> None:
-        """Queue feedback before the next case and return at once."""
+        """Count closed outcomes, queue the learning before the next case, and return at once."""
+        self._mind.observe(feedback)
         if feedback:
             self._feedback += 1
             self._ask(

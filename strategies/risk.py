@@ -1,10 +1,15 @@
 """
-The gate: the desk's state into `agents.gate.limits`, a judgement out. No order leaves without it.
+The gate of one desk. No order leaves without its judgement.
 
-It keeps the risk model and the mean volumes of the last close beside the book's state
-(`agents.gate.state`), and knows neither orders nor venues. Targets are cut with headroom when a
-decision arrives; quantities are judged again, at full limits, at the prices they are sent at.
-Nothing here is a model, and nothing here swallows an error.
+A decision passes it twice. When the decision arrives, its target weights are cut to the limits
+with some headroom, and what is allowed waits as quantities. At the next price the orders are
+judged again, at full limits and at the prices that they are sent at. Between these the gate acts
+on its own: a close beyond a stop forces an exit, a book that drifted beyond a limit is reduced,
+a vanished instrument is left.
+
+The rules are in `agents.gate`, which works on batches of books: the desk is a batch of one. Kept
+here are the last close, the mean volumes and the risk model. The gate knows neither orders nor
+venues; nothing in it is a learned model, and it swallows no error.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ import numpy as np
 
 from agents.arrays import BoolArray, FloatArray, IntArray
 from agents.gate.limits import LIMIT_NAMES
-from agents.gate.measures import value_at_risk
+from agents.gate.measures import measure, value_at_risk
 from agents.gate.risk_model import RiskModel, RunningVolatility, window_risk
 from agents.gate.rules import (
     VOLUME_SESSIONS,
@@ -31,9 +36,11 @@ from agents.gate.rules import (
     stop_width,
     tightened,
 )
-from agents.gate.state import GateState
-from agents.messages import Instrument, Verdict, VerdictLine
+from agents.gate.state import DELISTED, GateState, Pending
+from agents.messages import Decision, Instrument, Verdict, VerdictLine
 from config.settings import LimitSettings
+
+EVERY = slice(None)  # of the books in the gate's state: the one
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class Gate:
         self._shortable = np.array([i.shortable for i in instruments], dtype=bool)
         n = len(self.instruments)
         self.state = GateState(1, n, limits)
+        self.stop_below = memoryview(self.state.stop_below[0])  # by instrument; read at each bar
+        self.stop_above = memoryview(self.state.stop_above[0])
         self._sized = np.array([i.asset_class == "equity" for i in instruments], dtype=bool)
         self._volumes: FloatArray = np.zeros((0, n))
         self._last_close = np.full(n, np.nan)
@@ -81,6 +90,20 @@ class Gate:
     def halted(self) -> bool:
         """Whether nothing may grow any more."""
         return bool(self.state.halted[0])
+
+    @property
+    def waits(self) -> bool:
+        """Whether any target waits for a price."""
+        return self.state.waits
+
+    def waits_since(self, i: int) -> int:
+        """Return since when a target of instrument `i` waits; the end of time where none does."""
+        return int(self.state.held_since[0, i])
+
+    @property
+    def knows_risk(self) -> bool:
+        """Whether any instrument has history enough to be measured."""
+        return bool(self.model.known.any())
 
     @property
     def model(self) -> RiskModel:
@@ -136,14 +159,78 @@ class Gate:
             self._volume = np.where(self._sized, mean_volume(self._volumes), np.inf)
         return self._volume
 
+    def value_at_risk(self, weights: FloatArray) -> float:
+        """Return the one-day 99% VaR of weights (N,), a fraction of equity."""
+        return float(measure(weights, self.model).var)
+
+    # --- a decision arrives ------------------------------------------------------------------
+
     def targets(self, asked: FloatArray, held: FloatArray) -> tuple[FloatArray, IntArray]:
         """Return a decision's targets, cut with headroom, and which limit cut each."""
         blocked = self._blocked(self._last_close)
         return delivery_targets(asked, held, blocked, self.model, self.tight)
 
+    def judge_decision(self, asked: FloatArray, holding: Holding) -> Judgement:
+        """Return the weights that a decision's targets (N,) are cut to; nothing trades yet."""
+        held = holding.weights()
+        allowed, cause = self.targets(asked, held)
+        var = self.value_at_risk(allowed)
+        return Judgement(held, asked, allowed, holding.quantity, cause, var)
+
+    def let_wait(self, decision: Decision, judged: Judgement, holding: Holding, now: int) -> None:
+        """Let what a decision is allowed wait for prices, in place of any older decision's."""
+        self.state.decide(
+            EVERY,
+            judged.held[None],
+            judged.allowed[None],
+            _batch(holding),
+            np.array([now]),
+            np.array([decision.ts_event]),
+            np.array([decision.expires]),
+        )
+
+    # --- the gate acts on its own ------------------------------------------------------------
+
+    def stop_out(self, i: int, ts: int) -> None:
+        """Leave instrument `i` at the next price; its cool-down begins."""
+        self.state.stop_out(EVERY, self._only(i), np.array([ts]))
+
+    def set_stop(self, i: int, quantity: FloatArray, average: FloatArray) -> None:
+        """Set the stop of a position that was filled; shapes: quantity, average entry (N,)."""
+        width = self.stop_width()[None]
+        self.state.set_stops(EVERY, self._only(i), quantity[None], average[None], width)
+
+    def leave(self, gone: BoolArray, ts: int) -> None:
+        """Leave vanished instruments (N,), held or not: what was to be bought is not any more."""
+        self.state.force(EVERY, gone[None], DELISTED, np.array([ts]))
+
     def drifted(self, held: FloatArray) -> BoolArray:
         """Return where a book that drifted beyond a limit must be reduced."""
         return drifted(held, self.model, self.limits)
+
+    def reduce_drift(self, held: FloatArray, holding: Holding, ts: int) -> bool:
+        """Ask for a reduction where a book drifted beyond a limit; tell whether it did."""
+        beyond = self.drifted(held)
+        if not beyond.any():
+            return False
+        targets, _ = self.targets(held, held)
+        self.state.reduce(EVERY, beyond[None], targets[None], _batch(holding), np.array([ts]))
+        return True
+
+    # --- prices come -------------------------------------------------------------------------
+
+    def take(self, ts: int, fresh: BoolArray) -> Pending:
+        """Return what may be sent at a stamp where prices are fresh (N,); it waits no longer."""
+        return self.state.take(EVERY, np.array([ts]), fresh[None])
+
+    def asked(self, pending: Pending, holding: Holding, band: float) -> FloatArray:
+        """Return the weights (N,) that pending targets ask for; see `Pending.weights`."""
+        weights: FloatArray = pending.weights(_batch(holding), band)[0]
+        return weights
+
+    def wait_on(self, cut: BoolArray, ts: int) -> None:
+        """Let the rest of targets (N,) that were cut wait for the next price."""
+        self.state.wait_on(EVERY, cut[None], np.array([ts]))
 
     def judge(
         self, asked: FloatArray, holding: Holding, movable: BoolArray, forced: BoolArray
@@ -178,7 +265,7 @@ class Gate:
                 "ts_event": ts,
                 "ts_init": ts,
                 "stage": stage,
-                "var_frac": judged.var_frac if self.model.known.any() else None,
+                "var_frac": judged.var_frac if self.knows_risk else None,
                 "lines": [
                     VerdictLine(
                         symbol=self.instruments[i].symbol,
@@ -196,10 +283,21 @@ class Gate:
     def _blocked(self, price: FloatArray) -> IntArray:
         """Return the code of what forbids an instrument to grow, 0 where nothing does."""
         codes: IntArray = self.state.blocked(
-            slice(None),
+            EVERY,
             price[None],
             self._last_close[None],
             self._age[None],
             self.model.known[None],
         )[0]
         return codes
+
+    def _only(self, i: int) -> BoolArray:
+        """Return where instrument `i` is, as a batch of one; shapes: (1, N)."""
+        return np.asarray(np.arange(len(self.instruments))[None] == i, bool)
+
+
+def _batch(holding: Holding) -> Holding:
+    """Return a holding as a batch of one."""
+    equity = np.array([holding.equity])
+    one = holding.quantity[None], holding.price[None], holding.rate[None]
+    return Holding(*one, holding.lot, equity)

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +19,10 @@ DAY_NS = 86_400_000_000_000
 OPENING_NS = 52_200_000_000_000  # 14:30 UTC
 CLOSING_NS = 75_600_000_000_000  # 21:00 UTC
 FIRST_DAY = 18_000  # days since 1970
+
+# A worker of the suite has one core, and sums over several threads differ in their last bits.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
 
 type MarketMaker = Callable[..., MarketData]
 
@@ -109,17 +113,6 @@ def _make_market(
 def make_market() -> MarketMaker:
     """Return a maker of small markets."""
     return _make_market
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Let torch work on one thread: sums over several differ in their last bits."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

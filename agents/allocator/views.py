@@ -37,9 +37,8 @@ from agents.messages import (
     Proposal,
     TrackRecord,
 )
+from config.costs import ROUND_TRIP_FRAC
 from config.settings import AllocatorSettings
-
-DEAR = 0.0062  # a round trip of what no cost is known of: 0.003 a fill and half a spread of 2 bp
 
 
 class View(NamedTuple):
@@ -94,7 +93,7 @@ class BlackLittermanBottom:
         for member in members:
             proposal = proposals.get(member.symbol)
             if proposal is not None:
-                cost = self.round_trip.get(member.symbol, DEAR)
+                cost = self.round_trip.get(member.symbol, ROUND_TRIP_FRAC)
                 volatility = estimates.volatility[member.symbol]
                 view = view_of(proposal, volatility, authors_ic(proposal, ics), cost)
                 if view is not None:

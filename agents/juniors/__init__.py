@@ -1,8 +1,7 @@
-"""The juniors: one analyst for each kind of evidence, all with one interface."""
+"""
+The juniors: one analyst for each kind of evidence - news, technical, fundamental.
 
-from agents.juniors.fundamental import RuleFundamentalJunior
-from agents.juniors.lexicon import sentiment
-from agents.juniors.news import RuleNewsJunior
-from agents.juniors.technical import RuleTechnicalJunior
-
-__all__ = ["RuleFundamentalJunior", "RuleNewsJunior", "RuleTechnicalJunior", "sentiment"]
+Each kind has one written in rules (`news`, `technical`, `fundamental`) and one that asks a
+language model (`model_juniors`). `round` asks all of them at once, `track` keeps what their
+opinions came to. A junior of one's own takes the place of one of the rules (docs/agents.md).
+"""

@@ -28,6 +28,7 @@ from agents.messages import (
     JuniorName,
     Opinion,
 )
+from agents.protocols import Junior
 
 DAY_NS = 86_400_000_000_000
 STALE_NS = 500 * DAY_NS  # since the period's end, as `agents.features.evidence` masks ratios
@@ -52,7 +53,7 @@ class Vote(NamedTuple):
     evidence: tuple[str, ...]
 
 
-class RuleFundamentalJunior:
+class RuleFundamentalJunior(Junior):
     """Ratios against peers, figures against a year before."""
 
     name: JuniorName = "fundamental"

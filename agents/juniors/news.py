@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from agents.juniors.lexicon import sentiment
 from agents.juniors.opinions import form_opinion
 from agents.messages import Abstention, Case, JuniorName, NewsItem, Opinion
+from agents.protocols import Junior
 
 HALF_LIFE_NS = 86_400_000_000_000
 DEAD_ZONE = 0.2  # of a mean reading: a quarter of one item's standard deviation
@@ -29,7 +30,7 @@ SIMULATED_IC = 0.083  # eight seeds: 0.013 to 0.121
 COPY_NOISE = re.compile(r"https?://\S*|\bRT\b|@\w+|[^\w@]+")
 
 
-class RuleNewsJunior:
+class RuleNewsJunior(Junior):
     """A lexicon, its usual tone and a half-life."""
 
     name: JuniorName = "news"

@@ -14,6 +14,7 @@ from typing import Protocol
 from agents.llm.chat import ChatBackend, ChatRequest, Completion, Failure
 from agents.messages import Abstention, Case, JuniorName, Opinion
 from agents.protocols import Junior
+from config.errors import ConfigError
 
 
 class ModelJunior(Protocol):
@@ -32,25 +33,35 @@ class ModelJunior(Protocol):
 
 
 class JuniorRound:
-    """The juniors of one hierarchy, in the order in which their answers are listed."""
+    """
+    The juniors of one hierarchy, in the order in which their answers are listed.
+
+    `described` says, of juniors whose code is not Quarterdeck's, what they are to be told by.
+    """
 
     def __init__(
         self,
         rules: Mapping[JuniorName, Junior],
         speakers: Mapping[JuniorName, ModelJunior] | None = None,
         backend: ChatBackend | None = None,
+        described: Mapping[JuniorName, str] | None = None,
     ) -> None:
         self._rules = dict(rules)
+        self._described = dict(described or {})
         self._speakers = dict(speakers or {})
         self._backend = backend
 
     @property
     def models(self) -> dict[str, str]:
-        """The model of each junior, and the prompt that it is asked with."""
-        return {
-            name: self._speakers[name].described if name in self._speakers else rule.model
-            for name, rule in self._rules.items()
-        }
+        """The model of each junior, and all else that may change an answer: prompt or code."""
+        return {name: self._model(name) for name in self._rules}
+
+    def _model(self, name: JuniorName) -> str:
+        own = self._described.get(name)
+        if name in self._speakers:
+            spoken = self._speakers[name].described
+            return spoken if own is None else f"{spoken}, else {own}"
+        return own or self._rules[name].model
 
     def opine(
         self, case: Case, asked: Mapping[JuniorName, Sequence[str]]
@@ -61,16 +72,37 @@ class JuniorRound:
         for name, symbols in asked.items():
             speaker = self._speakers.get(name)
             if speaker is None:
-                answers += self._rules[name].opine(case, symbols)
+                answers += self._opine(name, case, symbols)
                 continue
             for symbol in symbols:
                 answer = heard[name, symbol]
                 if isinstance(answer, Failure) and answer.kind == "circuit":
-                    answers += self._rules[name].opine(case, [symbol])
+                    answers += self._opine(name, case, [symbol])
                 elif isinstance(answer, Abstention):
                     answers.append(answer)
                 else:
                     answers.append(speaker.hear(case, symbol, answer))
+        return answers
+
+    def _opine(
+        self, name: JuniorName, case: Case, symbols: Sequence[str]
+    ) -> list[Opinion | Abstention]:
+        """Return a junior's own answers. Raises ConfigError where they are not what was asked."""
+        answers = self._rules[name].opine(case, symbols)
+        asked = [(name, symbol) for symbol in symbols]
+        if [(answer.junior, answer.symbol) for answer in answers] != asked:
+            raise ConfigError(
+                f"expected {len(symbols)} answers of {self._rules[name].model} as {name}, one a "
+                f"symbol and in their order, was {len(answers)} or others"
+            )
+        for answer in answers:
+            if isinstance(answer, Opinion) and not (
+                abs(answer.score) <= 2.0 and 0.0 <= answer.confidence <= 1.0
+            ):
+                raise ConfigError(
+                    f"expected a score of -2..2 and a confidence of 0..1 of {answer.model}, "
+                    f"was {answer.score} and {answer.confidence} for {answer.symbol}"
+                )
         return answers
 
     def _round(

@@ -18,6 +18,7 @@ from agents.features.batch import INSTRUMENT_FEATURES
 from agents.juniors.opinions import form_opinion
 from agents.juniors.patterns import Features, find_patterns
 from agents.messages import Abstention, Case, InstrumentState, JuniorName, Opinion, Regime
+from agents.protocols import Junior
 
 MIN_VOTES = 5
 INDICATORS = (  # what a full set of features casts votes by, given the volatility
@@ -48,7 +49,7 @@ class Vote(NamedTuple):
     follows: bool
 
 
-class RuleTechnicalJunior:
+class RuleTechnicalJunior(Junior):
     """Indicators and patterns on the daily features."""
 
     name: JuniorName = "technical"

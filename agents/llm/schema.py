@@ -1,11 +1,11 @@
 """
 The subset of JSON Schema that binds answers: whether a text satisfies it, and how long it can be.
 
-An object has its listed properties and no others; strings, arrays and numbers may be bounded. A
-string's pattern is one class repeated, `^[class]{m,n}$`. Any other keyword is an error and never
-ignored: a bound that nobody checks is no bound. What is said of a wrong answer names the place
-and what was expected, and repeats no word of the answer, which may repeat a prompt. It knows no
-engine.
+The `jsonschema` library validates; the subset and the longest answer are ours. An object has its
+listed properties and no others; strings, arrays and numbers may be bounded. A string's pattern is
+one class repeated, `^[class]{m,n}$`. Any other keyword is an error and never ignored: a bound that
+nobody checks is no bound. What is said of a wrong answer names the place and what was expected,
+and repeats no word of the answer, which may repeat a prompt. This file knows no engine.
 """
 
 from __future__ import annotations
@@ -13,9 +13,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from config.errors import ConfigError
+
+if TYPE_CHECKING:  # it takes a tenth of a second to import
+    from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
 
 type Schema = dict[str, Any]
 
@@ -26,15 +32,7 @@ KEYWORDS = frozenset(
     | {"minLength", "maxLength", "pattern"}
     | {"minimum", "maximum"}
 )
-TYPES = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "integer": int,
-    "number": float,
-    "boolean": bool,
-    "null": type(None),
-}
+TYPES = frozenset({"object", "array", "string", "integer", "number", "boolean", "null"})
 REPEATED_CLASS = re.compile(r"\^(\[(?:[^\]\\]|\\.)+\])\{(\d+),(\d+)\}\$")
 LONGEST_ESCAPE = 12  # characters: one code point beyond the basic plane as two \uXXXX
 SEPARATOR = 2  # ", " and ": ": some engines write a space, and one token may be one character
@@ -54,9 +52,11 @@ def violation(schema: Schema, text: str) -> str | None:
         value = json.loads(
             text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_distinct
         )
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError):
         return f"expected JSON, was {len(text)} characters that are not"
-    return _violation(schema, value, "$")
+    error = next(_validator()(schema).iter_errors(value), None)
+    return None if error is None else _said(error)
 
 
 def longest_answer(schema: Schema) -> int:
@@ -123,83 +123,38 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # --- checking ----------------------------------------------------------------------------------
 
 
-def _violation(schema: Schema, value: Any, path: str) -> str | None:
-    if "anyOf" in schema:
-        options = schema["anyOf"]
-        if all(_violation(option, value, path) is not None for option in options):
-            return f"expected one of {len(options)} forms at {path}, was none of them"
-    kind = schema.get("type")
-    if kind is not None and not _is_a(value, kind):
-        return f"expected {kind} at {path}, was {_kind(value)}"
-    if "enum" in schema and not any(_same(value, option) for option in schema["enum"]):
-        return f"expected one of {len(schema['enum'])} values at {path}, was another"
-    if isinstance(value, dict):
-        return _object_violation(schema, value, path)
-    if isinstance(value, list):
-        return _array_violation(schema, value, path)
-    if isinstance(value, str):
-        return _string_violation(schema, value, path)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
-        if not low <= value <= high:
-            return f"expected {low} to {high} at {path}, was {'less' if value < low else 'more'}"
-    return None
+@cache
+def _validator() -> type[Validator]:
+    """
+    Return JSON Schema's Draft 2020-12 as answers are held to it.
+
+    An integer has no decimal point, and a pattern is matched whole: Python's `$` lets a line's
+    end through.
+    """
+    from jsonschema import Draft202012Validator, ValidationError, validators
+
+    def pattern(_: Validator, expected: str, value: Any, __: Schema) -> Iterator[ValidationError]:
+        if isinstance(value, str) and re.fullmatch(expected, value) is None:
+            yield ValidationError("another text")
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, v: type(v) is int)
+    ours: type[Validator] = validators.extend(
+        Draft202012Validator, {"pattern": pattern}, type_checker=types
+    )
+    return ours
 
 
-def _object_violation(schema: Schema, value: dict[str, Any], path: str) -> str | None:
-    properties = schema.get("properties", {})
-    for name in schema.get("required", ()):
-        if name not in value:
-            return f"expected {name} at {path}, was missing"
-    extra = len(value.keys() - properties.keys())
-    if extra:
-        return f"expected no other fields at {path}, was {extra} more"
-    found = (_violation(properties[name], value[name], f"{path}.{name}") for name in value)
-    return next((wrong for wrong in found if wrong is not None), None)
-
-
-def _array_violation(schema: Schema, value: list[Any], path: str) -> str | None:
-    wrong = _count(len(value), schema.get("minItems"), schema.get("maxItems"), "items", path)
-    if wrong is not None or "items" not in schema:
-        return wrong
-    found = (_violation(schema["items"], item, f"{path}[{i}]") for i, item in enumerate(value))
-    return next((wrong for wrong in found if wrong is not None), None)
-
-
-def _string_violation(schema: Schema, value: str, path: str) -> str | None:
-    if any("\ud800" <= c <= "\udfff" for c in value):
-        return f"expected Unicode text at {path}, was half of a surrogate pair"
-    low, high = schema.get("minLength"), schema.get("maxLength")
-    wrong = _count(len(value), low, high, "characters", path)
-    if wrong is not None or "pattern" not in schema:
-        return wrong
-    characters, low, high = _repeated(schema["pattern"], path)
-    wrong = _count(len(value), low, high, "characters", path)
-    if wrong is None and re.fullmatch(f"{characters}*", value) is None:
-        return f"expected only {characters} at {path}, was another character"
-    return wrong
-
-
-def _count(n: int, low: int | None, high: int | None, what: str, path: str) -> str | None:
-    if low is not None and n < low:
-        return f"expected at least {low} {what} at {path}, was {n}"
-    if high is not None and n > high:
-        return f"expected at most {high} {what} at {path}, was {n}"
-    return None
-
-
-def _is_a(value: Any, kind: str) -> bool:
-    if kind == "number":
-        return type(value) in (int, float)
-    return type(value) is TYPES[kind]
-
-
-def _kind(value: Any) -> str:
-    return next(name for name, kind in TYPES.items() if type(value) is kind)
-
-
-def _same(value: Any, option: Any) -> bool:
-    return bool(value == option) and isinstance(value, bool) == isinstance(option, bool)
+def _said(error: ValidationError) -> str:
+    """Return what was expected, and where; the answer's own words are left out."""
+    keyword, bound, path = error.validator, error.validator_value, error.json_path
+    if keyword == "required":
+        missing = next(name for name in bound if name not in error.instance)
+        return f"expected {missing} at {path}, was missing"
+    if keyword == "additionalProperties":
+        return f"expected no other fields at {path}, was more"
+    if keyword in ("enum", "anyOf"):
+        return f"expected one of {len(bound)} at {path}, was none of them"
+    return f"expected {keyword} {bound} at {path}, was another value"
 
 
 # --- measuring ---------------------------------------------------------------------------------

@@ -1,5 +1,1 @@
-"""The strategist: opinions in, proposals out."""
-
-from agents.strategist.rule_strategist import RuleStrategist
-
-__all__ = ["RuleStrategist"]
+"""The strategist: turns the juniors' opinions into proposals, by rules or by a language model."""

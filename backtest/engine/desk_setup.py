@@ -15,40 +15,31 @@ from nautilus_trader.model.instruments import Instrument as NautilusInstrument
 
 from agents.features.batch import FeatureEngine
 from agents.juniors.lexicon import sentiment
-from agents.protocols import ExperienceWriter, Mind
+from agents.protocols import ExperienceWriter
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.cash import CashFlows
 from backtest.engine.desk_result import Records
 from backtest.market.market_data import MarketData
 from backtest.market.rules import dividends_paid, fee_fracs, funded, rate_source, risk_free_rates
-from config.settings import LimitSettings, Settings
-from strategies.desk import Desk, MakePort, Universe
-from strategies.instruments import bar_type, to_nautilus
+from config.settings import Settings
+from strategies.desk import Desk, MakePort
+from strategies.instruments import Universe, bar_type, to_nautilus
 from strategies.recorder import SESSION_TOPIC, TOPIC, Recorder
 from strategies.risk import Gate
 from strategies.timekeeper import EngineTime, Timekeeper
 
 
-def latency_ns(settings: Settings) -> int:
-    """Return how long after its case a decision is delivered."""
-    return settings.desk.latency_ns
-
-
 def make_desk(
-    market: MarketData,
-    settings: Settings,
-    mind: Mind,
-    limits: LimitSettings,
+    spec: BookSpec,
     make_port: MakePort,
-    *,
-    decide_from: int,
     make_time: Callable[[Clock], Timekeeper] = EngineTime,
 ) -> tuple[Desk, CashFlows]:
     """Return a book's desk beside what its venue pays and charges."""
+    market, settings = spec.market, spec.settings
     desk = Desk(
         _universe(market, settings),
         settings,
-        mind,
-        Gate(market.instruments, limits),
+        Gate(market.instruments, spec.limits),
         FeatureEngine(
             market.instruments,
             price_basis=market.price_basis,
@@ -56,10 +47,10 @@ def make_desk(
             panel_sessions=settings.desk.panel_sessions,
         ),
         make_port,
-        decide_from=decide_from,
+        decide_from=spec.decide_from,
         make_time=make_time,
     )
-    return desk, _cash_flows(market, settings, desk, decide_from)
+    return desk, _cash_flows(market, settings, desk, spec.decide_from)
 
 
 def native_instruments(market: MarketData, settings: Settings) -> list[NautilusInstrument]:

@@ -21,13 +21,13 @@ from nautilus_trader.model.objects import Currency, Money
 
 from agents.messages import Decision
 from agents.protocols import ExperienceWriter, Mind
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.cash import CashFlows
 from backtest.engine.desk_result import BookRun, EngineLog, book_run, check_end
-from backtest.engine.desk_setup import latency_ns, make_desk, native_instruments, observe
+from backtest.engine.desk_setup import make_desk, native_instruments, observe
 from backtest.engine.feed import Feed
 from backtest.market.market_data import MarketData
-from backtest.market.rules import expiry
-from config.settings import LimitSettings, Settings
+from config.settings import Settings
 from strategies.desk import CLIENT
 from strategies.ports import SimulatedPort
 from strategies.timekeeper import Timekeeper
@@ -56,50 +56,37 @@ class SeededFills(FillModel):
 
 
 def run_book(
-    market: MarketData,
-    feed: Feed,
-    settings: Settings,
+    spec: BookSpec,
     mind: Mind,
     *,
-    name: str,
-    limits: LimitSettings,
-    decide_from: int,
     writer: ExperienceWriter | None = None,
     on_session: Callable[[int], None] | None = None,
 ) -> BookRun:
     """
-    Run one mind over a market and return its book.
+    Run one mind over a book's market and return the book.
 
-    `feed` is the market as `make_feed` returns it, so that several books share it;
     `on_session` is told each session's closing stamp (progress).
-    Raises RunIncomplete where the run may not be believed.
+    Raises DataError where the market cannot be traded, RunIncomplete where the run may not be
+    believed.
     """
+    market, feed = spec.market, spec.feed
 
     def make_port(time: Timekeeper, deliver: Callable[[Decision], None]) -> SimulatedPort:
-        return SimulatedPort(
-            mind,
-            time,
-            deliver,
-            latency_ns=latency_ns(settings),
-            expires=expiry(market.session_closes, settings),
-        )
+        return SimulatedPort(mind, time, deliver, latency_ns=spec.latency_ns, expires=spec.expires)
 
-    desk, cash = make_desk(market, settings, mind, limits, make_port, decide_from=decide_from)
+    desk, cash = make_desk(spec, make_port)
     log = EngineLog()
-    engine = make_engine(market, settings, cash, log.config)
+    engine = make_engine(market, spec.settings, cash, log.config)
     try:
-        if feed.custom:
-            engine.add_data(feed.custom, client_id=CLIENT, sort=False)
-        engine.add_data(feed.prices, sort=False)
-        engine.sort_data()
+        load(engine, feed)
         engine.add_strategy(desk)
         records = observe(engine.kernel.msgbus, writer, on_session)
-        engine.run(start=run_start(market), end=run_end(market, settings))
+        engine.run(start=spec.start, end=spec.end)
         if writer is not None:
             writer.flush()
         log.check()
         check_end(engine.portfolio, desk, market)
-        return book_run(desk, market, records, dict(cash.credited), name=name)
+        return book_run(desk, market, records, dict(cash.credited), name=spec.name)
     except BaseException:
         if engine.trader.is_running:
             engine.trader.stop()  # not end(): it would fire the alerts that are left
@@ -108,14 +95,12 @@ def run_book(
         engine.dispose()
 
 
-def run_start(market: MarketData) -> int:
-    """Return the first stamp of a run: the first session's close is still to come then."""
-    return int(market.bars["ts_open"].min()) - 1
-
-
-def run_end(market: MarketData, settings: Settings) -> int:
-    """Return the last stamp of a run: the last decision arrives too."""
-    return market.session_closes[-1] + latency_ns(settings)
+def load(engine: BacktestEngine, feed: Feed) -> None:
+    """Give an engine what it is to be fed, in the order of its stamps."""
+    if feed.custom:
+        engine.add_data(feed.custom, client_id=CLIENT, sort=False)
+    engine.add_data(feed.prices, sort=False)
+    engine.sort_data()
 
 
 def make_engine(

@@ -23,17 +23,16 @@ from nautilus_trader.common.component import Clock
 
 from agents.arrays import FloatArray, Panel
 from agents.baselines import plain_decision
-from agents.messages import Case, Decision, FillRecord, OrderRecord, TrackRecord
-from agents.protocols import Feedback
+from agents.messages import Case, Decision, FillRecord, OrderRecord
+from agents.protocols import Mind
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.desk_result import EngineLog, check_end
-from backtest.engine.desk_setup import latency_ns, make_desk, observe
+from backtest.engine.desk_setup import make_desk, observe
 from backtest.engine.feed import Feed, make_feed
-from backtest.engine.run_book import make_engine, run_end, run_start
+from backtest.engine.run_book import load, make_engine
 from backtest.market.market_data import MarketData
-from backtest.market.rules import expiry
 from config.errors import DataError, RunIncomplete
 from config.settings import LimitSettings, Settings
-from strategies.desk import CLIENT
 from strategies.ports import SimulatedPort
 from strategies.timekeeper import Callback, EngineTime
 
@@ -67,7 +66,7 @@ class Close:
     last: bool
 
 
-class _Scripted:
+class _Scripted(Mind):
     """A mind that asks the caller: it switches to the greenlet that steps the book."""
 
     name = POLICY
@@ -83,16 +82,6 @@ class _Scripted:
         weights: FloatArray = getcurrent().parent.switch(case)
         by_symbol = {s.symbol: float(weights[self._index[s.symbol]]) for s in case.instruments}
         return plain_decision(case, by_symbol, POLICY, latency_ns=latency_ns, expires=expires)
-
-    def track(self) -> tuple[TrackRecord, ...]:
-        """Return nothing: no junior was asked."""
-        return ()
-
-    def observe(self, feedback: Sequence[Feedback]) -> None:
-        """Count nothing."""
-
-    def learn(self, feedback: Sequence[Feedback]) -> None:
-        """Learn nothing: who steps the book may."""
 
 
 class _CloseTime(EngineTime):
@@ -151,31 +140,21 @@ class EngineBook:
         if EngineBook._open is not None:
             raise RuntimeError("expected one engine a process, was another book still open")
         self.market, self.settings = market, settings
-        feed = make_feed(market, settings.market, 0) if feed is None else feed
         mind = self._mind = _Scripted(market.symbols, features)
-        self._from = market.session_closes[start]
+        spec = self._spec = BookSpec(
+            POLICY, market, settings, market.session_closes[start], gate=limits
+        )
         self.desk, self.cash = make_desk(
-            market,
-            settings,
-            mind,
-            settings.limits if limits is None else limits,
+            spec,
             lambda time, deliver: SimulatedPort(
-                mind,
-                time,
-                deliver,
-                latency_ns=latency_ns(settings),
-                expires=expiry(market.session_closes, settings),
+                mind, time, deliver, latency_ns=spec.latency_ns, expires=spec.expires
             ),
-            decide_from=self._from,
             make_time=lambda clock: _CloseTime(clock, self._pause),
         )
         self._log = EngineLog()
         self._engine: BacktestEngine = make_engine(market, settings, self.cash, self._log.config)
         EngineBook._open = self
-        if feed.custom:
-            self._engine.add_data(feed.custom, client_id=CLIENT, sort=False)
-        self._engine.add_data(feed.prices, sort=False)
-        self._engine.sort_data()
+        load(self._engine, make_feed(market, settings.market, 0) if feed is None else feed)
         self._engine.add_strategy(self.desk)
         self._records = observe(self._engine.kernel.msgbus, None, None)
         self._greenlet = greenlet(self._run)
@@ -232,12 +211,11 @@ class EngineBook:
             self.close()
 
     def _run(self) -> None:
-        end = run_end(self.market, self.settings)
-        self._engine.run(start=run_start(self.market), end=end)
+        self._engine.run(start=self._spec.start, end=self._spec.end)
 
     def _pause(self, ts: int) -> None:
         """Wait for the caller at the close of a session in which nothing was to be decided."""
-        if ts >= self._from and self._mind.decided_at != ts:
+        if ts >= self._spec.decide_from and self._mind.decided_at != ts:
             getcurrent().parent.switch(None)
 
     def _switch(self, *targets: FloatArray) -> Case | None:

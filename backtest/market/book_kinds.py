@@ -13,13 +13,13 @@ import msgspec
 from agents.messages import Instrument
 from backtest.market.market_data import MarketData
 from config.books import BookKind, for_book
+from config.costs import FX_COST_BPS, INDEX_COST_BPS, METAL_COST_BPS, OIL_COST_BPS
 from config.settings import Settings
 
 MULTI_ASSET = "multi-asset"  # the book that `data.source` may name
 FX_MAJORS = frozenset(["EUR", "GBP", "AUD", "NZD", "USD", "CAD", "CHF", "JPY"])
 METALS = frozenset({"XAUUSD", "XAGUSD", "XPTUSD", "XPDUSD"})
 OILS = frozenset({"WTIUSD", "BRENT", "USOIL", "UKOIL", "BCOUSD", "WTICOUSD"})
-FX_COST_BPS, INDEX_COST_BPS, METAL_COST_BPS, OIL_COST_BPS = 0.5, 1.5, 1.5, 3.0
 
 
 def book_kind(market: MarketData, source: str) -> BookKind:
@@ -41,7 +41,7 @@ def contract_cost_bps(instrument: Instrument) -> float | None:
     """
     Return what a fill of a contract costs, in basis points of notional; None where unknown.
 
-    Assumptions, not quotes: what a mid-sized account pays a fill beside the spread.
+    The numbers, and what they assume, stand in `config.costs`.
     """
     symbol = instrument.symbol.upper()
     if symbol in METALS:

@@ -1,9 +1,9 @@
 """
-Markets on disk: a Nautilus ParquetDataCatalog with our page of facts beside it.
+Markets on disk: a Nautilus ParquetDataCatalog with a page of our own facts.
 
 Instruments, bars, news, fundamentals, macro values and actions lie in Nautilus's own form, so
 that its tools read them; `quarterdeck.json` holds what that form has no place for. Reading
-gives back the same market, digest and all; a catalog is written aside and renamed when whole.
+gives back the same market with the same digest. A catalog is written aside and renamed when whole.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-The one form in which any source hands a market over: point-in-time tables and static facts.
+The one form in which every source returns a market: point-in-time tables and static facts.
 
 Every reader, the catalog and the simulator return a `MarketData`; the run, the trainers and the
 benches take nothing else. Rows are in canonical order, so that the order of files does not

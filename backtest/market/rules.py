@@ -1,10 +1,10 @@
 """
-The rules of the market that the engine and the training twin both follow, without an engine.
+The rules of the market that the engine and the training twin both follow.
 
-How a bar becomes an opening quote and prices that no split moves, what a dividend pays, what idle
-cash earns and what borrowed notional costs, where an exchange rate comes from.
-`backtest.engine.feed` and `backtest.engine.cash` give these to Nautilus, `learning.envs` to
-arrays.
+They say how a bar becomes an opening quote and prices that no split moves, what a dividend pays,
+what idle cash earns, what borrowed notional costs, and where an exchange rate comes from.
+`backtest.engine.feed` and `backtest.engine.cash` apply them in Nautilus, `learning.twin` on
+arrays. Nothing here knows an engine.
 """
 
 from __future__ import annotations

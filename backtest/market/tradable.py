@@ -1,9 +1,9 @@
 """
-Whether a backtest can trade a market: what `data check` lists, every run refuses.
+Tells whether a backtest can trade a market, for `data check` and for every run.
 
-A source can be read without a fault and still not be tradable: a cross whose rate is missing, a
-stock dealt in fractions. Both commands ask here, so that both say the same line. It knows nothing
-of how a source is read.
+A source can be read without a fault and still not be tradable, as with a cross whose rate is
+missing or a stock dealt in fractions. `data check` lists such faults and a run refuses them, both
+from here, so that both say the same line. Nothing here knows how a source is read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def require_tradable(market: MarketData, currency: str) -> None:
 
 
 def _faults(market: MarketData, currency: str) -> Iterator[str]:
-    """Yield what is wrong, first what is told without loading the engine."""
+    """Yield what is wrong, first what needs no engine to be found."""
     both = np.intersect1d(market.bars["ts_open"], market.bars["ts_close"])
     if both.size:
         yield (

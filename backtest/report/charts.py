@@ -1,7 +1,8 @@
 """
 The report's plots as plotly specifications: plain dicts of data and layout, in reading order.
 
-Text and grid colours are left to the page, which knows whether it is dark. It knows no HTML.
+Text and grid colours are left to the page, which knows whether it is dark. Only trace types of
+plotly's basic bundle are used: scatter and bar.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def _look(name: str, line: dict[str, Any], *, shown: bool) -> dict[str, Any]:
 def equity(result: RunResult) -> Chart:
     """Plot every book's equity as a multiple of its start."""
     data = [
-        look | {"x": dates(b.ts), "y": _rounded(b.equity / b.equity[0], 5)}
+        look | {"x": dates(b.ts), "y": _rounded(b.equity / b.equity[0], 4)}
         for b, look in _lines(result)
     ]
     return Chart(
@@ -121,7 +122,7 @@ def equity(result: RunResult) -> Chart:
 def drawdown(result: RunResult) -> Chart:
     """Plot every book's fall below its highest close."""
     data = [
-        look | {"x": dates(b.ts), "y": _rounded(-drawdowns(b.equity), 5)}
+        look | {"x": dates(b.ts), "y": _rounded(-drawdowns(b.equity), 4)}
         for b, look in _lines(result)
     ]
     data[-1] |= {"fill": "tozeroy", "fillcolor": "rgba(47,125,225,0.16)"}

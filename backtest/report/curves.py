@@ -1,8 +1,8 @@
 """
-Curves as a PNG, for reports that need no browser.
+Draws curves as a PNG, for reports that need no browser.
 
-matplotlib's Agg canvas, without its global state; the same curves write the same bytes. It knows
-no learner: the report's own plots, which a reader may turn and zoom, are in `charts`.
+It uses matplotlib's Agg canvas without its global state; the same curves write the same bytes.
+The plots of the HTML report, which a reader may zoom, are in `charts`.
 """
 
 from __future__ import annotations

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from backtest.statistics.encoding import Bounds
+from backtest.statistics.measures import Figure, Undefined
+
 MISSING = "–"
 
 
-def percent(value: float | None, digits: int = 1, sign: bool = False) -> str:
+def percent(value: Figure, digits: int = 1, sign: bool = False) -> str:
     """Return a fraction as a percentage, "–" for an undefined one."""
-    return MISSING if value is None else f"{value:{'+' if sign else ''}.{digits}%}"
+    if isinstance(value, Undefined):
+        return MISSING
+    return f"{value:{'+' if sign else ''}.{digits}%}"
 
 
-def number(value: float | None, digits: int = 2) -> str:
+def number(value: Figure, digits: int = 2) -> str:
     """Return a number with fixed digits, "–" for an undefined one."""
-    return MISSING if value is None else f"{value:.{digits}f}"
+    return MISSING if isinstance(value, Undefined) else f"{value:.{digits}f}"
 
 
-def interval(bounds: list[float] | None, digits: int = 2) -> str:
+def interval(bounds: Bounds, digits: int = 2) -> str:
     """Return bounds as "[lo, hi]", "–" for undefined ones."""
-    return MISSING if bounds is None else f"[{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
+    if isinstance(bounds, Undefined):
+        return MISSING
+    return f"[{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
+
+
+def percent_interval(bounds: Bounds) -> str:
+    """Return bounds of a fraction as "[-1.0%, +2.0%]", "–" for undefined ones."""
+    if isinstance(bounds, Undefined):
+        return MISSING
+    return f"[{percent(bounds[0], sign=True)}, {percent(bounds[1], sign=True)}]"
 
 
 def strategy(name: str) -> str:

@@ -1,47 +1,49 @@
 """
-What a run shows, in sentences: what its gate cost and what its minds added.
+Sentences on what a run shows: what its gate cost and what its minds added.
 
-They stand on the report's first screen and under the printed table. Each is made of the dict of
-`summarise`; a figure that the run does not determine is left out, never guessed.
+They stand on the report's first screen and under the printed table. Each is made of what
+`summarise` returned; a figure that the run does not determine is left out, never guessed.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from agents.allocator.views import BlackLittermanBottom
-from backtest.report.formats import interval, number, percent, strategy
+from backtest.report.formats import interval, number, percent, percent_interval, strategy
+from backtest.statistics.book_figures import BookFigures
+from backtest.statistics.differences import Difference
+from backtest.statistics.measures import Undefined
+from backtest.statistics.summary import Summary
 
 OFF = {"no_stop": "without the stop", "gross_only": "with gross alone limited"}
 FORMS = {"gross_only": "without limits", "no_stop": "under the gate"}
 
 
-def headlines(summary: dict[str, Any]) -> list[str]:
+def headlines(summary: Summary) -> list[str]:
     """Return the sentences on the gate, the minds, expired decisions and the book's capacity."""
     lines = (gate_costs(summary), minds_add(summary), expired(summary), capacity(summary))
     return [line for line in lines if line]
 
 
-def gate_costs(summary: dict[str, Any]) -> str:
+def gate_costs(summary: Summary) -> str:
     """Return what the same decisions earned under a lighter gate, and how sure that is."""
     said = []
-    for row in summary["gate_costs"]:
-        book = _variant(summary, row["gate"])
+    for row in summary.gate_costs:
+        book = _variant(summary, row.gate)
         said.append(
-            f"{OFF[row['gate']]} the same decisions return "
-            f"{percent(book['total_return'], sign=True)} (Sharpe {number(book['sharpe'])}): "
-            f"{_gap(row)}"
+            f"{OFF[row.gate]} the same decisions return "
+            f"{percent(book.total_return, sign=True)} (Sharpe {number(book.sharpe)}): "
+            f"{_gap(row.figures)}"
         )
     if not said:
         return ""
-    own = summary["books"][0]["figures"]
-    traded = f"{percent(own['total_return'], sign=True)} (Sharpe {number(own['sharpe'])})"
+    own = summary.books[0].figures
+    traded = f"{percent(own.total_return, sign=True)} (Sharpe {number(own.sharpe)})"
     return f"What the gate costs: as traded {traded}; {'; '.join(said)}."
 
 
-def minds_add(summary: dict[str, Any]) -> str:
+def minds_add(summary: Summary) -> str:
     """Return by how much the hierarchy beats buy-and-hold, without limits and under the gate."""
-    said = [f"{FORMS[row['gate']]} {_gap(row)}" for row in summary["minds_add"]]
+    said = [f"{FORMS[row.gate]} {_gap(row.figures)}" for row in summary.minds_add]
     if not said:
         return ""
     line = f"What the minds add to holding: {'; '.join(said)}."
@@ -50,36 +52,36 @@ def minds_add(summary: dict[str, Any]) -> str:
     return line
 
 
-def _silent(summary: dict[str, Any]) -> bool:
+def _silent(summary: Summary) -> bool:
     """Tell whether the baseline allocation alone decided."""
-    untrained = summary["bottom_policies"] == [BlackLittermanBottom.name]
-    return untrained and not summary["counts"]["views"]
+    untrained = summary.bottom_policies == (BlackLittermanBottom.name,)
+    return untrained and not summary.counts.views
 
 
-def expired(summary: dict[str, Any]) -> str:
+def expired(summary: Summary) -> str:
     """Return how many decisions expired, "" for none."""
-    count = summary["counts"]["expired_decisions"]
+    count = summary.counts.expired_decisions
     plural = "decision" if count == 1 else "decisions"
     return f"{count:,} {plural} expired before they could be traded." if count else ""
 
 
-def capacity(summary: dict[str, Any]) -> str:
+def capacity(summary: Summary) -> str:
     """Return the equity up to which the book's orders are small, "" where no volume is known."""
-    usd = summary["capacity_usd"]
+    usd = summary.capacity_usd
     if usd is None:
         return ""
     return f"Orders reach 10% of mean daily volume at about ${_rounded(usd)} of equity."
 
 
-def verdict(summary: dict[str, Any]) -> str:
+def verdict(summary: Summary) -> str:
     """Return in words what the hierarchy's figures do and do not show."""
-    own = summary["books"][0]["figures"]
+    own = summary.books[0].figures
     said = (
-        f"The hierarchy returned {percent(own['total_return'], sign=True)} after costs "
-        f"and at worst stood {percent(own['max_drawdown'])} below its high."
+        f"The hierarchy returned {percent(own.total_return, sign=True)} after costs "
+        f"and at worst stood {percent(own.max_drawdown)} below its high."
     )
-    if own["sharpe_interval"] is not None:
-        low, high = own["sharpe_interval"]
+    if not isinstance(own.sharpe_interval, Undefined):
+        low, high = own.sharpe_interval
         reading = (
             "which includes 0, so luck alone could explain it"
             if low <= 0.0 <= high
@@ -87,39 +89,35 @@ def verdict(summary: dict[str, Any]) -> str:
             if low > 0.0
             else "which lies below 0"
         )
-        bounds = interval([low, high])
-        said += f" Its Sharpe ratio is {number(own['sharpe'])}, 95% interval {bounds}, {reading}."
-    elif own["sharpe"] is None:
-        said += f" It has no Sharpe ratio: {summary['books'][0]['undefined']['sharpe']}."
-    for row in summary["differences"]:
-        if row["figures"]["mean_interval"] is not None and row["gate"] == "gross_only":
-            said += f" Against {strategy(row['baseline'])}: {_gap(row)}."
+        bounds = interval(own.sharpe_interval)
+        said += f" Its Sharpe ratio is {number(own.sharpe)}, 95% interval {bounds}, {reading}."
+    elif isinstance(own.sharpe, Undefined):
+        said += f" It has no Sharpe ratio: {own.sharpe.reason}."
+    for row in summary.differences:
+        known = not isinstance(row.figures.mean_interval, Undefined)
+        if known and row.gate == "gross_only":
+            said += f" Against {strategy(row.baseline)}: {_gap(row.figures)}."
     return said
 
 
-def _gap(row: dict[str, Any]) -> str:
+def _gap(found: Difference) -> str:
     """Return a paired difference with its interval, in return and in Sharpe: "+1.2% a year …"."""
-    figures = row["figures"]
-    bounds = figures["mean_interval"]
-    if bounds is None:
-        return f"not measured ({row['undefined']['mean_interval']})"
-    gap = percent(figures["mean"], sign=True)
-    span = f"[{percent(bounds[0], sign=True)}, {percent(bounds[1], sign=True)}]"
+    bounds = found.mean_interval
+    if isinstance(bounds, Undefined):
+        return f"not measured ({bounds.reason})"
     real = "more than noise" if bounds[0] > 0.0 or bounds[1] < 0.0 else "within noise"
-    ratio = figures["sharpe"]
-    of_sharpe = "" if ratio is None else f", {ratio:+.2f} of Sharpe"
-    return f"{gap} a year {span}{of_sharpe}, {real}"
+    of_sharpe = "" if isinstance(found.sharpe, Undefined) else f", {found.sharpe:+.2f} of Sharpe"
+    return f"{percent(found.mean, sign=True)} a year {percent_interval(bounds)}{of_sharpe}, {real}"
 
 
-def _variant(summary: dict[str, Any], gate: str) -> dict[str, Any]:
+def _variant(summary: Summary, gate: str) -> BookFigures:
     """Return the figures of the hierarchy's unstressed book under a gate."""
-    name = summary["books"][0]["name"]
-    figures: dict[str, Any] = next(
-        row["figures"]
-        for row in summary["books"]
-        if row["name"] == name and row["gate"] == gate and not row["stress"]
+    name = summary.books[0].name
+    return next(
+        row.figures
+        for row in summary.books
+        if row.name == name and row.gate == gate and not row.stress
     )
-    return figures
 
 
 def _rounded(usd: float) -> str:

@@ -1,24 +1,22 @@
 """
-What a report says first of a run: what is to be doubted, then how it was traded.
+The notes that a report shows first: what is to be doubted, then how the run was traded.
 
-It reads a plan and its records and measures nothing.
+They are made of a plan and its records; nothing is measured here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from agents.messages import JUNIORS, Decision, FillRecord, OrderRecord
+from agents.messages import JUNIORS, Decision, FillRecord, Instrument, OrderRecord
 from agents.protocols import LearningMind
 from backtest.engine.desk_result import BookRun
 from backtest.market.rules import risk_free_rates
 from backtest.market.sessions import stamp_text
 from backtest.plan import RunPlan
 from backtest.policies import allocator_notes, overlaps
-from backtest.report.delistings import delisting_notes
 from backtest.results import PositionHistory
 from config.settings import LimitSettings
 
@@ -69,6 +67,33 @@ def run_notes(plan: RunPlan, own: BookRun, books: Sequence[PositionHistory]) -> 
     return tuple(notes)
 
 
+def delisting_notes(
+    orders: Sequence[OrderRecord],
+    fills: Sequence[FillRecord],
+    instruments: Sequence[Instrument],
+) -> list[str]:
+    """
+    Return a note of each delisted position: symbol, date and value, in its quote currency.
+
+    Quantities and prices are those of that day, as in the records.
+    """
+    currency = {i.symbol: i.currency for i in instruments}
+    notes = []
+    for order in orders:
+        if order.reason != "delisted":
+            continue
+        parts = [fill for fill in fills if fill.order_id == order.order_id]
+        value = sum(abs(fill.quantity) * fill.price for fill in parts)
+        size = abs(order.quantity)
+        day = stamp_text(order.ts_event)[:10]
+        notes.append(
+            f"DELISTED: {order.symbol} had no bar while others traded, so {size:,g} "
+            f"{'held short ' if order.quantity > 0 else ''}were closed on {day} at its last price "
+            f"times the recovery, {value / size:g}: {value:,.2f} {currency[order.symbol]}"
+        )
+    return notes
+
+
 def _minds_note(mind: LearningMind) -> str:
     untrained = sorted(
         role
@@ -84,7 +109,7 @@ def _minds_note(mind: LearningMind) -> str:
     return f"minds: {mind.name}, " + ("trained" if spoken else "rule-backed; no trained model")
 
 
-def _own_costs(instruments: Sequence[Any]) -> str:
+def _own_costs(instruments: Sequence[Instrument]) -> str:
     return ", ".join(f"{i.symbol} {i.cost_bps:g}" for i in instruments if i.cost_bps is not None)
 
 

@@ -1,5 +1,5 @@
 """
-A run's files: written beside each other in a temporary folder, then put in place in one move.
+Writes a run's files into a temporary folder, then puts them in place in one move.
 
 No line of `decisions.jsonl`, `verdicts.jsonl`, `orders.csv` or `fills.csv` depends on the folder,
 the wall clock or anything after its stamp.
@@ -18,12 +18,13 @@ import msgspec
 from agents.messages import FillRecord, Message, OrderRecord
 from backtest.report.page import write_report
 from backtest.results import RunResult
+from backtest.statistics.summary import Summary, results_json
 from config.errors import ConfigError
 from config.paths import check_place
 
 
 def write_run(
-    result: RunResult, summary: dict[str, Any], out: Path, save_state: Callable[[Path], None]
+    result: RunResult, summary: Summary, out: Path, save_state: Callable[[Path], None]
 ) -> None:
     """
     Write all files of a run into `out`, whole or not at all; an earlier run there is replaced.
@@ -36,7 +37,7 @@ def write_run(
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _write_json(partial / "results.json", summary)
+        _write_json(partial / "results.json", results_json(summary))
         _write_json(partial / "manifest.json", result.manifest)
         _write_lines(partial / "decisions.jsonl", result.decisions)
         _write_lines(partial / "verdicts.jsonl", result.verdicts)

@@ -3,16 +3,15 @@ What the supervisor's routes earned and cost in one run, and the report's sectio
 
 Rewards are the desk's own, from the run's outcomes and the answers behind them. A run sees the
 reward of the route that was taken and of no other, and the choice is an argmax, so that no
-reweighting can tell what another route would have earned: regret cannot be measured here. What
-can be: the learner scored each route it took at an upper bound of its worth. While the bounds
-hold, no route was worth more than the bound of the one taken, so bound less reward, summed, is
-the most that can have been lost. It knows no learner.
+reweighting can tell what another route would have earned: regret cannot be measured here. It can
+be bounded: the learner scored each route that it took at an upper bound of its reward. While the
+bounds hold, no route pays more than the bound of the one taken, so the sum of bound less reward
+is the most that can have been lost. Nothing here knows a learner.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 import msgspec
 import numpy as np
@@ -21,13 +20,24 @@ from numpy.typing import NDArray
 from agents.arrays import FloatArray, IntArray
 from agents.messages import ROUTES, Abstention, Opinion
 from agents.supervisor.reward import route_cost, route_earned, route_use
-from backtest.report.formats import MISSING, number, percent
+from backtest.report.formats import MISSING, interval, number, percent
+from backtest.report.views import Row, Table
 from backtest.results import RunResult
 from backtest.statistics.intervals import ratio_interval
 from backtest.statistics.measures import Undefined
 from config.settings import SupervisorSettings
 
 DIGITS = 4
+COLUMNS: tuple[str, ...] = ("taken", "share", "closed", "mean reward [95%]")
+COLUMNS += ("tokens", "seconds", "cost", "cost per unit earned")
+
+
+@dataclass(frozen=True)
+class RoutesView:
+    """The section: a row a route, and what one run can say of regret."""
+
+    table: Table
+    regret: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class RouteLog:
 
     @property
     def reward(self) -> FloatArray:
-        """What the supervisor was told."""
+        """The reward that the supervisor learned from."""
         return self.earned - self.cost
 
 
@@ -86,7 +96,7 @@ def mean_interval(ts: IntArray, values: FloatArray) -> tuple[float, float] | Non
     """
     Return the 95% interval of a mean, resampling blocks of sessions; None for too few.
 
-    Instruments of a session share its news and its weather, so sessions are drawn, not rows.
+    Instruments of one session share its news, so sessions are drawn, not rows.
     """
     _, at = np.unique(ts, return_inverse=True)
     total, count = np.bincount(at, values), np.bincount(at).astype(np.float64)
@@ -94,39 +104,20 @@ def mean_interval(ts: IntArray, values: FloatArray) -> tuple[float, float] | Non
     return None if isinstance(found, Undefined) else (found.low, found.high)
 
 
-def routes_section(result: RunResult) -> str:
-    """Return the section's HTML: a row a route, and what can be said of regret."""
+def routes_view(result: RunResult) -> RoutesView | None:
+    """Return the section: a row a route, and what can be said of regret; None without routes."""
     log = route_log(result)
     taken = np.bincount([r.arm for d in result.decisions for r in d.routes], minlength=len(ROUTES))
     if not taken.any():
-        return ""
+        return None
     everything = np.ones(len(log.arm), dtype=bool)
+    total = int(taken.sum())
     rows = [
-        _row(" + ".join(names), log, log.arm == arm, int(taken[arm]), int(taken.sum()))
+        Row(" + ".join(names), _cells(log, log.arm == arm, int(taken[arm]), total))
         for arm, names in enumerate(ROUTES)
     ]
-    rows.append(_row("all", log, everything, int(taken.sum()), int(taken.sum()), "total"))
-    heads = (
-        "taken",
-        "share",
-        "closed",
-        "mean reward [95%]",
-        "tokens",
-        "seconds",
-        "cost",
-        "cost per unit earned",
-    )
-    return f"""<section>
-<h2>Routes</h2>
-<p class="soft">Which analysts were asked, and what it came to. A reward is conviction times the
-return net of the market, in units of its volatility, less the cost of asking: a price for each
-analyst, for a thousand tokens and for a second. Tokens, seconds and cost are means of one route.
-Cost per unit earned is all that asking cost over all that was earned before it; it is missing
-where nothing was. Intervals resample blocks of sessions.</p>
-<div class="scroll"><table><thead><tr><th>route</th>{"".join(f"<th>{h}</th>" for h in heads)}</tr>
-</thead><tbody>{"".join(rows)}</tbody></table></div>
-<p class="soft">{escape(regret_words(log))}</p>
-</section>"""
+    rows.append(Row("all", _cells(log, everything, total, total), "total"))
+    return RoutesView(Table("route", COLUMNS, tuple(rows)), regret_words(log))
 
 
 def regret_words(log: RouteLog) -> str:
@@ -151,27 +142,22 @@ def regret_words(log: RouteLog) -> str:
     )
 
 
-def _row(
-    name: str,
-    log: RouteLog,
-    which: NDArray[np.bool_],
-    taken: int,
-    of: int,
-    css: str = "",
-) -> str:
+def _cells(log: RouteLog, which: NDArray[np.bool_], taken: int, of: int) -> tuple[str, ...]:
+    """Return the cells of COLUMNS for some closed routes; `taken` of `of` routes were these."""
     closed = int(which.sum())
-    cells = [f"{taken:,}", percent(taken / of), f"{closed:,}", *[MISSING] * 5]
-    if closed:
-        reward, earned = log.reward[which], float(log.earned[which].sum())
-        bounds = mean_interval(log.ts[which], reward)
-        mean = number(float(reward.mean()), DIGITS)
-        if bounds is not None:
-            mean += f" [{number(bounds[0], DIGITS)}, {number(bounds[1], DIGITS)}]"
-        cells[3] = mean
-        cells[4] = number(float(log.tokens[which].mean()), 0)
-        cells[5] = number(float(log.seconds[which].mean()))
-        cells[6] = number(float(log.cost[which].mean()), DIGITS)
-        if earned > 0.0:
-            cells[7] = number(float(log.cost[which].sum()) / earned)
-    tds = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-    return f'<tr class="{css}"><th scope="row">{escape(name)}</th>{tds}</tr>'
+    head = (f"{taken:,}", percent(taken / of), f"{closed:,}")
+    if not closed:
+        return (*head, *[MISSING] * (len(COLUMNS) - len(head)))
+    reward, earned = log.reward[which], float(log.earned[which].sum())
+    bounds = mean_interval(log.ts[which], reward)
+    mean = number(float(reward.mean()), DIGITS)
+    if bounds is not None:
+        mean += f" {interval(bounds, DIGITS)}"
+    return (
+        *head,
+        mean,
+        number(float(log.tokens[which].mean()), 0),
+        number(float(log.seconds[which].mean())),
+        number(float(log.cost[which].mean()), DIGITS),
+        number(float(log.cost[which].sum()) / earned) if earned > 0.0 else MISSING,
+    )

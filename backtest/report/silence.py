@@ -1,5 +1,5 @@
 """
-Why a run sent no order, in one line for the report's first screen.
+Says why a run sent no order, in one line for the report's first screen.
 """
 
 from __future__ import annotations

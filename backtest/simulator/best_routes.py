@@ -1,5 +1,5 @@
 """
-The best route per case: what asking each subset of the juniors is worth on the simulated market.
+The best route of each case on the simulated market: what each subset of juniors would earn.
 
 A case is an instrument at a session's close. From what a trader can see (headlines, prices, the
 VIX, filings) it takes the size e_j of each kind of evidence: the estimated drift over the
@@ -10,9 +10,9 @@ markets; fundamental: old filings). A route's position is the sum of its views, 
 the reward is position * return - position² / 2 - the route's cost, with return = sum_j e_j s_j +
 own noise of deviation 1. A trader can compute all of it. docs/supervisor.md gives the equations.
 
-What a route is worth is the mean over signs, reading errors and noise, in closed form: which way
-evidence points is what juniors are paid to say, so a router that knew it would need none. This is
-DESIGN's filter oracle: it knows what is visible, not the hidden state. It knows no learner.
+A route's expected reward is the mean over signs, reading errors and noise, in closed form: which
+way evidence points is what juniors are paid to say, so a router that knew it would need none.
+Like the filter oracle, this knows what is visible and not the hidden state. It knows no learner.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class RouteMarket:
     Cases with their contexts and what decides their rewards.
 
     Shapes: contexts (M, 16), named by `agents.features.routing_context.CONTEXT_NAMES`; evidence
-    e_j s_j as on the tape and errors tau_j (M, 3), in JUNIORS' order; `costs` (7,) of asking by
-    each route, in reward units; `expected` (M, 7) is what each route is worth, net of them.
+    e_j s_j as observed and errors tau_j (M, 3), in JUNIORS' order; `costs` (7,) of asking by
+    each route, in reward units; `expected` (M, 7) is each route's expected reward, net of them.
     """
 
     contexts: FloatArray
@@ -160,16 +160,16 @@ def _news(market: SimulatedMarket) -> tuple[FloatArray, FloatArray]:
     s, st, truth = market.settings, market.structure, market.news_truth
     values = np.array(level_values())
     read = np.array([values[level_of(r) + 2] for r in truth.reading.tolist()])
-    told = np.zeros_like(market.log_price)
+    news = np.zeros_like(market.log_price)
     known = truth.wire == 1  # the source says which items are chatter
     strength = s.news_strength / np.sqrt(1.0 + s.reading_noise**2)
-    np.add.at(told, (truth.session[known], truth.instrument[known]), strength * read[known])
-    fresh = np.zeros(told.shape, dtype=bool)
+    np.add.at(news, (truth.session[known], truth.instrument[known]), strength * read[known])
+    fresh = np.zeros(news.shape, dtype=bool)
     fresh[truth.session[known], truth.instrument[known]] = True
-    drift, age = np.zeros_like(told), np.full(told.shape, 100.0)
-    drift[0] = told[0]
-    for k in range(1, len(told)):
-        drift[k] = st.news_decay * drift[k - 1] + told[k]
+    drift, age = np.zeros_like(news), np.full(news.shape, 100.0)
+    drift[0] = news[0]
+    for k in range(1, len(news)):
+        drift[k] = st.news_decay * drift[k - 1] + news[k]
         age[k] = np.where(fresh[k], 0.0, age[k - 1] + 1.0)
     return relative(drift), age
 

@@ -21,7 +21,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from agents.arrays import FloatArray
-from backtest.simulator.simulated_market import SimulatedMarket, simulate
+from backtest.simulator.simulated_market import SimulatedMarket
 from backtest.simulator.structure import Structure, relative
 from backtest.simulator.text import read, read_variance
 from config.simulator import SimulatorSettings
@@ -43,22 +43,6 @@ def ideal_reading(settings: SimulatorSettings) -> Reading:
     """Return the reading of one who knows the grammar of the headlines."""
     trust = 1.0 / (1.0 + settings.reading_noise**2)
     return Reading(read, trust**0.5, 0.0, 1.0 - trust * read_variance())
-
-
-def fit_reading(score: Callable[[str], float], settings: SimulatorSettings, seed: int) -> Reading:
-    """
-    Return the least-squares reading of any score of text, learnt on the market of `seed`.
-
-    The seed must not be that of the market to be filtered.
-    """
-    market = simulate(settings, seed)
-    wire = market.news_truth.wire == 1
-    scores = np.array([score(item.headline) for item in market.news])[wire]
-    sentiment = market.news_truth.sentiment[wire]
-    design = np.stack([scores, np.ones(len(scores))], axis=1)
-    slope, intercept = np.linalg.lstsq(design, sentiment, rcond=None)[0]
-    left = sentiment - design @ [slope, intercept]
-    return Reading(score, float(slope), float(intercept), float(left @ left / len(left)))
 
 
 @dataclass(frozen=True)
@@ -244,7 +228,7 @@ class BayesFilter:
 
 
 def observe(market: SimulatedMarket, reading: Reading) -> Iterator[Seen]:
-    """Yield what a market's sessions show, from its messages and its tape alone."""
+    """Yield what a market's sessions show, from its messages and its prices alone."""
     st = market.structure
     column = {symbol: i for i, symbol in enumerate(st.symbols)}
     items, sentiment = np.zeros(market.close.shape), np.zeros(market.close.shape)
@@ -257,8 +241,8 @@ def observe(market: SimulatedMarket, reading: Reading) -> Iterator[Seen]:
     ends = set()
     for report in market.fundamentals:
         known, i = int(np.searchsorted(market.ts_close, report.ts_init)), column[report.symbol]
-        worth = np.log(4.0 * report.figures["eps"] / st.earnings_yield[i])
-        filed.setdefault(known, np.zeros(len(st.symbols)))[i] = worth
+        value = np.log(4.0 * report.figures["eps"] / st.earnings_yield[i])
+        filed.setdefault(known, np.zeros(len(st.symbols)))[i] = value
         ends.add(report.ts_event)
     for k, ts in enumerate(market.ts_close.tolist()):
         yield Seen(

@@ -23,12 +23,13 @@ from agents.arrays import BoolArray, FloatArray
 from backtest.simulator.filter import Belief, Reading, beliefs
 from backtest.simulator.simulated_market import SimulatedMarket, simulate
 from backtest.simulator.structure import MACRO_NAMES, SESSIONS_PER_YEAR, relative
+from backtest.statistics.sharpe import sharpe_score
+from config.costs import COST_FRAC
 from config.errors import DataError
 from config.settings import LimitSettings
 from config.simulator import SimulatorSettings
 
 MOVES = (1, 2, 3, 4, 10)  # sessions between a plan's rebalancings
-DEFAULT_COST = 0.003
 BPS = 1e4  # the objective is in basis points: the solver's tolerance is absolute
 REBALANCE = 21  # sessions between the rebalancings of equal weight
 SOLVED = (clarabel.SolverStatus.Solved, clarabel.SolverStatus.AlmostSolved)
@@ -200,7 +201,7 @@ def _rows(groups: FloatArray) -> sparse.csc_array:
 
 
 class Holdings:
-    """An account of fractional shares: trades at openings with costs, cash earns the risk-free."""
+    """An account of fractional shares: it trades at openings with costs; cash earns interest."""
 
     def __init__(self, market: SimulatedMarket, cost_frac: float) -> None:
         self._market, self._cost = market, cost_frac
@@ -210,8 +211,8 @@ class Holdings:
 
     def weights(self, t: int) -> FloatArray:
         """Return what is held at close t, as fractions of equity: (N,)."""
-        worth = self._units * self._market.close[t]
-        return np.asarray(worth / (self._cash + worth.sum()))
+        holdings = self._units * self._market.close[t]
+        return np.asarray(holdings / (self._cash + holdings.sum()))
 
     def session(self, t: int, target: FloatArray | None) -> float:
         """Go through session t, trading to `target` (N,) at its opening; return the equity."""
@@ -276,7 +277,7 @@ def _outlook(market: SimulatedMarket, view: Callable[[int], View]) -> Outlook:
 def oracle_run(
     market: SimulatedMarket,
     outlook: Outlook,
-    cost_frac: float = DEFAULT_COST,
+    cost_frac: float = COST_FRAC,
     limits: LimitSettings | None = None,
     aversion: float = 5.0,
     tradable: BoolArray | None = None,
@@ -327,19 +328,18 @@ def own_cost(market: SimulatedMarket, cost_frac: float) -> float:
     return cost_frac if own is None else own / 1e4
 
 
-def sharpe(market: SimulatedMarket, equity: FloatArray) -> float:
-    """Return the annualised Sharpe ratio of an equity path over cash after warm-up; 0 for cash."""
+def oracle_sharpe(market: SimulatedMarket, equity: FloatArray) -> float:
+    """Return the annual Sharpe ratio of an equity path over cash after warm-up; 0 for cash."""
     first = _first(market)
     path = equity[first:]
     excess = path[1:] / path[:-1] - 1.0 - risk_free(market)[first:-1]
-    deviation = float(excess.std())
-    return float(excess.mean()) / deviation * SESSIONS_PER_YEAR**0.5 if deviation > 1e-12 else 0.0
+    return sharpe_score(excess, SESSIONS_PER_YEAR)
 
 
 def oracle_report(
     settings: SimulatorSettings,
     seeds: Iterable[int],
-    cost_frac: float = DEFAULT_COST,
+    cost_frac: float = COST_FRAC,
     limits: LimitSettings | None = None,
 ) -> dict[str, list[float]]:
     """
@@ -367,7 +367,7 @@ def oracle_report(
             "buy_and_hold": follow(market, buy_and_hold, cost),
         }
         for name, run in runs.items():
-            out.setdefault(name, []).append(sharpe(market, run.equity))
+            out.setdefault(name, []).append(oracle_sharpe(market, run.equity))
     return out
 
 

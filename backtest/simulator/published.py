@@ -1,7 +1,7 @@
 """
-What a simulated market lets be seen: sessions, bars, headlines, filings and macro series.
+The observable side of a simulated market: sessions, bars, headlines, filings, macro series.
 
-Turns hidden paths into observables and never the other way; every draw is row by row from a
+Observables are made from hidden paths and never the other way. Every draw is row by row from a
 generator of its own, so a longer market begins with the shorter one.
 """
 
@@ -194,11 +194,11 @@ def fundamentals(
     out = []
     for q, (end, _) in enumerate(zip(session, filed, strict=True)):
         ts = int(clock.ts_close[end])
-        worth = np.exp(log_value[q])
-        eps = worth * st.earnings_yield / 4.0
+        value = np.exp(log_value[q])
+        eps = value * st.earnings_yield / 4.0
         income = eps * st.shares
         revenue = income / 0.12 * np.exp(0.05 * draws[q, 0])
-        book = worth * st.shares * 0.35 * np.exp(0.05 * draws[q, 1])
+        book = value * st.shares * 0.35 * np.exp(0.05 * draws[q, 1])
         debt = book * 0.5 * np.exp(0.05 * draws[q, 2])
         cash_flow = income * 1.2 * np.exp(0.10 * draws[q, 3])
         for i, symbol in enumerate(st.symbols):

@@ -1,5 +1,5 @@
 """
-The simulated market: hidden state, and the tape that it leaves behind.
+The simulated market: its hidden state, and the prices, news and filings that follow from it.
 
 `simulate` plants regimes, sector tilts, momentum, news that moves later drift and values to
 which prices revert, and returns all of it; `to_market_data` hands over only what a trader can
@@ -20,7 +20,7 @@ from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
 from backtest.market.market_data import ACTION_COLUMNS, SIMULATED, MarketData, canonical
 from backtest.simulator import published
 from backtest.simulator.structure import Structure, build_structure, relative, stream
-from config.simulator import REGIMES, SimulatorSettings
+from config.simulator import SimulatorSettings
 
 VENUE = "SIM"
 
@@ -259,20 +259,3 @@ def _news_truth(s: SimulatorSettings, t: int, n: int, seed: int) -> NewsTruth:
         reading=reading,
         impulse=s.news_strength * sentiment * is_wire,
     )
-
-
-def component_deviations(settings: SimulatorSettings, seed: int) -> dict[str, FloatArray]:
-    """
-    Return the standard deviation of each component of the expected return, by regime: (K,).
-
-    Pooled over sessions and instruments of one market; take many sessions for the stationary law.
-    """
-    market = simulate(settings, seed)
-    return {
-        name: np.array([part[market.regime == z].std() for z in range(len(REGIMES))])
-        for name, part in (
-            ("news", market.component_news),
-            ("technical", market.component_technical),
-            ("fundamental", market.component_fundamental),
-        )
-    }

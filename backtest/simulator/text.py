@@ -19,7 +19,6 @@ from scipy.stats import norm
 
 from agents.arrays import FloatArray
 
-LEVELS = (-2, -1, 0, 1, 2)
 CUTS = (-1.3, -0.5, 0.5, 1.3)  # in standard deviations of a reading
 
 _METRIC = ("revenue", "orders", "shipments", "margins", "bookings", "earnings")
@@ -105,7 +104,7 @@ def level_of(reading: float) -> int:
 
 @cache
 def level_values() -> tuple[float, ...]:
-    """Return the mean of a standard normal reading within each level, in LEVELS' order."""
+    """Return the mean of a standard normal reading within each level, -2 first."""
     edges = np.array([-np.inf, *CUTS, np.inf])
     density = norm.pdf(edges)
     return tuple(float(v) for v in (density[:-1] - density[1:]) / np.diff(norm.cdf(edges)))

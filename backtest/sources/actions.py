@@ -1,10 +1,10 @@
 """
-Splits and dividends: read, or derived from adjusted closes; and what the prices therefore are.
+Reads splits and dividends, or derives them from adjusted closes, and tells the prices' basis.
 
 With f = adj_close / close, f changes only where something was paid or split: f_t / f_{t-1} = r
 means a split of r new shares per old one where r is a ratio of small integers and the raw close
 falls by as much, else a dividend of close_{t-1} (1 - 1/r) per share. A change within what the
-printed decimals can explain is noise. It does not know spin-offs: they are dividends here.
+printed decimals can explain is noise. Spin-offs are not recognised: they count as dividends.
 """
 
 from __future__ import annotations

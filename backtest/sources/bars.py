@@ -1,5 +1,5 @@
 """
-Bars from one table: numbers, order and prices checked, stamps put at openings and closes.
+Reads bars from one table: checks numbers, order and prices, and stamps openings and closes.
 
 A row whose prices and volume are all empty is a session without trade: dropped and noted. A high
 or low that misses the open or close by less than 1% is a vendor's rounding: widened and noted.

@@ -1,5 +1,5 @@
 """
-What a table is, told from the names of its columns.
+Tells what a table holds from the names of its columns.
 
 Names are compared without case, spaces or punctuation. Each canonical column has its accepted
 names in order of preference: where a table holds two of them, the first wins.

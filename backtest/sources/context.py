@@ -1,6 +1,5 @@
 """
-News, fundamentals, macro series and sectors from one table each, with the stamps at which they
-became known.
+Reads news, fundamentals, macro series and sectors, with the stamps at which they became known.
 
 Dates without a time become known at the opening of the next session; a 10-Q 45 days and a 10-K
 90 days after its period's end unless a filing date is given. Macro values are the vendor's

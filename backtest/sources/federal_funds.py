@@ -1,5 +1,5 @@
 """
-What idle cash earns where a source names no risk-free rate: the federal funds rate.
+The federal funds rate, which idle cash earns where a source names no risk-free rate.
 
 A month's mean rate is known and counts from the next month on. After the table's end its last
 rate is held for a year, then cash earns nothing. Only accounts in dollars earn it

@@ -1,5 +1,5 @@
 """
-A folder of CSV and Parquet files, or one file, as a market.
+Reads a folder of CSV and Parquet files, or one file, as a market.
 
 Each file is classified by its columns or by source.yaml, read by its kind's reader, and all are
 joined in canonical order: the order of files and the folder's own place do not matter. With

@@ -1,5 +1,5 @@
 """
-What is known of an instrument without being told: its market, its sector, its money.
+The static facts of instruments that a source need not state: market, sector, currency, tick.
 
 Currency pairs and metals are recognised by their two codes, oil and index CFDs by a small table;
 large US-listed companies have their present GICS sector, which a source's own sector file or
@@ -96,7 +96,7 @@ def make_instrument(
     """
     Return an instrument's static facts; `given` wins over `asset_class` and the tables.
 
-    The tick is told from the first price: nothing that lies in the future of any decision.
+    The tick is read off the first price, so that nothing lies in the future of any decision.
     """
     given = given or InstrumentManifest()
     known = _contract(symbol)

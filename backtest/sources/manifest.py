@@ -1,5 +1,5 @@
 """
-`source.yaml`: what a folder's owner says of it, where the columns do not say enough.
+`source.yaml`: what a folder's owner states where the columns do not say enough.
 
 Every key is optional, an unknown one is refused with its path; docs/data.md is the reference.
 """
@@ -44,7 +44,7 @@ class FileManifest(_Part, frozen=True, kw_only=True):
 
 
 class InstrumentManifest(_Part, frozen=True, kw_only=True):
-    """One instrument's static facts, each in place of what would be told from the data."""
+    """One instrument's static facts, each in place of what the data would say."""
 
     asset_class: AssetClass | None = None
     group: str | None = None

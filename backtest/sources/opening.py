@@ -1,5 +1,5 @@
 """
-The one way to open a source by name, cut to dates and symbols.
+Opens any source by its name, cut to dates and symbols.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
-Whether a source knows only of what lasted: its results are then better than the market was.
+Warns where a source holds survivors only, since results on them are better than the market was.
 
-A list of stocks made at a source's end holds none that was delisted before. That cannot be put
-right here, so it is said.
+A list of stocks that was made at a source's end holds none that was delisted before. That cannot
+be put right here, so a note says it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-One file as a table: read it, and turn its texts into numbers and stamps.
+Reads one file as a table, and turns its texts into numbers and stamps.
 
 Every fault is one DataError with file, row (from 1, the header not counted) and what was there.
 """

@@ -1,21 +1,22 @@
 """
-One book's figures: what it earned, risked, traded and paid, in the order of the report.
+One book's figures: what it earned, risked, traded and paid.
 
-A book that was ruined, or never invested, has no ratios: they are Undefined with that reason. It
-compares no books.
+A book that was ruined, or never invested, has no ratios: they are Undefined with that reason.
+Nothing here compares books.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from agents.arrays import FloatArray
 from backtest.results import PositionHistory, RunResult
 from backtest.statistics import intervals, measures, sharpe, tallies
+from backtest.statistics.encoding import Bounds, Figures
 from backtest.statistics.measures import Figure, Undefined
 from backtest.statistics.trials import Luck, deflated_sharpe
 
@@ -25,7 +26,55 @@ RUINED = Undefined("equity fell to zero or below")
 NEVER_INVESTED = Undefined("never invested")
 NO_SESSION = Undefined("the run has no session after its first row")
 NO_TRADE = Undefined("no trade was closed")
+NO_MONTH = Undefined("the run is shorter than a month")
+NOT_PICKED = Undefined("a passive benchmark is not picked from trials")
+NOT_HELD = Undefined("no close was invested under a known VaR")
+IDLE = Undefined("no session was invested")
 TOLERANCE = 1e-9  # of a limit, for rounding
+
+
+class BookFigures(Figures, frozen=True, kw_only=True):
+    """
+    One book's figures, in the order of results.json; docs/statistics.md defines each.
+
+    Fractions are of equity, `costs_frac` of the starting equity. `sharpe`, `sortino` and
+    `volatility` are annual, the interval is of 95%, `costs` are in the account's currency, and
+    `turnover` counts times a year. `month_…` are of whole months, `trade_…` of closed round
+    trips. `var_coverage` is the share of held sessions within that day's own VaR.
+    """
+
+    total_return: float
+    annual_return: Figure
+    volatility: Figure
+    sharpe: Figure
+    sharpe_interval: Bounds
+    sharpe_block_sessions: Figure  # the mean length of a resampled block
+    probabilistic_sharpe: Figure
+    deflated_sharpe: Figure
+    sortino: Figure
+    calmar: Figure
+    max_drawdown: float
+    drawdown_sessions: int  # the longest time below a former high
+    drawdown_open: bool  # whether the longest lasts to the end
+    months: int
+    month_win_rate: Figure
+    month_profit_factor: Figure
+    closed_trades: int
+    trade_win_rate: Figure
+    trade_profit_factor: Figure
+    stop_exit_share: Figure  # of closed round trips
+    turnover: Figure
+    costs: float
+    costs_frac: float
+    gross: Figure  # the mean gross exposure
+    var_within_limit: Figure  # of invested closes, those whose VaR is within the limit
+    var_coverage: Figure
+    var_sessions: int
+    var_breaches: int
+    kupiec_p: Figure
+    christoffersen_independence_p: Figure
+    christoffersen_coverage_p: Figure
+    loss_within_limit: Figure  # of invested sessions, those that lost no more than the limit
 
 
 @dataclass(frozen=True)
@@ -63,102 +112,83 @@ def series_of(book: PositionHistory, risk_free: FloatArray) -> Series:
     return Series(book, returns, returns - risk_free[1:], NEVER_INVESTED if idle else None)
 
 
-def figures(series: Series, run: RunResult, luck: Luck, seed: int) -> dict[str, Any]:
-    """Return a book's figures by the names of results.json; Undefined where they are that."""
-    book, year = series.book, run.sessions_per_year
+def figures(series: Series, run: RunResult, luck: Luck, seed: int) -> BookFigures:
+    """Return a book's figures."""
+    book, year, excess = series.book, run.sessions_per_year, series.judged
     sessions = len(book.ts) - 1
     total = float(book.equity[-1] / book.equity[0] - 1.0)
     annual = measures.annual_return(total, sessions, year)
     max_drawdown = float(measures.drawdowns(book.equity).max())
     underwater, still = measures.drawdown_sessions(book.equity)
-    return {
-        "total_return": total,
-        "annual_return": annual,
-        "volatility": yearly(measures.deviation(series.returns), year)
-        if series.returns is not None
-        else RUINED,
-        **_ratios(series, year, luck, seed),
-        "calmar": measures.calmar(annual, max_drawdown),
-        "max_drawdown": max_drawdown,
-        "drawdown_sessions": underwater,
-        "drawdown_open": still,
-        **_months(series, year),
-        **_trades(book),
-        "turnover": float(book.turnover[1:].mean()) * year if sessions else NO_SESSION,
-        "costs": float(book.costs.sum()),
-        "costs_frac": float(book.costs.sum() / book.equity[0]),
-        "gross": float(book.gross[1:].mean()) if sessions else NO_SESSION,
-        **_risk(series, run.max_var),
-    }
+    interval = _of(excess, lambda x: intervals.sharpe_interval(x, seed=seed))
+    months = RUINED if series.returns is None else measures.monthly(series.returns, year)
+    profits = np.array([t.profit for t in book.trades], dtype=np.float64)
+    breaches = tallies.breaches(book)
+    p_values = breaches.p_values()
+    return BookFigures(
+        total_return=total,
+        annual_return=annual,
+        volatility=RUINED
+        if series.returns is None
+        else yearly(measures.deviation(series.returns), year),
+        sharpe=yearly(_of(excess, sharpe.sharpe), year),
+        sharpe_interval=_of(interval, lambda i: i.times(math.sqrt(year)).bounds),
+        sharpe_block_sessions=_of(interval, lambda i: i.block_sessions),
+        probabilistic_sharpe=_of(excess, sharpe.probabilistic_sharpe),
+        deflated_sharpe=_of(
+            excess,
+            lambda x: NOT_PICKED if series.passive else deflated_sharpe(sharpe.moments(x), luck),
+        ),
+        sortino=_of(excess, lambda x: measures.sortino(x, year)),
+        calmar=measures.calmar(annual, max_drawdown),
+        max_drawdown=max_drawdown,
+        drawdown_sessions=underwater,
+        drawdown_open=still,
+        months=0 if isinstance(months, Undefined) else len(months),
+        month_win_rate=_of(months, lambda x: measures.win_rate(x, NO_MONTH)),
+        month_profit_factor=_of(months, lambda x: measures.profit_factor(x, NO_MONTH)),
+        closed_trades=len(profits),
+        trade_win_rate=measures.win_rate(profits, NO_TRADE),
+        trade_profit_factor=measures.profit_factor(profits, NO_TRADE),
+        stop_exit_share=_stop_exit_share(book),
+        turnover=float(book.turnover[1:].mean()) * year if sessions else NO_SESSION,
+        costs=float(book.costs.sum()),
+        costs_frac=float(book.costs.sum() / book.equity[0]),
+        gross=float(book.gross[1:].mean()) if sessions else NO_SESSION,
+        var_within_limit=_var_within_limit(book, run.max_var),
+        var_coverage=breaches.coverage,
+        var_sessions=breaches.sessions,
+        var_breaches=breaches.count,
+        kupiec_p=p_values.kupiec_p,
+        christoffersen_independence_p=p_values.christoffersen_independence_p,
+        christoffersen_coverage_p=p_values.christoffersen_coverage_p,
+        loss_within_limit=_loss_within_limit(series, run.max_var),
+    )
 
 
 def yearly(per_session: Figure, year: int) -> Figure:
     """Return a ratio or deviation of one session as that of a year."""
-    return per_session if isinstance(per_session, Undefined) else per_session * math.sqrt(year)
+    return _of(per_session, lambda x: x * math.sqrt(year))
 
 
-def _ratios(series: Series, year: int, luck: Luck, seed: int) -> dict[str, Any]:
-    excess = series.judged
-    names: tuple[str, ...] = ("sharpe", "sharpe_interval", "sharpe_block_sessions")
-    names += ("probabilistic_sharpe", "deflated_sharpe", "sortino")
-    if isinstance(excess, Undefined):
-        return dict.fromkeys(names, excess)
-    interval = intervals.sharpe_interval(excess, seed=seed)
-    passive = Undefined("a passive benchmark is not picked from trials")
-    values = (
-        yearly(sharpe.sharpe(excess), year),
-        interval if isinstance(interval, Undefined) else interval.times(math.sqrt(year)).bounds,
-        interval if isinstance(interval, Undefined) else interval.block_sessions,
-        sharpe.probabilistic_sharpe(excess),
-        passive if series.passive else deflated_sharpe(sharpe.moments(excess), luck),
-        measures.sortino(excess, year),
-    )
-    return dict(zip(names, values, strict=True))
+def _of[X, Y](known: X | Undefined, measure: Callable[[X], Y | Undefined]) -> Y | Undefined:
+    """Return a measure of what is known, or why that is not known."""
+    return known if isinstance(known, Undefined) else measure(known)
 
 
-def _months(series: Series, year: int) -> dict[str, Any]:
-    """Return how a book's months went: whole twelfths of a year's sessions."""
-    if series.returns is None:
-        return {"months": 0, "month_win_rate": RUINED, "month_profit_factor": RUINED}
-    months = measures.monthly(series.returns, year)
-    short = Undefined("the run is shorter than a month")
-    return {
-        "months": len(months),
-        "month_win_rate": measures.win_rate(months, short),
-        "month_profit_factor": measures.profit_factor(months, short),
-    }
-
-
-def _trades(book: PositionHistory) -> dict[str, Any]:
-    """Return how a book's closed round trips ended."""
-    profits = np.array([t.profit for t in book.trades], dtype=np.float64)
+def _stop_exit_share(book: PositionHistory) -> Figure:
     stops = sum(t.exit == "stop" for t in book.trades)
-    return {
-        "closed_trades": len(profits),
-        "trade_win_rate": measures.win_rate(profits, NO_TRADE),
-        "trade_profit_factor": measures.profit_factor(profits, NO_TRADE),
-        "stop_exit_share": stops / len(profits) if len(profits) else NO_TRADE,
-    }
+    return stops / len(book.trades) if book.trades else NO_TRADE
 
 
-def _risk(series: Series, max_var: float) -> dict[str, Any]:
-    """Return the three figures of the VaR: against the limit, against losses, and losses alone."""
-    book = series.book
-    breaches = tallies.breaches(book)
+def _var_within_limit(book: PositionHistory, max_var: float) -> Figure:
     held = (book.gross > 0.0) & np.isfinite(book.var_frac)
     within = book.var_frac[held] <= max_var + TOLERANCE
-    lived = series.returns[book.gross[:-1] > 0.0] if series.returns is not None else None
-    quiet = Undefined("no session was invested")
-    loss: Figure = RUINED
-    if lived is not None:
-        loss = float((-lived <= max_var + TOLERANCE).mean()) if len(lived) else quiet
-    return {
-        "var_within_limit": float(within.mean())
-        if held.any()
-        else Undefined("no close was invested under a known VaR"),
-        "var_coverage": breaches.coverage,
-        "var_sessions": breaches.sessions,
-        "var_breaches": breaches.count,
-        **breaches.p_values(),
-        "loss_within_limit": loss,
-    }
+    return float(within.mean()) if held.any() else NOT_HELD
+
+
+def _loss_within_limit(series: Series, max_var: float) -> Figure:
+    if series.returns is None:
+        return RUINED
+    invested = series.returns[series.book.gross[:-1] > 0.0]
+    return float((-invested <= max_var + TOLERANCE).mean()) if len(invested) else IDLE

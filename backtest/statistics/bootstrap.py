@@ -2,8 +2,8 @@
 The stationary block bootstrap, with its block length chosen from the data.
 
 Resampling whole blocks of random length keeps the dependence between neighbouring sessions that
-an ordinary bootstrap would destroy. It knows no finance: series go in, resampled positions and
-intervals come out, and chance comes from the seed alone.
+an ordinary bootstrap would destroy. Nothing here knows finance: series go in, resampled positions
+and intervals come out, and chance comes from the seed alone.
 
 Sources: Politis & Romano 1994, "The Stationary Bootstrap"; Politis & White 2004, "Automatic
 Block-Length Selection for the Dependent Bootstrap", with the correction by Patton, Politis &

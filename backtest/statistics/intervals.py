@@ -52,9 +52,9 @@ class Interval(NamedTuple):
         return Interval(self.low * scale, self.high * scale, self.block_sessions)
 
     @property
-    def bounds(self) -> list[float]:
-        """The two bounds, for JSON."""
-        return [self.low, self.high]
+    def bounds(self) -> tuple[float, float]:
+        """The two bounds."""
+        return self.low, self.high
 
 
 def mean_interval(series: FloatArray, *, seed: int) -> Interval | Undefined:

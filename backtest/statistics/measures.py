@@ -3,7 +3,7 @@ The figures of merit, one function each, from series of simple returns.
 
 `year` is the sessions a year of the calendar: 252 of a stock exchange, 365 where every day trades.
 A figure that the data do not determine is an `Undefined` with its reason, never NaN and never 0.
-It knows no books and no run; docs/statistics.md gives every definition and source.
+Nothing here knows a book or a run; docs/statistics.md gives every definition and source.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def annual_return(total_return: float, sessions: int, year: int) -> Figure:
     return math.expm1(exponent)
 
 
-def deviation(returns: FloatArray) -> Figure:
-    """Return the sample standard deviation (T - 1) of one session's return; shape (T,)."""
+def deviation(returns: FloatArray, *, ddof: int = 1) -> Figure:
+    """Return the standard deviation (T - ddof) of one session's return; shape (T,)."""
     if len(returns) < 2:
         return Undefined("fewer than two sessions")
-    return float(returns.std(ddof=1))
+    return float(returns.std(ddof=ddof))
 
 
 def sortino(excess: FloatArray, year: int) -> Figure:

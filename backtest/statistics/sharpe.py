@@ -1,9 +1,9 @@
 """
 The Sharpe ratio of one session, and the probability that the true one is above a benchmark.
 
-Everything here is per session: a caller that shows a ratio scales it by the root of its calendar's
-sessions a year. The probabilities are functions of moments, so that published cases can be
-repeated.
+Everything but the score is per session: a caller that shows a ratio scales it by the root of its
+calendar's sessions a year. The probabilities are functions of moments, so that published cases
+can be repeated.
 
 Sources: Sharpe 1994; Bailey & López de Prado 2012, "The Sharpe Ratio Efficient Frontier" (eq. 11);
 the same 2014, "The Deflated Sharpe Ratio" (eq. 1).
@@ -41,12 +41,27 @@ class Moments:
     kurtosis: float = 3.0
 
 
-def sharpe(excess: FloatArray) -> Figure:
-    """Return the Sharpe ratio of one session: mean over standard deviation of excess (T,)."""
-    sigma = deviation(excess)
+def sharpe(excess: FloatArray, *, ddof: int = 1) -> Figure:
+    """
+    Return the Sharpe ratio of one session: mean over standard deviation of excess (T,).
+
+    The deviation divides by T - ddof.
+    """
+    sigma = deviation(excess, ddof=ddof)
     if isinstance(sigma, Undefined):
         return sigma
     return NO_VARIANCE if sigma < FLAT else float(excess.mean()) / sigma
+
+
+def sharpe_score(excess: FloatArray, year: float) -> float:
+    """
+    Return the annual Sharpe ratio that policies and oracles are ranked by; 0 for cash.
+
+    Sessions that are not finite are left out, `year` are the calendar's. The deviation divides
+    by T: ranks among paths of one length are the same, and stored scores were made this way.
+    """
+    ratio = sharpe(excess[np.isfinite(excess)], ddof=0)
+    return 0.0 if isinstance(ratio, Undefined) else ratio * math.sqrt(year)
 
 
 def row_sharpe(excess: FloatArray) -> FloatArray:

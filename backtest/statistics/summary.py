@@ -1,9 +1,8 @@
 """
-What a run's books earned and risked, from their own equity series: the dict of results.json.
+What a run's books earned and risked, from their own equity series: the content of results.json.
 
 `summarise` measures every book, compares the hierarchy with its variants and with each baseline,
-and counts what was decided. Figures that the data do not determine are None, with the reason under
-`undefined`. It knows no page and no engine.
+and counts what was decided. Nothing here knows the report or the engine.
 """
 
 from __future__ import annotations
@@ -12,12 +11,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
-from backtest.results import PositionHistory, RunResult
+from backtest.results import Calls, Gate, PositionHistory, RunResult
 from backtest.statistics import tallies
-from backtest.statistics.book_figures import PASSIVE, Series, figures, series_of
-from backtest.statistics.differences import at_matched_volatility, paired_difference, split
+from backtest.statistics.book_figures import PASSIVE, BookFigures, Series, figures, series_of
+from backtest.statistics.differences import (
+    Difference,
+    ScaledFigures,
+    at_matched_volatility,
+    paired_difference,
+)
+from backtest.statistics.encoding import as_json
+from backtest.statistics.mask_comparison import Masking
 from backtest.statistics.measures import Undefined
 from backtest.statistics.sharpe import error_of, sharpe
 from backtest.statistics.trials import Luck, Trial, luck_of
@@ -26,11 +34,102 @@ from config.errors import DataError
 HOLDING = "buy-and-hold"
 
 
-def summarise(
-    result: RunResult, *, seed: int, earlier_trials: Sequence[Trial] = ()
-) -> dict[str, Any]:
+class BookRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the hierarchy's books: its own, or its decisions under another gate or a stress."""
+
+    name: str
+    gate: Gate
+    stress: str
+    figures: BookFigures
+
+
+class BaselineRow(BookRow, frozen=True, kw_only=True):
+    """A baseline's book, once more at the hierarchy's volatility."""
+
+    matched_volatility: ScaledFigures
+
+
+class BaselineDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """The hierarchy less a baseline."""
+
+    baseline: str
+    gate: Gate
+    figures: Difference
+
+
+class GateDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """Two books under the gate that is named, one less the other."""
+
+    gate: Gate
+    figures: Difference
+
+
+class CountedTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy of this run that could have been picked, with its Sharpe ratio per session."""
+
+    name: str
+    sharpe: float
+
+
+class Trials(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Return everything that results.json holds, ready for JSON, keys in a fixed order.
+    The trials of the deflated Sharpe ratio, and the Sharpe ratio that luck gives their best.
+
+    `effective` are the kinds of the `counted` trials. `expected_max_sharpe_annual` is what the
+    hierarchy is judged by, `without_floor` the same by the trials' own spread alone; None where
+    there is nothing to deflate.
+    """
+
+    counted: int
+    effective: int
+    from_this_run: tuple[CountedTrial, ...]
+    from_the_library: int
+    expected_max_sharpe_annual: float | None
+    without_floor: float | None
+    rule: str
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Everything that results.json holds, in its order.
+
+    `books` begin with the hierarchy's own; its variants follow, then the baselines.
+    `differences` are the hierarchy less each baseline, `gate_costs` its variants less itself,
+    `minds_add` the hierarchy less buy-and-hold, without limits and under the gate.
+    `language_models` is None where none was asked, `masking` UNSET where the run was not
+    compared with an unmasked one.
+    """
+
+    run_id: str
+    no_orders: str
+    notes: tuple[str, ...]
+    seed: int
+    sessions: int
+    sessions_per_year: int
+    first_ns: int
+    last_ns: int
+    max_var: float
+    capacity_usd: float | None
+    books: tuple[BookRow, ...]
+    differences: tuple[BaselineDifference, ...]
+    gate_costs: tuple[GateDifference, ...]
+    minds_add: tuple[GateDifference, ...]
+    trials: Trials
+    counts: tallies.Counts
+    bottom_policies: tuple[str, ...]
+    language_models: Calls | None
+    masking: Masking | UnsetType = UNSET
+
+
+def results_json(summary: Summary) -> dict[str, Any]:
+    """Return the content of results.json, keys in a fixed order."""
+    found: dict[str, Any] = as_json(summary)
+    return found | {"language_models": found["language_models"] or {}}
+
+
+def summarise(result: RunResult, *, seed: int, earlier_trials: Sequence[Trial] = ()) -> Summary:
+    """
+    Return what a run's books earned and risked.
 
     `earlier_trials` are other runs' on overlapping sessions of the same source, oldest first;
     they count as trials of the deflated Sharpe ratio beside this run's own.
@@ -43,38 +142,50 @@ def summarise(
     trials = own_trials(every)
     luck = luck_of([*trials, *earlier_trials])
     year = result.sessions_per_year
-    rows = [_name(s.book) | split(figures(s, result, luck, seed)) for s in every]
     first = 1 + len(result.variants)
     baselines = every[first:]
-    for row, series in zip(rows[first:], baselines, strict=True):
-        row["matched_volatility"] = at_matched_volatility(series, own, result.risk_free, year)
-    return {
-        "run_id": result.run_id,
-        "no_orders": result.no_orders,
-        "notes": [*([result.no_orders] if result.no_orders else []), *result.notes],
-        "seed": seed,
-        "sessions": len(result.risk_free) - 1,
-        "sessions_per_year": year,
-        "first_ns": int(result.book.ts[0]),
-        "last_ns": int(result.book.ts[-1]),
-        "max_var": result.max_var,
-        "capacity_usd": result.capacity_usd,
-        "books": rows,
-        "differences": [
-            {"baseline": s.book.name, "gate": s.book.gate}
-            | paired_difference(own, s, year=year, seed=seed)
+    return Summary(
+        run_id=result.run_id,
+        no_orders=result.no_orders,
+        notes=(*([result.no_orders] if result.no_orders else []), *result.notes),
+        seed=seed,
+        sessions=len(result.risk_free) - 1,
+        sessions_per_year=year,
+        first_ns=int(result.book.ts[0]),
+        last_ns=int(result.book.ts[-1]),
+        max_var=result.max_var,
+        capacity_usd=result.capacity_usd,
+        books=(
+            *(BookRow(**_named(s), figures=figures(s, result, luck, seed)) for s in every[:first]),
+            *(
+                BaselineRow(
+                    **_named(s),
+                    figures=figures(s, result, luck, seed),
+                    matched_volatility=at_matched_volatility(s, own, result.risk_free, year),
+                )
+                for s in baselines
+            ),
+        ),
+        differences=tuple(
+            BaselineDifference(
+                baseline=s.book.name,
+                gate=s.book.gate,
+                figures=paired_difference(own, s, year=year, seed=seed),
+            )
             for s in baselines
-        ],
-        "gate_costs": [
-            {"gate": s.book.gate} | paired_difference(s, own, year=year, seed=seed)
+        ),
+        gate_costs=tuple(
+            GateDifference(
+                gate=s.book.gate, figures=paired_difference(s, own, year=year, seed=seed)
+            )
             for s in _variants(every, result)
-        ],
-        "minds_add": _minds_add(every, result, seed),
-        "trials": _trials_row(trials, luck, len(earlier_trials), own, year),
-        "counts": tallies.counts(result),
-        "bottom_policies": sorted({d.allocation.bottom_policy for d in result.decisions}),
-        "language_models": result.calls,
-    }
+        ),
+        minds_add=_minds_add(every, result, seed),
+        trials=_trials(trials, luck, len(earlier_trials), own, year),
+        counts=tallies.counts(result),
+        bottom_policies=tuple(sorted({d.allocation.bottom_policy for d in result.decisions})),
+        language_models=result.calls,
+    )
 
 
 def trial_of(result: RunResult) -> Trial | None:
@@ -119,7 +230,8 @@ def _check(book: PositionHistory, result: RunResult) -> None:
         )
 
 
-def _name(book: PositionHistory) -> dict[str, Any]:
+def _named(series: Series) -> dict[str, Any]:
+    book = series.book
     return {"name": book.name, "gate": book.gate, "stress": book.stress}
 
 
@@ -128,7 +240,9 @@ def _variants(every: Sequence[Series], result: RunResult) -> list[Series]:
     return [s for s in every[1 : 1 + len(result.variants)] if not s.book.stress]
 
 
-def _minds_add(every: Sequence[Series], result: RunResult, seed: int) -> list[dict[str, Any]]:
+def _minds_add(
+    every: Sequence[Series], result: RunResult, seed: int
+) -> tuple[GateDifference, ...]:
     """
     Return the hierarchy less buy-and-hold, both without limits and both under the gate.
 
@@ -136,37 +250,33 @@ def _minds_add(every: Sequence[Series], result: RunResult, seed: int) -> list[di
     """
     held = {s.book.gate: s for s in every if s.book.name == HOLDING}
     free = {s.book.gate: s for s in _variants(every, result)}
-    pairs = (("gross_only", free.get("gross_only")), ("no_stop", every[0]))
-    return [
-        {"gate": gate}
-        | paired_difference(own, held[gate], year=result.sessions_per_year, seed=seed)
+    pairs: tuple[tuple[Gate, Series | None], ...] = (
+        ("gross_only", free.get("gross_only")),
+        ("no_stop", every[0]),
+    )
+    year = result.sessions_per_year
+    return tuple(
+        GateDifference(gate=gate, figures=paired_difference(own, held[gate], year=year, seed=seed))
         for gate, own in pairs
         if own is not None and gate in held
-    ]
+    )
 
 
-def _trials_row(
-    trials: list[Trial], luck: Luck, earlier: int, own: Series, year: int
-) -> dict[str, Any]:
-    """
-    Return what was counted, and the Sharpe ratio that luck gives the best of it.
-
-    `expected_max_sharpe_annual` is what the hierarchy is judged by, `without_floor` the same by
-    the trials' own spread alone; None where there is nothing to deflate.
-    """
+def _trials(trials: list[Trial], luck: Luck, earlier: int, own: Series, year: int) -> Trials:
+    """Return what was counted, and the Sharpe ratio that luck gives the best of it."""
     error = own.judged if isinstance(own.judged, Undefined) else error_of(own.judged)
     floored = plain = None
     if not luck.single and not isinstance(error, Undefined):
         floored = luck.benchmark(error**2) * math.sqrt(year)
         plain = luck.benchmark(0.0) * math.sqrt(year)
-    return {
-        "counted": luck.counted,
-        "effective": luck.effective,
-        "from_this_run": [{"name": t.name, "sharpe": t.sharpe} for t in trials],
-        "from_the_library": earlier,
-        "expected_max_sharpe_annual": floored,
-        "without_floor": plain,
-        "rule": "the hierarchy and every strategy that is no passive benchmark "
+    return Trials(
+        counted=luck.counted,
+        effective=luck.effective,
+        from_this_run=tuple(CountedTrial(name=t.name, sharpe=t.sharpe) for t in trials),
+        from_the_library=earlier,
+        expected_max_sharpe_annual=floored,
+        without_floor=plain,
+        rule="the hierarchy and every strategy that is no passive benchmark "
         f"({', '.join(PASSIVE)}), unstressed, plus earlier trials on overlapping sessions of the "
         "same source; those that correlate are one kind",
-    }
+    )

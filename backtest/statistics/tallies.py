@@ -1,8 +1,8 @@
 """
-What a run decided, counted: routes, hits, cuts, costs, breaches and the decisions that mattered.
+Counts what a run decided: routes, hits, cuts, costs, breaches and the decisions that mattered.
 
-Everything is joined from the run's records by decision id and symbol. It knows no page and no
-statistics of returns.
+Everything is joined from the run's records by decision id and symbol. Nothing here knows the
+report or measures returns.
 """
 
 from __future__ import annotations
@@ -10,35 +10,50 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from agents.arrays import BoolArray, FloatArray, IntArray
 from agents.messages import JUNIORS, ROUTES, Decision, JuniorName, Outcome
 from backtest.results import PositionHistory, RunResult
 from backtest.statistics.var import Breaches
+from config.costs import COST_FRAC
 
-DEFAULT_COST_FRAC = 0.003
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of everything the hierarchy made; `routes_by_arm` by "news+technical"."""
+
+    decisions: int
+    expired_decisions: int
+    verdicts: int
+    orders: int
+    fills: int
+    outcomes: int
+    opinions: int
+    views: int
+    abstentions_by_junior: dict[str, int]
+    routes_by_arm: dict[str, int]
+    cuts_by_limit: dict[str, int]
 
 
-def counts(result: RunResult) -> dict[str, Any]:
-    """Return how many of everything the hierarchy made, keys in a fixed order."""
+def counts(result: RunResult) -> Counts:
+    """Return how many of everything the hierarchy made."""
     silent = Counter(a.junior for d in result.decisions for a in d.abstentions)
     arms = Counter(r.arm for d in result.decisions for r in d.routes)
-    return {
-        "decisions": len(result.decisions),
-        "expired_decisions": result.expired_decisions,
-        "verdicts": len(result.verdicts),
-        "orders": len(result.orders),
-        "fills": len(result.fills),
-        "outcomes": len(result.outcomes),
-        "opinions": sum(len(d.opinions) for d in result.decisions),
-        "views": sum(len(d.allocation.views) for d in result.decisions),
-        "abstentions_by_junior": {j: silent[j] for j in JUNIORS},
-        "routes_by_arm": {"+".join(names): arms[k] for k, names in enumerate(ROUTES)},
-        "cuts_by_limit": {limit: sum(by.values()) for limit, by in cuts_by_limit(result).items()},
-    }
+    return Counts(
+        decisions=len(result.decisions),
+        expired_decisions=result.expired_decisions,
+        verdicts=len(result.verdicts),
+        orders=len(result.orders),
+        fills=len(result.fills),
+        outcomes=len(result.outcomes),
+        opinions=sum(len(d.opinions) for d in result.decisions),
+        views=sum(len(d.allocation.views) for d in result.decisions),
+        abstentions_by_junior={j: silent[j] for j in JUNIORS},
+        routes_by_arm={"+".join(names): arms[k] for k, names in enumerate(ROUTES)},
+        cuts_by_limit={limit: sum(by.values()) for limit, by in cuts_by_limit(result).items()},
+    )
 
 
 def cuts_by_limit(result: RunResult) -> dict[str, Counter[str]]:
@@ -134,7 +149,7 @@ def costs_by_symbol(result: RunResult) -> list[Costs]:
     instrument that the manifest does not name is charged the default on price times quantity.
     """
     config = result.manifest.get("config") or {}
-    rate = float((config.get("market") or {}).get("cost_frac", DEFAULT_COST_FRAC))
+    rate = float((config.get("market") or {}).get("cost_frac", COST_FRAC))
     facts = {i["symbol"]: i.get("cost_bps") for i in result.manifest.get("instruments") or ()}
     paid: defaultdict[str, float] = defaultdict(float)
     charged: defaultdict[str, float] = defaultdict(float)

@@ -1,12 +1,12 @@
 """
-How much luck the best of many trials had: the deflated Sharpe ratio, by kinds of trials.
+The deflated Sharpe ratio: how much the best of many trials owes to luck, by kinds of trials.
 
 Trials whose session returns move together are one kind: they are clustered by the correlation of
 their returns on their common sessions (average linkage over the distance sqrt((1 - rho) / 2)) and
 cut at rho = 0.95. The trials of the benchmark are the clusters, and its variance is that of the
 clusters' mean Sharpe ratios, no less than the squared standard error of the book that is judged.
 
-Retrying never makes it kinder. A trial that correlates by 0.99 with an earlier one is that trial
+Retrying never raises the ratio. A trial that correlates by 0.99 with an earlier one is that trial
 again and counts with it; and as a further trial can also join two clusters, the benchmark is the
 highest that any beginning of the list of trials, in its order, would have given.
 

@@ -1,9 +1,9 @@
 """
-Whether a VaR can be believed: how often it was broken, and whether breaches came in clusters.
+Tests whether a VaR can be believed: how often it was broken, and whether breaches cluster.
 
 Kupiec's test asks for their number, Christoffersen's for their independence, and the test of
-conditional coverage for both at once. p-values are of likelihood ratios under chi-squared. It
-knows no books.
+conditional coverage for both at once. p-values are of likelihood ratios under chi-squared.
+Nothing here knows a book.
 
 Sources: Kupiec 1995, "Techniques for Verifying the Accuracy of Risk Measurement Models";
 Christoffersen 1998, "Evaluating Interval Forecasts".
@@ -12,6 +12,7 @@ Christoffersen 1998, "Evaluating Interval Forecasts".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import chdtrc, xlogy
@@ -22,6 +23,14 @@ from backtest.statistics.measures import Figure, Undefined
 PROBABILITY = 0.01  # that a session loses more than its 99% VaR
 NO_SESSION = Undefined("no session was held under a known VaR")
 NO_BREACH = Undefined("no session lost more than its VaR, so none can follow another")
+
+
+class PValues(NamedTuple):
+    """The p-values of the three tests, by the names that reports give them."""
+
+    kupiec_p: Figure
+    christoffersen_independence_p: Figure
+    christoffersen_coverage_p: Figure
 
 
 @dataclass(frozen=True)
@@ -51,25 +60,27 @@ class Breaches:
         """The share of sessions whose loss stayed within that day's own VaR."""
         return 1.0 - self.count / self.sessions if self.sessions else NO_SESSION
 
-    def p_values(self) -> dict[str, Figure]:
-        """Return the p-values of the three tests, by the names that reports give them."""
+    def p_values(self) -> PValues:
+        """Return the p-values of Kupiec's test and of Christoffersen's two."""
         ratio = proportion_ratio(self.sessions, self.count)
         chain = independence_ratio(transitions(self))
         if isinstance(ratio, Undefined) or isinstance(chain, Undefined):
             joint: Figure = ratio if isinstance(ratio, Undefined) else chain
         else:
             joint = _p(2, ratio + chain)
-        return {
-            "kupiec_p": kupiec(self.sessions, self.count),
-            "christoffersen_independence_p": chain
-            if isinstance(chain, Undefined)
-            else _p(1, chain),
-            "christoffersen_coverage_p": joint,
-        }
+        return PValues(
+            kupiec_p=kupiec(self.sessions, self.count),
+            christoffersen_independence_p=chain if isinstance(chain, Undefined) else _p(1, chain),
+            christoffersen_coverage_p=joint,
+        )
 
 
 def transitions(breaches: Breaches) -> tuple[int, int, int, int]:
-    """Return how often n00, n01, n10, n11 a session kept (0) or broke (1) its VaR after which."""
+    """
+    Return n00, n01, n10, n11: how often a session of the first kind was followed by the second.
+
+    Kind 0 kept its VaR, kind 1 broke it.
+    """
     before, after = breaches.broken[:-1], breaches.broken[1:]
     chained = breaches.follows[1:]
     n = np.bincount((2 * before + after)[chained].astype(np.int64), minlength=4)

@@ -13,7 +13,7 @@ import msgspec
 
 from backtest.market.book_kinds import contract_cost_bps
 from backtest.market.market_data import MarketData
-from config.books import US_EQUITY_COST_FRAC
+from config.costs import US_EQUITY_COST_FRAC
 from config.errors import ConfigError
 
 

@@ -37,10 +37,10 @@ from agents.messages import (
     Outcome,
     TrackRecord,
 )
-from agents.protocols import Feedback
+from agents.protocols import Feedback, Mind
 from agents.supervisor.plain_routers import AlwaysAll
 from agents.supervisor.reward import route_reward, route_use
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, window
 from backtest.plan import warmup_sessions
@@ -60,10 +60,8 @@ class _Asked:
     answers: tuple[Opinion | Abstention, ...]
 
 
-class RouteCollector:
+class RouteCollector(Mind):
     """A mind that runs every route and keeps what each came to, in `rows`."""
-
-    needs_features = True
 
     def __init__(self, hierarchy: Hierarchy, settings: SupervisorSettings) -> None:
         self.name = hierarchy.name
@@ -195,13 +193,8 @@ def collect_routes(
     """Return the seven routes of each case, oldest first: `num` rows, rounded up to a case."""
     collector = RouteCollector(hierarchy, settings.supervisor)
     run_book(
-        plan.market,
-        make_feed(plan.market, settings.market, plan.decide_from),
-        settings,
+        BookSpec("routes", plan.market, settings, plan.decide_from),
         collector,
-        name="routes",
-        limits=settings.limits,
-        decide_from=plan.decide_from,
         on_session=on_session,
     )
     arms = len(ROUTES)

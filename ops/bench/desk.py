@@ -25,9 +25,10 @@ from nautilus_trader.model.objects import Currency, Money
 from nautilus_trader.trading.strategy import Strategy
 
 from agents.messages import Instrument
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, canonical
+from config.costs import COST_FRAC
 from config.settings import Settings
 from ops.composition.model_minds import build_mind
 from strategies.instruments import bar_type, to_nautilus
@@ -117,22 +118,14 @@ def bench_desk(*, sessions: int, seed: int) -> dict[str, Any]:
         Settings(seed=seed),
         limits=msgspec.structs.replace(Settings().limits, min_history=2),
     )
-    feed = make_feed(market, settings.market, market.session_closes[0])
-    bars_only = [event for event in feed.prices if isinstance(event, Bar)]
+    spec = BookSpec("desk", market, settings, market.session_closes[0])
+    bars_only = [event for event in spec.feed.prices if isinstance(event, Bar)]
     timings = []
     for _ in range(ROUNDS):
         bare = _time_bare(market, bars_only)
-        quoted = _time_bare(market, feed.prices)
+        quoted = _time_bare(market, spec.feed.prices)
         started = time.process_time()
-        run = run_book(
-            market,
-            feed,
-            settings,
-            build_mind(settings),
-            name="desk",
-            limits=settings.limits,
-            decide_from=market.session_closes[0],
-        )
+        run = run_book(spec, build_mind(settings))
         timings.append(_Timing(bare, quoted, time.process_time() - started))
     bars = len(bars_only)
     return {
@@ -163,7 +156,7 @@ def _time_bare(market: MarketData, events: list[Any]) -> float:
         default_leverage=Decimal(1),
     )
     for instrument in market.instruments:
-        engine.add_instrument(to_nautilus(instrument, cost_frac=0.003))
+        engine.add_instrument(to_nautilus(instrument, cost_frac=COST_FRAC))
     engine.add_data(events, sort=False)
     engine.sort_data()
     engine.add_strategy(_NoOp([bar_type(i, market.step_ns) for i in market.instruments]))

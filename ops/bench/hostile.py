@@ -31,8 +31,8 @@ from agents.llm.prompts.quoting import CLOSING, OPENING, clean
 from agents.llm.schema import violation
 from agents.messages import Case, Decision, Message, OrderRecord, Verdict
 from agents.supervisor.plain_routers import AlwaysAll
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.desk_result import BookRun
-from backtest.engine.feed import make_feed
 from backtest.engine.run_book import run_book
 from config.errors import ConfigError
 from config.settings import Settings, load_settings
@@ -215,15 +215,7 @@ def attack(
     mind = build_mind(settings, backend=recording, instruments=market.instruments)
     mind.router = AlwaysAll()  # every case must reach a prompt
     decide_from = market.session_closes[WARM_UP]
-    run = run_book(
-        market,
-        make_feed(market, settings.market, decide_from),
-        settings,
-        mind,
-        name=kind,
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    run = run_book(BookSpec(kind, market, settings, decide_from), mind)
     decided = run.records.of(Decision)
     opinions = sum(o.junior == "news" for d in decided for o in d.opinions)
     abstentions = sum(a.junior == "news" for d in decided for a in d.abstentions)

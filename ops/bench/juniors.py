@@ -18,26 +18,22 @@ from agents.features.batch import routing_context
 from agents.juniors.evidence_lines import has_evidence
 from agents.juniors.track import Track
 from agents.messages import Case, Decision, JuniorName, Opinion, TrackRecord
-from agents.protocols import Feedback, Junior
+from agents.protocols import Feedback, Junior, Mind
 from agents.supervisor.plain_routers import AlwaysAll
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, window
 from config.settings import Settings
 
 
-class _Asked:
+class _Asked(Mind):
     """A mind that asks all juniors, keeps their records to itself and holds nothing."""
 
     name = "juniors"
-    needs_features = True
 
     def __init__(self, juniors: Mapping[JuniorName, Junior]) -> None:
         self.kept = Track()
         self._juniors = juniors
-
-    def track(self) -> tuple[TrackRecord, ...]:
-        return ()
 
     def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         symbols = [state.symbol for state in case.instruments]
@@ -58,9 +54,6 @@ class _Asked:
     def observe(self, feedback: Sequence[Feedback]) -> None:
         self.kept.observe(feedback)
 
-    def learn(self, feedback: Sequence[Feedback]) -> None:
-        return
-
 
 def junior_records(
     market: MarketData, settings: Settings, juniors: Mapping[JuniorName, Junior], warm_up: int
@@ -68,13 +61,5 @@ def junior_records(
     """Return what the juniors' opinions come to on a market, after `warm_up` sessions."""
     kept, decide_from = window(market, None, warm_up)
     mind = _Asked(juniors)
-    run_book(
-        kept,
-        make_feed(kept, settings.market, decide_from),
-        settings,
-        mind,
-        name=mind.name,
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    run_book(BookSpec(mind.name, kept, settings, decide_from), mind)
     return mind.kept.records()

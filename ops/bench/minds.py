@@ -25,7 +25,7 @@ from agents.llm.schema import violation
 from agents.messages import Case, Decision, TrackRecord
 from agents.protocols import Feedback, Mind
 from agents.supervisor.plain_routers import AlwaysAll
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, window
 from backtest.plan import warmup_sessions
@@ -40,10 +40,8 @@ from ops.composition.model_minds import build_mind, open_models
 BATCH = 16
 
 
-class _Timed:
+class _Timed(Mind):
     """A mind that measures what deciding takes, and leaves off after so many decisions."""
-
-    needs_features = True
 
     def __init__(self, inner: Mind) -> None:
         self.name = inner.name
@@ -166,12 +164,4 @@ def _weeks(settings: Settings, decisions: int) -> tuple[MarketData, int]:
 
 def _run(weeks: tuple[MarketData, int], settings: Settings, mind: Mind) -> None:
     market, decide_from = weeks
-    run_book(
-        market,
-        make_feed(market, settings.market, decide_from),
-        settings,
-        mind,
-        name=mind.name,
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    run_book(BookSpec(mind.name, market, settings, decide_from), mind)

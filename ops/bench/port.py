@@ -12,7 +12,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from agents.arrays import Panel
 from agents.baselines import BuyAndHold
 from agents.features.feature_engine import FeatureEngine
 from agents.messages import Case, Decision, Instrument, NewsItem, Portfolio
-from agents.protocols import Feedback, Mind
+from agents.protocols import Mind
 from strategies.ports import AsyncPort
 
 DAY_NS = 86_400_000_000_000
@@ -66,26 +66,14 @@ class TimedLoop(asyncio.SelectorEventLoop):
         return timed
 
 
-class Misbehaving:
+class Misbehaving(Mind):
     """A mind that decides as `inner` does, after `before` did what it likes with each case."""
-
-    needs_features = True
 
     def __init__(self, inner: Mind, before: Callable[[int], Decision | None]) -> None:
         self.name = inner.name
         self.inner = inner
         self.before = before
         self.asked = 0
-
-    def track(self) -> tuple[()]:
-        """Return nothing."""
-        return ()
-
-    def observe(self, feedback: Sequence[Feedback]) -> None:
-        """Do nothing."""
-
-    def learn(self, feedback: Sequence[Feedback]) -> None:
-        """Do nothing."""
 
     def decide(self, case: Case, panel: Panel, *, latency_ns: int, expires: int) -> Decision:
         """Misbehave, then decide, unless misbehaving gave the answer."""

@@ -18,10 +18,11 @@ from rich.progress import track
 from agents.protocols import ExperienceWriter
 from backtest.market.market_data import MarketData
 from backtest.plan import RunPlan, plan_run
-from backtest.report.paired import verdict
+from backtest.report.masking import verdict
 from backtest.report.printed_table import print_table
 from backtest.results import RunResult
 from backtest.run import run_backtest
+from backtest.statistics.summary import Summary, results_json
 from backtest.walk_forward import WalkForwardMind, fit, windows_of
 from config.paths import check_place
 from config.settings import Settings
@@ -66,17 +67,17 @@ def run(request: Request, *, as_json: bool) -> None:
         request = replace(request, settings=_masked(settings, True))
     _, summary, out = _run(request, console, unmasked)
     if as_json:
-        print(json.dumps(summary))
+        print(json.dumps(results_json(summary)))
         return
     print_table(summary, console)
-    if "masking" in summary:
-        console.print(verdict(summary["masking"]))
+    if summary.masking is not msgspec.UNSET:
+        console.print(verdict(summary.masking))
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
 
 
 def _run(
     request: Request, console: Console, unmasked: RunResult | None
-) -> tuple[RunResult, dict[str, Any], Path]:
+) -> tuple[RunResult, Summary, Path]:
     with open_models(request.settings, request.completions) as models:
         plan = with_span(_plan(request, models, console), request.chosen, request.walk_forward)
         out = request.out or RUNS / plan.run_id

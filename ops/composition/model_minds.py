@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from agents.allocator import build_allocator
 from agents.hierarchy import Hierarchy
-from agents.juniors import RuleFundamentalJunior, RuleNewsJunior, RuleTechnicalJunior
 from agents.juniors.round import JuniorRound, ModelJunior
 from agents.llm.chat import ROLES, ChatBackend, Role
 from agents.messages import Instrument, JuniorName
 from agents.protocols import Strategist
-from agents.strategist import RuleStrategist
+from agents.strategist.rule_strategist import RuleStrategist
 from agents.supervisor.neural_ucb import NeuralUCB
 from backtest.identity import DECIDING, Completions
 from backtest.policies import SIMULATED
 from config.paths import data_home
 from config.secrets import read_secret
 from config.settings import MarketSettings, MindKind, MindSettings, Settings
+from ops.composition.named_juniors import load_juniors
 
 if TYPE_CHECKING:
     from agents.llm.meter import MeteredBackend
@@ -160,11 +160,7 @@ def build_mind(
     symbols, and views must earn the round trips; one that is not named is taken to be dear. On a
     `source` that is simulated, rule-backed juniors are expected to be as good as their cards say.
     """
-    rules: dict[JuniorName, RuleNewsJunior | RuleTechnicalJunior | RuleFundamentalJunior] = {
-        "news": RuleNewsJunior(),
-        "technical": RuleTechnicalJunior(),
-        "fundamental": RuleFundamentalJunior(),
-    }
+    named = load_juniors(settings.minds.juniors)
     speakers: dict[JuniorName, ModelJunior] = {}
     strategist: Strategist = RuleStrategist()
     if backend is not None:
@@ -172,14 +168,16 @@ def build_mind(
             settings, backend, [i.symbol for i in instruments], strategist
         )
     cards = {
-        name: rule.simulated_ic
-        for name, rule in rules.items()
-        if source.startswith(SIMULATED) and name not in speakers
+        name: junior.simulated_ic
+        for name, junior in named.juniors.items()
+        if source.startswith(SIMULATED)
+        and name not in speakers
+        and junior.simulated_ic is not None
     }
     folder = settings.allocator.policies
     mind = Hierarchy(
         supervisor=NeuralUCB.fresh(settings.supervisor, settings.seed),
-        juniors=JuniorRound(rules, speakers, backend),
+        juniors=JuniorRound(named.juniors, speakers, backend, described=named.described),
         strategist=strategist,
         allocator=build_allocator(
             settings.allocator,

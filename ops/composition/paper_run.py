@@ -22,6 +22,7 @@ from backtest.plan import RunPlan, plan_run
 from backtest.report.printed_table import print_table
 from backtest.results import RunResult
 from backtest.run import run_backtest
+from backtest.statistics.summary import results_json
 from config.paths import check_place
 from config.settings import Settings
 from learning.experience.library import open_library
@@ -75,7 +76,7 @@ def run(request: PaperRequest, *, as_json: bool) -> None:
         execute = partial(_execute, speed=request.speed)
         _, summary = run_recorded(plan, execute, library, out, console, models)
     if as_json:
-        print(json.dumps(summary))
+        print(json.dumps(results_json(summary)))
         return
     print_table(summary, console)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -22,10 +21,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agents.protocols import ExperienceWriter
 from backtest.plan import RunPlan
 from backtest.report.output import write_run
-from backtest.report.paired import compare_masking
-from backtest.results import RunResult
+from backtest.results import Calls, RunResult
 from backtest.run import HIERARCHY
-from backtest.statistics.summary import summarise, trial_of
+from backtest.statistics.mask_comparison import compare_masking
+from backtest.statistics.summary import Summary, summarise, trial_of
 from config.errors import Halt
 from learning.experience.library import Library, RunInfo
 from learning.experience.scoring import ScoringWriter
@@ -42,7 +41,7 @@ def run_recorded(
     console: Console,
     models: Models | None = None,
     unmasked: RunResult | None = None,
-) -> tuple[RunResult, dict[str, Any]]:
+) -> tuple[RunResult, Summary]:
     """
     Let `execute` run a plan with every record of its book in the library; write its files.
 
@@ -55,14 +54,15 @@ def run_recorded(
         if models is not None:
             result = replace(
                 result,
-                calls=models.calls(),
+                calls=msgspec.convert(models.calls(), Calls),
                 manifest={**result.manifest, "completions_used": models.used()},
             )
         stamps = result.book.ts
         earlier = library.trials(plan.run_id, int(stamps[0]), int(stamps[-1]))
         summary = summarise(result, seed=plan.settings.seed, earlier_trials=earlier)
         if unmasked is not None:
-            summary["masking"] = compare_masking(result, unmasked, plan.settings.seed)
+            found = compare_masking(result, unmasked, plan.settings.seed)
+            summary = msgspec.structs.replace(summary, masking=found)
         write_run(result, summary, out, plan.mind.save)
     except KeyboardInterrupt:
         library.finish_run(plan.run_id, "interrupted")

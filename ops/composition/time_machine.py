@@ -30,6 +30,7 @@ from learning.experience.replaying import read_feedback, read_panel
 
 if TYPE_CHECKING:
     from agents.hierarchy import Hierarchy
+    from strategies.ports import LocalMind
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,10 @@ def replay_decision(
     try:
         with open_mind(original, _replaying(original.settings), state, completions) as mind:
             checks += _minds(original, mind)
-            teach(library, original, mind)
-            checks.append(Check("track records", _text(original.case.track), _text(mind.track())))
+            road = taught(library, original, mind)
+            checks.append(Check("track records", _text(original.case.track), _text(road.track())))
             if len(panel.returns):
-                body = msgspec.json.encode(decide(original, mind, panel))
+                body = msgspec.json.encode(road.decide(original.case, panel))
     except ReplayMiss as e:
         checks.append(Check("completions", "kept", str(e)))
     now = None if body is None else msgspec.json.decode(body)
@@ -161,21 +162,21 @@ def panel_of(library: Library, original: Original) -> Panel:
     return read_panel(library, original.run.run_id, original.case.ts_init, symbols, sessions)
 
 
-def teach(library: Library, original: Original, mind: Hierarchy) -> None:
-    """Let a mind learn all that the run's own had learned by the decision's case."""
-    feedback = read_feedback(library, original.run.run_id, original.case.ts_init)
-    mind.observe(feedback)
-    mind.learn(feedback)
+def taught(library: Library, original: Original, mind: Hierarchy) -> LocalMind:
+    """
+    Let a mind learn all that the run's own had learned by the decision's case.
 
+    Return the road to it, with the run's latency and the decision's expiry.
+    """
+    from strategies.ports import LocalMind
 
-def decide(original: Original, mind: Hierarchy, panel: Panel) -> Decision:
-    """Return a mind's decision on the recorded case, under the run's latency and expiry."""
-    from backtest.engine.desk_setup import latency_ns
-
-    settings = original.settings
-    return mind.decide(
-        original.case, panel, latency_ns=latency_ns(settings), expires=original.decision.expires
+    road = LocalMind(
+        mind,
+        latency_ns=original.settings.desk.latency_ns,
+        expires=lambda _: original.decision.expires,
     )
+    road.learn(read_feedback(library, original.run.run_id, original.case.ts_init))
+    return road
 
 
 def compare(recorded: Any, now: Any, path: str = "") -> tuple[Difference, ...]:

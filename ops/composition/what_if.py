@@ -22,7 +22,7 @@ from agents.protocols import Supervisor
 from config.errors import ConfigError
 from config.settings import MindKind, Settings
 from learning.experience.library import Library
-from ops.composition.time_machine import Original, decide, open_mind, panel_of, teach
+from ops.composition.time_machine import Original, open_mind, panel_of, taught
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ def decide_otherwise(
 ) -> Decision:
     """Return the decision on a recorded case under a change, after the recorded feedback."""
     with open_mind(original, _settings(original.settings, change), state, completions) as mind:
-        teach(library, original, mind)
+        road = taught(library, original, mind)
         mind.router = Rerouted(mind.supervisor, change)
-        return decide(original, mind, panel_of(library, original))
+        return road.decide(original.case, panel_of(library, original))
 
 
 def _settings(settings: Settings, change: Change) -> Settings:

@@ -29,8 +29,6 @@ from learning.datasets.windows import Split
 from tests.learning.cut_short import cut_short
 from tests.learning.made_run import made_run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL = SimulatorSettings(
     instruments=4, sectors=2, warm_up=140, regime_sessions=(20.0, 20.0, 20.0)
 )

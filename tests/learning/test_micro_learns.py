@@ -26,8 +26,6 @@ from learning.twin.market_arrays import make_market_arrays
 from tests.learning.cut_short import cut_short
 from tests.learning.made_run import made_run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 GROUPS = ("Energy", "Financials", "Utilities")
 EACH = 3
 FREE = Settings(

@@ -4,14 +4,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from agents.baselines import BASELINES, plain_decision
+from agents.baselines import BASELINES
 from agents.messages import Decision
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.references import Reference, baselines, gate_limits, variants
 from config.settings import DeskSettings, LimitSettings, Settings
 from learning.twin.reference_books import run_references
 from learning.twin.reference_process import Aside
+from tests.scripted_mind import Wants
 
 START = 70
 LIMITS = LimitSettings(max_position=0.4, max_group=1.0, max_var=0.03, stop="volatility")
@@ -24,15 +25,8 @@ def market(make_market):
 
 
 def in_engine(market, settings, mind, limits):
-    return run_book(
-        market,
-        make_feed(market, settings.market, market.session_closes[START]),
-        settings,
-        mind,
-        name=mind.name,
-        limits=limits,
-        decide_from=market.session_closes[START],
-    )
+    spec = BookSpec(mind.name, market, settings, market.session_closes[START], gate=limits)
+    return run_book(spec, mind)
 
 
 def assert_same(twin, engine):
@@ -64,30 +58,6 @@ def test_each_baseline_is_the_engines_under_each_gate(market, every):
     assert traded > 0
 
 
-class Recorded:
-    """Asks again, in the engine, for what was decided at each close."""
-
-    name = "hierarchy"
-    needs_features = False
-
-    def __init__(self, rows, market) -> None:
-        self.rows = dict(zip(market.session_closes, rows, strict=True))
-
-    def track(self):
-        return ()
-
-    def observe(self, feedback) -> None:
-        pass
-
-    def learn(self, feedback) -> None:
-        pass
-
-    def decide(self, case, panel, *, latency_ns, expires):
-        weights = dict.fromkeys((s.symbol for s in case.instruments), 0.0)
-        weights |= self.rows[case.ts_init]
-        return plain_decision(case, weights, "x", latency_ns=latency_ns, expires=expires)
-
-
 def test_recorded_decisions_are_the_engines_under_other_gates_and_under_stress(market):
     rng = np.random.default_rng(0)
     rows = [
@@ -95,7 +65,7 @@ def test_recorded_decisions_are_the_engines_under_other_gates_and_under_stress(m
         for _ in market.session_closes
     ]
     settings = Settings(limits=LIMITS)
-    own = in_engine(market, settings, Recorded(rows, market), LIMITS)
+    own = in_engine(market, settings, Wants.at(market.session_closes, rows), LIMITS)
     decisions = own.records.of(Decision)
     again = [
         Reference("hierarchy", "full", decisions, LIMITS),
@@ -113,7 +83,9 @@ def test_recorded_decisions_are_the_engines_under_other_gates_and_under_stress(m
         (books[3], dear, LIMITS),
         (books[4], settings, again[4].limits),
     ):
-        assert_same(book, in_engine(market, rules, Recorded(rows, market), limits).book)
+        assert_same(
+            book, in_engine(market, rules, Wants.at(market.session_closes, rows), limits).book
+        )
 
 
 def test_a_process_of_its_own_makes_the_same_books(market):

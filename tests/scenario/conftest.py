@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 SYMBOLS = ("AAPL", "IBM", "MSFT")
 FORKED = """
 import atexit, gc, json, os, signal, sys, tempfile, traceback
-import alembic.command, plotly.graph_objects, skfolio.model_selection
+import alembic.command, skfolio.model_selection
 import backtest.market.catalog, backtest.report.page, backtest.sources.folder
 import ops.composition.backtest_run, ops.cli
 from backtest.market.sessions import load_sessions

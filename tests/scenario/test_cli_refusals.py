@@ -13,7 +13,7 @@ import pytest
 
 from learning.experience.library import open_library
 
-HEAVY = ("nautilus_trader", "torch", "skfolio", "plotly")
+HEAVY = ("nautilus_trader", "torch", "skfolio")
 TABLES = "pandas"
 RUN = """
 import json, os, sys

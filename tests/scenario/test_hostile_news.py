@@ -10,7 +10,7 @@ import pytest
 from agents.llm.chat import ChatMessage, ChatRequest
 from agents.messages import Case, Decision, OrderRecord, Verdict
 from agents.supervisor.plain_routers import AlwaysAll
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from config.settings import Settings
 from ops.bench.gate_check import beyond_the_gate
@@ -49,15 +49,7 @@ def greedy(settings: Settings):
     mind = build_mind(bold, backend=FooledBackend(), instruments=market.instruments)
     mind.supervisor = AlwaysAll()
     start = market.session_closes[WARM_UP]
-    run = run_book(
-        market,
-        make_feed(market, bold.market, start),
-        bold,
-        mind,
-        name="greedy",
-        limits=bold.limits,
-        decide_from=start,
-    )
+    run = run_book(BookSpec("greedy", market, bold, start), mind)
     return bold, market, run
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from agents.messages import Decision, FillRecord, Instrument, OrderRecord, Verdict
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData
 from config.errors import ConfigError, Halt, RunIncomplete
@@ -20,7 +20,8 @@ from config.settings import DeskSettings, LimitSettings, MarketSettings, Setting
 from live.node import run_paper_book
 from strategies.desk import Desk
 from tests.conftest import DAY_NS, session
-from tests.scenario.test_spine import Wants, flat
+from tests.scenario.test_spine import flat
+from tests.scripted_mind import Wants
 
 LIMITS = LimitSettings(min_history=20)
 DECIDE_DAY = 30
@@ -36,17 +37,7 @@ def settings(latency_ms: float = 2_000.0, **market) -> Settings:
 
 
 def run(run_book, market: MarketData, mind, settings: Settings, **options):
-    start = session(DECIDE_DAY)[1]
-    return run_book(
-        market,
-        make_feed(market, settings.market, start),
-        settings,
-        mind,
-        name="test",
-        limits=settings.limits,
-        decide_from=start,
-        **options,
-    )
+    return run_book(BookSpec("test", market, settings, session(DECIDE_DAY)[1]), mind, **options)
 
 
 def stored(book, kind) -> list[bytes]:

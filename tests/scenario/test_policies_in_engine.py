@@ -8,8 +8,8 @@ from agents.allocator import build_allocator
 from agents.allocator.observation import bottom_shares, group_means, observe, top_budgets
 from agents.allocator.policy_file import save_policy
 from agents.allocator.trained import case_arrays
-from agents.juniors import sentiment
-from backtest.engine.feed import make_feed
+from agents.juniors.lexicon import sentiment
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from config.settings import AllocatorSettings, DeskSettings, LimitSettings, Settings
 from learning.datasets.tensors import compute_tensors
@@ -46,15 +46,7 @@ def test_the_engines_cases_are_the_tensors_of_training_and_so_are_the_weights(
     mind = build_mind(settings)
     watched = mind.allocator = _Watched(build_allocator(settings.allocator, tmp_path))
     decide_from = session(70)[1]
-    run_book(
-        market,
-        make_feed(market, settings.market, decide_from),
-        settings,
-        mind,
-        name="own",
-        limits=settings.limits,
-        decide_from=decide_from,
-    )
+    run_book(BookSpec("own", market, settings, decide_from), mind)
 
     tensors = compute_tensors(market, score=sentiment)
     place = {int(ts): t for t, ts in enumerate(tensors.ts)}

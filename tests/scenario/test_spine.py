@@ -6,7 +6,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from agents.baselines import BuyAndHold
 from agents.messages import (
     Decision,
     FillRecord,
@@ -16,7 +15,7 @@ from agents.messages import (
     OrderRecord,
     Verdict,
 )
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import BookRun, run_book
 from backtest.market.market_data import MarketData, canonical
 from backtest.market.rules import YEAR_NS
@@ -24,37 +23,11 @@ from config.errors import DataError
 from config.settings import DeskSettings, LimitSettings, MarketSettings, Settings
 from ops.composition.model_minds import build_mind
 from tests.conftest import session
+from tests.scripted_mind import Wants
 
 LIMITS = LimitSettings(min_history=20)
 SETTINGS = Settings(limits=LIMITS)
 FREE = MarketSettings(cost_frac=0.0, spread_bps=0.0, slippage_probability=0.0)
-
-
-class Wants:
-    """A mind that asks for given weights from each session on; a fixture for known trades."""
-
-    name = "wants"
-    needs_features = False
-
-    def __init__(self, weights: dict[int, dict[str, float]]) -> None:
-        self.weights = weights
-        self.inner = BuyAndHold()
-
-    def track(self):
-        return ()
-
-    def observe(self, feedback) -> None:
-        pass
-
-    def learn(self, feedback) -> None:
-        pass
-
-    def decide(self, case, panel, *, latency_ns, expires):
-        plain = self.inner.decide(case, panel, latency_ns=latency_ns, expires=expires)
-        day = max(d for d in self.weights if session(d)[1] <= case.ts_init)
-        weights = {s.symbol: self.weights[day].get(s.symbol, s.weight) for s in case.instruments}
-        allocation = msgspec.structs.replace(plain.allocation, weights=weights)
-        return msgspec.structs.replace(plain, allocation=allocation)
 
 
 def run(
@@ -65,15 +38,8 @@ def run(
     limits: LimitSettings | None = None,
     decide_day: int = 30,
 ) -> BookRun:
-    return run_book(
-        market,
-        make_feed(market, settings.market, session(decide_day)[1]),
-        settings,
-        mind or build_mind(settings),
-        name="test",
-        limits=limits or settings.limits,
-        decide_from=session(decide_day)[1],
-    )
+    spec = BookSpec("test", market, settings, session(decide_day)[1], gate=limits)
+    return run_book(spec, mind or build_mind(settings))
 
 
 def flat(sessions: int, price: float) -> np.ndarray:

@@ -1,20 +1,25 @@
 """
-A connection to one OpenAI-compatible server: the official client on a loop of its own, and what
-the server says that it serves.
+A connection to one OpenAI-compatible server: the official client, and what the server serves.
 
-The client's own retries are off. It is imported when the first connection is made, for that takes
-a second. A detail holds no server's prose, which may repeat a prompt. It knows no request.
+The client is asynchronous; it runs on an event loop in a thread of its own (anyio's portal), so
+that synchronous callers may be on any thread, several at once. The client's own retries are off.
+It is imported when the first connection is made, for that takes a second. An error's detail holds
+no prose of the server, which may repeat a prompt. This file knows no request.
 """
 
 from __future__ import annotations
 
 import asyncio
+import weakref
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from agents.llm.server.loop_thread import LoopThread
 from agents.llm.server.served import Served
 from config.errors import ConfigError, Retryable
 from config.settings import ServerSettings
@@ -25,6 +30,13 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0  # until a connection stands, at most
 LISTING_SECONDS = 10.0  # until a server has told what it serves, at most
 PASSING = (408, 425, 429)  # HTTP statuses that may pass, beside 5xx
+
+
+def _end(thread: ExitStack, portal: BlockingPortal, client: AsyncOpenAI) -> None:
+    """Close the client, cancel what still runs, and end the thread."""
+    portal.call(client.close)
+    portal.call(portal.stop, True)
+    thread.close()
 
 
 class _Model(msgspec.Struct, frozen=True):
@@ -79,12 +91,28 @@ class Connection:
         self._root = settings.base_url.rstrip("/").removesuffix("/v1")
         self._seconds = min(seconds, LISTING_SECONDS)
         self._listing = asyncio.Lock()
-        self.loop = LoopThread("openai-compatible")
+        thread = ExitStack()
+        self._portal = thread.enter_context(
+            start_blocking_portal("asyncio", name="openai-compatible")
+        )
+        self._end = weakref.finalize(self, _end, thread, self._portal, self.client)
+
+    def start[*Args, T](self, work: Callable[[*Args], Awaitable[T]], *args: *Args) -> Future[T]:
+        """Start work on the loop and return its future; cancelling that cancels the work."""
+        return self._portal.start_task_soon(work, *args)
+
+    def run[*Args, T](self, work: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
+        """Return the work's result; an interrupted wait (Ctrl-C) cancels the work."""
+        future = self.start(work, *args)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
 
     def close(self) -> None:
-        """Let go of the sockets and the thread."""
-        self.loop.run(self.client.close())
-        self.loop.close()
+        """Let go of the sockets and the thread, as the interpreter's end does otherwise."""
+        self._end()
 
     async def list_served(self, *, without: str = "") -> Served:
         """

@@ -62,14 +62,14 @@ class OpenAICompatibleBackend:
         Raises ConfigError where it serves another model, Retryable where it is down.
         """
         connection = self._connect()
-        served = connection.loop.run(connection.list_served())
+        served = connection.run(connection.list_served)
         return served.identity(self._settings, role)
 
     def health(self) -> str | None:
         """Return None where the server answers for all roles, else why it does not."""
         connection = self._connect()
         try:
-            served = connection.loop.run(connection.check())
+            served = connection.run(connection.check)
             served.identity(self._settings, "explainer")
             for role in self._settings.adapters:
                 served.identity(self._settings, role)
@@ -82,13 +82,13 @@ class OpenAICompatibleBackend:
         if not requests:
             return []
         connection = self._connect()
-        return connection.loop.run(self._batch(connection, requests, time.perf_counter_ns()))
+        return connection.run(self._batch, connection, requests, time.perf_counter_ns())
 
     def stream(self, request: ChatRequest) -> Iterator[str]:
         """Yield an answer's text as it comes. Raises Retryable; there are no second tries."""
         pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         connection = self._connect()
-        pump = connection.loop.start(self._pump(connection, request, pieces))
+        pump = connection.start(self._pump, connection, request, pieces)
         try:
             while (piece := pieces.get()) is not None:
                 yield piece

@@ -152,7 +152,7 @@ def _risk(path: PolicyPath, known: NDArray[np.bool_]) -> dict[str, float | None]
         "var_within_limit": _share(path.var_frac[held] <= path.max_var + TOLERANCE),
         "var_coverage": _plain(breaches.coverage),
         "loss_within_limit": _share(~path.loss_beyond_limit[held]),
-        **{name: _plain(value) for name, value in breaches.p_values().items()},
+        **{name: _plain(value) for name, value in breaches.p_values()._asdict().items()},
     }
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from agents.allocator.networks import BottomNet, TopNet
 from agents.allocator.policy_file import ANY_GROUP, load_policy
 from agents.arrays import BoolArray, Float32Array, FloatArray
-from backtest.simulator.oracles import filter_outlook, oracle_run, sharpe, state_outlook
+from backtest.simulator.oracles import filter_outlook, oracle_run, oracle_sharpe, state_outlook
 from config.errors import ConfigError
 from config.settings import Settings
 from config.simulator import SimulatorSettings
@@ -273,6 +273,6 @@ def _asked(
             oracle_run(market, outlook, settings.market.cost_frac, settings.limits, tradable=mask)
             for outlook in (state, filtered)
         )
-        ratios = sharpe(market, known.equity), sharpe(market, believed.equity)
+        ratios = oracle_sharpe(market, known.equity), oracle_sharpe(market, believed.equity)
         found.append((*ratios, believed.weights))
     return found

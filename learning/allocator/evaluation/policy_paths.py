@@ -16,7 +16,7 @@ import torch
 from agents.allocator.networks import BottomNet, TopNet
 from agents.allocator.observation import Normaliser, assemble, group_means, top_budgets
 from agents.arrays import BoolArray, Float32Array, FloatArray
-from backtest.statistics.measures import FLAT
+from backtest.statistics.sharpe import sharpe_score
 from config.errors import DataError
 from config.settings import LimitSettings, Settings
 from learning.datasets.dataset import Dataset
@@ -51,26 +51,18 @@ class PolicyPath:
     @property
     def sharpe(self) -> float:
         """The annualised Sharpe ratio over risk-free of all sessions together."""
-        return annual_sharpe(self.growth - self.risk_free)
+        return sharpe_score(self.growth - self.risk_free, SESSIONS_PER_YEAR)
 
     @property
     def sharpes(self) -> FloatArray:
         """Each window's own. Shape: (W,)."""
-        return np.array([annual_sharpe(row) for row in self.growth - self.risk_free])
+        excess = self.growth - self.risk_free
+        return np.array([sharpe_score(row, SESSIONS_PER_YEAR) for row in excess])
 
 
 def largest_budget(instruments: int, limits: LimitSettings) -> float:
     """Return what the group and position limits let a group of instruments hold, with headroom."""
     return limits.headroom * min(limits.max_group, instruments * limits.max_position)
-
-
-def annual_sharpe(excess: FloatArray) -> float:
-    """Return the annualised Sharpe ratio of sessions' excess returns; 0 for cash and its cents."""
-    known = excess[np.isfinite(excess)]
-    deviation = float(known.std()) if len(known) else 0.0
-    if deviation < FLAT:
-        return 0.0
-    return float(known.mean() / deviation * np.sqrt(SESSIONS_PER_YEAR))
 
 
 def run_policy(

@@ -7,17 +7,18 @@ from agents.allocator import build_baseline
 from agents.arrays import Panel
 from agents.features.batch import INSTRUMENT_FEATURES
 from agents.hierarchy import NO_EVIDENCE, Hierarchy
-from agents.juniors import RuleFundamentalJunior, RuleNewsJunior, RuleTechnicalJunior
 from agents.juniors.evidence_lines import (
     figure_lines,
     has_evidence,
     headline_lines,
     indicator_lines,
 )
+from agents.juniors.fundamental import RuleFundamentalJunior
+from agents.juniors.news import RuleNewsJunior
 from agents.juniors.round import JuniorRound
-from agents.juniors.technical import INDICATORS
+from agents.juniors.technical import INDICATORS, RuleTechnicalJunior
 from agents.messages import JUNIORS, FundamentalsReport, Opinion
-from agents.strategist import RuleStrategist
+from agents.strategist.rule_strategist import RuleStrategist
 from agents.supervisor.neural_ucb import NeuralUCB
 from config.settings import AllocatorSettings, SupervisorSettings
 from tests.unit.agents.cases import DAY, NOW, case, item, state

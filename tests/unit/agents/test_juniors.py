@@ -4,14 +4,16 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from agents.juniors import RuleFundamentalJunior, RuleNewsJunior, RuleTechnicalJunior
+from agents.juniors.fundamental import RuleFundamentalJunior
+from agents.juniors.news import RuleNewsJunior
 from agents.juniors.patterns import PATTERNS, find_patterns
+from agents.juniors.technical import RuleTechnicalJunior
 from agents.messages import (
     Abstention,
     FundamentalsReport,
     Opinion,
 )
-from agents.strategist import RuleStrategist
+from agents.strategist.rule_strategist import RuleStrategist
 from tests.unit.agents.cases import DAY, case, item, state
 
 RISING = {

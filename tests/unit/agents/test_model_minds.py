@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from agents.arrays import Panel
-from agents.juniors import RuleNewsJunior, RuleTechnicalJunior
 from agents.juniors.model_juniors import ModelNewsJunior, ModelTechnicalJunior
+from agents.juniors.news import RuleNewsJunior
 from agents.juniors.round import JuniorRound
+from agents.juniors.technical import RuleTechnicalJunior
 from agents.llm.answers import (
     WORDS,
     FundamentalAnswer,
@@ -23,8 +24,8 @@ from agents.llm.chat import ChatRequest, Completion, Failure, ModelIdentity
 from agents.llm.prompts.prompt_file import load_prompt
 from agents.llm.schema import violation
 from agents.messages import Abstention, Instrument, Opinion, TrackRecord
-from agents.strategist import RuleStrategist
 from agents.strategist.model_strategist import ModelStrategist
+from agents.strategist.rule_strategist import RuleStrategist
 from agents.supervisor.plain_routers import AlwaysAll
 from config.errors import ConfigError
 from config.settings import MindSettings, Settings

@@ -215,6 +215,24 @@ def test_a_closed_backend_starts_again_when_it_is_asked(connect):
     assert backend.complete([question("ok")])[0].text == GOOD
 
 
+def test_a_process_that_closes_nothing_ends_at_once(server):
+    code = (
+        "from agents.llm.server.openai_compatible import OpenAICompatibleBackend as Backend\n"
+        "from config.settings import ServerSettings as Server\n"
+        f"server = Server(base_url={server.url!r}, model='tiny')\n"
+        "backend = Backend(server, seconds_per_round=5.0, seed=0)\n"
+        "backend.identity('news')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 0
+
+
+def test_a_violation_names_the_path_and_what_was_expected():
+    schema = obj(items={"type": "array", "items": {"type": "integer", "maximum": 3}})
+    assert violation(schema, '{"items":[1,4]}') == (
+        "expected maximum 3 at $.items[1], was another value"
+    )
+
+
 def test_the_client_is_not_imported_before_it_is_needed():
     code = "import sys, agents.llm.server.openai_compatible; sys.exit('openai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from agents.features.batch import MACRO_FEATURES
 from agents.messages import JUNIORS, Case, MacroState, Opinion, Portfolio, TrackRecord
-from agents.strategist import RuleStrategist
+from agents.strategist.rule_strategist import RuleStrategist
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 

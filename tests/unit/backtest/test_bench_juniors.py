@@ -3,7 +3,9 @@ import statistics
 
 import pytest
 
-from agents.juniors import RuleFundamentalJunior, RuleNewsJunior, RuleTechnicalJunior
+from agents.juniors.fundamental import RuleFundamentalJunior
+from agents.juniors.news import RuleNewsJunior
+from agents.juniors.technical import RuleTechnicalJunior
 from backtest.sources import open_source
 from config.settings import load_settings
 from ops.bench.juniors import junior_records

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from backtest.simulator.filter import BayesFilter, beliefs, fit_reading, ideal_reading, observe
+from backtest.simulator.filter import BayesFilter, beliefs, ideal_reading, observe
 from backtest.simulator.simulated_market import simulate
 from backtest.simulator.structure import relative
 from config.simulator import SimulatorSettings
@@ -217,16 +217,6 @@ def test_chatter_changes_no_belief(usual):
     market, _ = usual
     wire = sum(x.items.sum() for x in observe(market, ideal_reading(USUAL)))
     assert wire == market.news_truth.wire.sum() < len(market.news)
-
-
-def test_any_score_can_be_read_and_a_poor_one_tells_less():
-    short = SimulatorSettings(instruments=4, sessions=400, warm_up=0)
-    good = fit_reading(ideal_reading(short).score, short, seed=90)
-    poor = fit_reading(lambda text: float("record" in text), short, seed=90)
-    ideal = ideal_reading(short)
-    assert good.slope == pytest.approx(ideal.slope, abs=0.1)
-    assert good.variance == pytest.approx(ideal.variance, abs=0.1)
-    assert poor.variance > good.variance + 0.2
 
 
 def test_the_first_session_is_known_only_by_its_macro_values():

@@ -68,7 +68,7 @@ def test_two_runs_that_differ_in_a_library_version_have_two_ids(plan, install, n
 def test_a_library_that_the_run_does_not_use_is_no_part_of_its_id(plan, install):
     before = plan()
     install("torch", "99.1")
-    install("plotly", "99.1")
+    install("matplotlib", "99.1")
     assert installed("torch") == "99.1"
     assert plan().run_id == before.run_id
 

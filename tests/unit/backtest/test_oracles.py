@@ -15,8 +15,8 @@ from backtest.simulator.oracles import (
     forecast,
     oracle_report,
     oracle_run,
+    oracle_sharpe,
     risk_free,
-    sharpe,
     state_outlook,
 )
 from backtest.simulator.simulated_market import simulate
@@ -142,11 +142,11 @@ def test_a_decision_is_filled_at_the_next_opening_and_pays_its_cost(market):
     assert equity == pytest.approx(grown + cash, rel=1e-12)
 
 
-def test_idle_cash_earns_the_riskless_rate_and_no_sharpe(market):
+def test_idle_cash_earns_the_risk_free_rate_and_no_sharpe(market):
     run = follow(market, lambda t, held: None, 0.003)
     first = SHORT.warm_up - 1
     assert run.equity[-1] == pytest.approx(np.prod(1.0 + risk_free(market)[first:-1]))
-    assert sharpe(market, run.equity) == 0.0
+    assert oracle_sharpe(market, run.equity) == 0.0
 
 
 def test_the_state_oracle_sees_no_future_shock(market, state_run):

@@ -16,7 +16,9 @@ from backtest.report.headlines import headlines, verdict
 from backtest.report.page import write_report
 from backtest.report.printed_table import print_table
 from backtest.report.routes import mean_interval, regret_words, route_log
+from backtest.results import Calls, RoleCalls
 from backtest.statistics import tallies
+from backtest.statistics.mask_comparison import compare_masking
 from backtest.statistics.summary import summarise
 from config.settings import SupervisorSettings
 from tests.unit.backtest.synthetic_run import synthetic_run
@@ -61,7 +63,7 @@ def test_notes_come_before_everything_else(run, summary, tmp_path):
 
 def test_the_page_fetches_nothing(run, summary, tmp_path):
     page = written(run, summary, tmp_path)
-    assert page.count("plotly.js v") == 1
+    assert page.count("plotly.js (basic - minified) v") == 1
     assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=", page)
     assert "default-src 'none'" in page
 
@@ -78,7 +80,7 @@ def test_plot_specifications_hold_no_nan_and_stay_inside_their_script(run, summa
     page = written(run, summary, tmp_path)
     text = re.search(r'<script type="application/json" id="charts">(.*?)</script>', page)[1]
     specs = json.loads(text, parse_constant=lambda c: pytest.fail(c))
-    assert [s["name"] for s in specs] == [c.name for c in charts(run)]
+    assert [s["name"] for s in specs["charts"]] == [c.name for c in charts(run)]
 
 
 def test_text_from_outside_cannot_become_markup(tmp_path):
@@ -95,6 +97,55 @@ def test_text_from_outside_cannot_become_markup(tmp_path):
     assert "<img" not in body_of(page)
     assert "<b>note" not in page
     assert "</script><b>" not in page
+
+
+def test_the_names_of_instruments_roles_and_runs_are_escaped(tmp_path):
+    hostile = "<script>alert(3)</script>"
+    run = synthetic_run(sessions=120)
+    outcomes = tuple(msgspec.structs.replace(o, symbol=hostile) for o in run.outcomes[-200:])
+    decisions = tuple(
+        msgspec.structs.replace(
+            d,
+            minds=hostile,
+            allocation=msgspec.structs.replace(d.allocation, weights={hostile: 0.1}),
+        )
+        for d in run.decisions
+    )
+    fills = tuple(msgspec.structs.replace(f, symbol=hostile) for f in run.fills)
+    role = RoleCalls(**dict.fromkeys(RoleCalls.__struct_fields__, 1) | {"failures": {hostile: 1}})
+    sly = replace(
+        run,
+        run_id=hostile,
+        decisions=decisions,
+        outcomes=outcomes,
+        fills=fills,
+        calls=Calls(rounds=1, max_rounds_of_decision=1, roles={hostile: role}),
+    )
+    summary = msgspec.structs.replace(
+        summarise(sly, seed=0), masking=compare_masking(sly, replace(run, run_id=hostile), 0)
+    )
+    body = body_of(written(sly, summary, tmp_path))
+    assert body.count("&lt;script&gt;alert(3)") >= 7
+    assert "<script" not in body
+
+
+def test_the_page_stays_below_a_megabyte_and_a_half(run, summary, tmp_path):
+    written(run, summary, tmp_path)
+    assert (tmp_path / "report.html").stat().st_size < 1_500_000
+
+
+def test_lines_that_share_their_dates_hold_them_once(run, summary, tmp_path):
+    page = written(run, summary, tmp_path)
+    text = re.search(r'<script type="application/json" id="charts">(.*?)</script>', page)[1]
+    data = json.loads(text)
+    assert len({tuple(axis) for axis in data["axes"]}) == len(data["axes"])
+    for plot, spec in zip(charts(run), data["charts"], strict=True):
+        for trace, line in zip(spec["data"], plot.data, strict=True):
+            assert data["axes"][trace["x"]] == line["x"]
+
+
+def test_plots_use_only_what_the_basic_bundle_of_plotly_draws(run):
+    assert {trace["type"] for plot in charts(run) for trace in plot.data} == {"scatter", "bar"}
 
 
 class Balance(HTMLParser):
@@ -149,7 +200,7 @@ def test_the_printed_table_never_cuts_a_figure_short(summary, width):
     print_table(summary, console)
     console.file.close()
     text = console.export_text()
-    low, high = summary["books"][0]["figures"]["sharpe_interval"]
+    low, high = summary.books[0].figures.sharpe_interval
     assert f"[{low:.2f}, {high:.2f}]" in text
     assert "…" not in text
     for name in ("hierarchy", "buy and hold", "equal weight", "moving average", "same vol."):
@@ -164,7 +215,7 @@ def test_the_printed_table_never_cuts_a_figure_short(summary, width):
 
 
 def test_the_verdict_says_when_luck_could_explain_the_result(summary):
-    low, high = summary["books"][0]["figures"]["sharpe_interval"]
+    low, high = summary.books[0].figures.sharpe_interval
     assert ("luck alone" in verdict(summary)) == (low <= 0.0 <= high)
 
 
@@ -285,10 +336,10 @@ def test_the_first_screen_says_what_the_gate_costs_and_what_the_minds_add(run, s
     for words in ("What the gate costs:", "What the minds add to holding:"):
         assert page.index(words) < cards
     gate, minds, expired, capacity = headlines(summary)
-    stop_off = summary["books"][1]["figures"]
-    assert f"without the stop the same decisions return {stop_off['total_return']:+.1%}" in gate
-    assert f"Sharpe {stop_off['sharpe']:.2f}" in gate
-    assert f"{summary['minds_add'][1]['figures']['mean']:+.1%} a year" in minds
+    stop_off = summary.books[1].figures
+    assert f"without the stop the same decisions return {stop_off.total_return:+.1%}" in gate
+    assert f"Sharpe {stop_off.sharpe:.2f}" in gate
+    assert f"{summary.minds_add[1].figures.mean:+.1%} a year" in minds
     assert minds.count("[") == gate.count("[") == 2
     assert expired == "3 decisions expired before they could be traded."
     assert capacity == "Orders reach 10% of mean daily volume at about $1.2 million of equity."

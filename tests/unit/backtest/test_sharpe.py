@@ -13,6 +13,7 @@ from backtest.statistics.sharpe import (
     moments,
     probabilistic_sharpe,
     probability_above,
+    sharpe_score,
 )
 
 
@@ -64,3 +65,17 @@ def test_moments_of_a_series_are_those_of_scipy():
 def test_few_sessions_or_none_that_vary_have_no_probability():
     assert isinstance(probabilistic_sharpe(np.arange(19.0)), Undefined)
     assert isinstance(probabilistic_sharpe(np.zeros(100)), Undefined)
+
+
+def test_cash_whose_interest_is_booked_in_cents_scores_nothing():
+    owed = 100_000 * 0.02 / 252
+    booked = np.round(owed + 0.005 * np.sin(np.arange(500)), 2)
+    assert (booked != owed).any()
+    assert sharpe_score((booked - owed) / 100_000, 252) == 0.0
+
+
+def test_the_score_of_nothing_is_zero():
+    assert sharpe_score(np.zeros(10), 252) == sharpe_score(np.array([]), 252) == 0.0
+    assert sharpe_score(np.array([0.01, -0.01, 0.01, np.nan]), 252) == pytest.approx(
+        0.01 / 3 / np.std([0.01, -0.01, 0.01]) * 252**0.5
+    )

@@ -1,19 +1,25 @@
-"""What a run's books add up to: the dict of results.json."""
+"""What a run's books add up to, and how results.json holds it."""
 
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from backtest.results import ClosedTrade
+from backtest.results import Calls, ClosedTrade, RoleCalls
 from backtest.statistics import tallies
+from backtest.statistics.mask_comparison import compare_masking
+from backtest.statistics.measures import Undefined
 from backtest.statistics.sharpe import sharpe
-from backtest.statistics.summary import summarise, trial_of
+from backtest.statistics.summary import results_json, summarise, trial_of
 from backtest.statistics.trials import Trial
 from config.errors import DataError
 from tests.unit.backtest.synthetic_run import synthetic_run
+
+KEPT = Path(__file__).parent / "results_keys.txt"  # the keys of results.json, a path a line
 
 
 def constant(result, growth=0.0, gross=0.0):
@@ -32,46 +38,85 @@ def constant(result, growth=0.0, gross=0.0):
 
 
 def figures_of(result):
-    return summarise(result, seed=0)["books"][0]["figures"]
+    return summarise(result, seed=0).books[0].figures
 
 
 def test_a_summary_is_json_and_the_same_twice():
     texts = [
-        json.dumps(summarise(synthetic_run(sessions=200), seed=1), allow_nan=False)
+        json.dumps(results_json(summarise(synthetic_run(sessions=200), seed=1)), allow_nan=False)
         for _ in range(2)
     ]
     assert texts[0] == texts[1]
 
 
+def key_paths(value, at=""):
+    """Yield the path of every key, in order, those of a list's members once."""
+    if isinstance(value, dict):
+        for key, member in value.items():
+            yield f"{at}/{key}"
+            yield from key_paths(member, f"{at}/{key}")
+    elif isinstance(value, list):
+        for member in value:
+            yield from key_paths(member, f"{at}[]")
+
+
+def test_results_json_keeps_its_keys_and_their_order():
+    result = synthetic_run(sessions=120)
+    calls = {
+        "rounds": 2,
+        "max_rounds_of_decision": 2,
+        "roles": {
+            "news": {
+                **dict.fromkeys(RoleCalls.__struct_fields__, 1),
+                "failures": {"timeout": 1},
+            }
+        },
+    }
+    asked = replace(result, calls=msgspec.convert(calls, Calls, strict=False))
+    summary = msgspec.structs.replace(
+        summarise(asked, seed=1), masking=compare_masking(result, result, 1)
+    )
+    found = dict.fromkeys(key_paths(results_json(summary)))
+    assert list(found) == KEPT.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def test_results_json_has_null_and_a_reason_where_a_figure_is_undefined():
+    idle = results_json(summarise(constant(synthetic_run(sessions=60)), seed=0))
+    own = idle["books"][0]
+    assert own["figures"]["sharpe"] is None
+    assert own["undefined"]["sharpe"] == "never invested"
+    assert list(own["figures"])[:2] == ["total_return", "annual_return"]
+    assert idle["language_models"] == {}
+    assert "masking" not in idle
+
+
 def test_a_book_that_was_never_invested_has_no_ratio_and_says_so():
     result = replace(synthetic_run(sessions=150), no_orders="no order: 52 sessions, 60 needed")
     summary = summarise(constant(result, growth=0.0001), seed=0)
-    row = summary["books"][0]
+    row = summary.books[0]
     ratios = ("sharpe", "sharpe_interval", "sortino", "probabilistic_sharpe", "deflated_sharpe")
     for name in ratios:
-        assert row["figures"][name] is None
-        assert row["undefined"][name] == "never invested"
+        assert getattr(row.figures, name) == Undefined("never invested")
     for name in ("trade_win_rate", "trade_profit_factor", "stop_exit_share", "kupiec_p"):
-        assert row["figures"][name] is None
-        assert row["undefined"][name]
-    assert row["undefined"]["trade_win_rate"] == "no trade was closed"
-    assert row["undefined"]["loss_within_limit"] == "no session was invested"
-    assert row["figures"]["total_return"] > 0.0
-    for baseline in summary["books"][-6:]:
-        assert baseline["matched_volatility"]["undefined"]["sharpe"] == "never invested"
-    assert summary["differences"][0]["undefined"]["sharpe"] == "never invested"
-    assert summary["differences"][0]["figures"]["mean"] is not None
-    assert summary["notes"][0] == summary["no_orders"] == "no order: 52 sessions, 60 needed"
+        assert isinstance(getattr(row.figures, name), Undefined)
+    assert row.figures.trade_win_rate == Undefined("no trade was closed")
+    assert row.figures.loss_within_limit == Undefined("no session was invested")
+    assert row.figures.total_return > 0.0
+    for baseline in summary.books[-6:]:
+        assert baseline.matched_volatility.sharpe == Undefined("never invested")
+    assert summary.differences[0].figures.sharpe == Undefined("never invested")
+    assert isinstance(summary.differences[0].figures.mean, float)
+    assert summary.notes[0] == summary.no_orders == "no order: 52 sessions, 60 needed"
     assert trial_of(constant(result)) is None
-    assert "hierarchy (full)" not in [t["name"] for t in summary["trials"]["from_this_run"]]
+    assert "hierarchy (full)" not in [t.name for t in summary.trials.from_this_run]
 
 
 def test_a_book_of_cash_at_the_risk_free_rate_has_no_sharpe_ratio():
     result = synthetic_run(sessions=150)
     cash = constant(result, growth=0.02 / 252, gross=0.1)
     cents = replace(cash, book=replace(cash.book, equity=np.round(cash.book.equity, 2)))
-    row = summarise(cents, seed=0)["books"][0]
-    assert row["undefined"]["sharpe"] == "the returns have no variance"
+    row = summarise(cents, seed=0).books[0]
+    assert row.figures.sharpe == Undefined("the returns have no variance")
 
 
 def test_matched_volatility_gives_the_baseline_the_hierarchys_volatility_and_its_own_ratio():
@@ -82,21 +127,21 @@ def test_matched_volatility_gives_the_baseline_the_hierarchys_volatility_and_its
     def excess(book):
         return book.equity[1:] / book.equity[:-1] - 1.0 - rf
 
-    for book, row in zip(result.baselines, summary["books"][5:], strict=True):
-        matched = row["matched_volatility"]["figures"]
-        scaled = matched["scale"] * excess(book)
+    for book, row in zip(result.baselines, summary.books[5:], strict=True):
+        matched = row.matched_volatility
+        scaled = matched.scale * excess(book)
         assert scaled.std() == pytest.approx(excess(result.book).std())
-        assert matched["total_return"] == pytest.approx(np.prod(1.0 + rf + scaled) - 1.0)
-        assert matched["sharpe"] == pytest.approx(row["figures"]["sharpe"])
+        assert matched.total_return == pytest.approx(np.prod(1.0 + rf + scaled) - 1.0)
+        assert matched.sharpe == pytest.approx(row.figures.sharpe)
 
 
 def test_a_book_less_itself_differs_by_nothing():
     result = synthetic_run(sessions=200, gated=False)
     twin = replace(result.book, name="twin", gate="gross_only")
-    gap = summarise(replace(result, baselines=(twin,)), seed=0)["differences"][0]["figures"]
-    assert gap["mean"] == 0.0
-    assert gap["mean_interval"] == [0.0, 0.0]
-    assert gap["sharpe_interval"] == pytest.approx([0.0, 0.0], abs=1e-9)
+    gap = summarise(replace(result, baselines=(twin,)), seed=0).differences[0].figures
+    assert gap.mean == 0.0
+    assert gap.mean_interval == (0.0, 0.0)
+    assert gap.sharpe_interval == pytest.approx([0.0, 0.0], abs=1e-9)
 
 
 def test_a_steady_edge_over_a_baseline_is_found_beyond_noise():
@@ -105,16 +150,16 @@ def test_a_steady_edge_over_a_baseline_is_found_beyond_noise():
     ahead = replace(
         result.baselines[0], equity=result.baselines[0].equity * 1.0002 ** np.arange(n)
     )
-    gap = summarise(replace(result, book=replace(ahead, name="hierarchy")), seed=0)["differences"]
-    low, high = gap[0]["figures"]["mean_interval"]
-    assert 0.0 < low <= gap[0]["figures"]["mean"] <= high
-    assert gap[0]["figures"]["mean"] == pytest.approx(0.0002 * 252, rel=0.02)
+    gap = summarise(replace(result, book=replace(ahead, name="hierarchy")), seed=0).differences
+    low, high = gap[0].figures.mean_interval
+    assert 0.0 < low <= gap[0].figures.mean <= high
+    assert gap[0].figures.mean == pytest.approx(0.0002 * 252, rel=0.02)
 
 
 def test_only_strategies_that_could_be_picked_count_as_trials():
     result = synthetic_run(sessions=300)
-    trials = summarise(result, seed=0)["trials"]
-    assert [t["name"] for t in trials["from_this_run"]] == [
+    trials = summarise(result, seed=0).trials
+    assert [t.name for t in trials.from_this_run] == [
         "hierarchy (full)",
         "hierarchy (no_stop)",
         "hierarchy (gross_only)",
@@ -125,26 +170,24 @@ def test_only_strategies_that_could_be_picked_count_as_trials():
     rng = np.random.default_rng(0)
     earlier = [Trial("old", sharpe(x), ts, x) for x in rng.normal(0.0, 0.01, (2, len(ts)))]
     more = summarise(result, seed=0, earlier_trials=earlier)
-    assert more["trials"]["counted"] == 7
-    assert more["trials"]["effective"] == trials["effective"] + 2
-    assert more["trials"]["from_the_library"] == 2
-    assert (
-        more["books"][0]["figures"]["deflated_sharpe"]
-        < (summarise(result, seed=0)["books"][0]["figures"]["deflated_sharpe"])
+    assert more.trials.counted == 7
+    assert more.trials.effective == trials.effective + 2
+    assert more.trials.from_the_library == 2
+    assert more.books[0].figures.deflated_sharpe < (
+        summarise(result, seed=0).books[0].figures.deflated_sharpe
     )
-    alone = summarise(replace(result, baselines=(), variants=()), seed=0)["books"][0]
-    assert alone["figures"]["deflated_sharpe"] is None
-    assert "single effective trial" in alone["undefined"]["deflated_sharpe"]
-    assert 0.0 < alone["figures"]["probabilistic_sharpe"] < 1.0
+    alone = summarise(replace(result, baselines=(), variants=()), seed=0).books[0]
+    assert "single effective trial" in alone.figures.deflated_sharpe.reason
+    assert 0.0 < alone.figures.probabilistic_sharpe < 1.0
 
 
 def test_the_same_run_again_is_no_further_kind_of_trial():
     result = synthetic_run(sessions=300)
     once = summarise(result, seed=0)
     again = summarise(result, seed=0, earlier_trials=[trial_of(result)] * 5)
-    assert again["trials"]["effective"] == once["trials"]["effective"]
-    for a, b in zip(once["books"], again["books"], strict=True):
-        assert a["figures"]["deflated_sharpe"] == b["figures"]["deflated_sharpe"]
+    assert again.trials.effective == once.trials.effective
+    for a, b in zip(once.books, again.books, strict=True):
+        assert a.figures.deflated_sharpe == b.figures.deflated_sharpe
 
 
 def test_var_is_compared_with_the_return_of_the_session_after_it():
@@ -170,11 +213,14 @@ def test_a_ruined_book_has_no_ratios_and_does_not_stop_the_summary():
     equity[60:] = -5.0
     ruined = replace(result.baselines[0], equity=equity)
     summary = summarise(replace(result, baselines=(ruined,)), seed=0)
-    row = summary["books"][1]
-    assert row["undefined"]["sharpe"] == "equity fell to zero or below"
-    assert row["figures"]["annual_return"] is None
-    assert summary["differences"][0]["figures"]["mean"] is None
-    json.dumps(summary, allow_nan=False)
+    row = summary.books[1]
+    for figure in (
+        row.figures.sharpe,
+        row.figures.annual_return,
+        summary.differences[0].figures.mean,
+    ):
+        assert figure == Undefined("equity fell to zero or below")
+    json.dumps(results_json(summary), allow_nan=False)
 
 
 @pytest.mark.parametrize("sessions", [1, 2, 5])
@@ -198,9 +244,9 @@ def test_a_run_of_almost_no_sessions_is_summarised(sessions):
         variants=tuple(map(cut, result.variants)),
         risk_free=result.risk_free[:sessions],
     )
-    row = summarise(short, seed=0)["books"][0]
-    assert row["figures"]["sharpe_interval"] is None
-    json.dumps(row, allow_nan=False)
+    summary = summarise(short, seed=0)
+    assert isinstance(summary.books[0].figures.sharpe_interval, Undefined)
+    json.dumps(results_json(summary), allow_nan=False)
 
 
 def test_a_book_with_stamps_of_its_own_is_refused():
@@ -220,14 +266,14 @@ def test_equity_that_is_no_number_is_refused():
 
 def test_counts_equal_the_records():
     result = synthetic_run(sessions=200)
-    counts = summarise(result, seed=0)["counts"]
-    assert counts["decisions"] == len(result.decisions)
-    assert counts["fills"] == len(result.fills)
-    assert sum(counts["routes_by_arm"].values()) == sum(len(d.routes) for d in result.decisions)
-    assert sum(counts["abstentions_by_junior"].values()) == sum(
+    counts = summarise(result, seed=0).counts
+    assert counts.decisions == len(result.decisions)
+    assert counts.fills == len(result.fills)
+    assert sum(counts.routes_by_arm.values()) == sum(len(d.routes) for d in result.decisions)
+    assert sum(counts.abstentions_by_junior.values()) == sum(
         len(d.abstentions) for d in result.decisions
     )
-    assert sum(counts["cuts_by_limit"].values()) == sum(
+    assert sum(counts.cuts_by_limit.values()) == sum(
         bool(line.limit) for v in result.verdicts for line in v.lines
     )
 
@@ -242,14 +288,17 @@ def test_round_trips_and_months_are_named_apart():
         return figures_of(replace(result, book=replace(result.book, equity=equity, trades=closed)))
 
     found = figures((-5.0, "stop"), (-1.0, "stop"), (-2.0, "delisted"), (2.0, "decision"))
-    assert (found["closed_trades"], found["months"]) == (4, 7)
-    assert found["trade_win_rate"] == 0.25
-    assert found["trade_profit_factor"] == 0.25
-    assert found["stop_exit_share"] == 0.5
-    assert found["month_win_rate"] == pytest.approx(4 / 7)
-    assert found["month_profit_factor"] == pytest.approx(0.2 / 0.06)
+    assert (found.closed_trades, found.months) == (4, 7)
+    assert found.trade_win_rate == 0.25
+    assert found.trade_profit_factor == 0.25
+    assert found.stop_exit_share == 0.5
+    assert found.month_win_rate == pytest.approx(4 / 7)
+    assert found.month_profit_factor == pytest.approx(0.2 / 0.06)
     only = figures((-5.0, "stop"), monthly=(0.01,) * 7)
-    assert (only["trade_profit_factor"], only["month_profit_factor"]) == (0.0, None)
+    assert (only.trade_profit_factor, only.month_profit_factor) == (
+        0.0,
+        Undefined("none of them lost"),
+    )
 
 
 def test_a_year_of_a_market_that_never_closes_has_365_sessions():
@@ -263,15 +312,15 @@ def test_a_year_of_a_market_that_never_closes_has_365_sessions():
         result, book=replace(result.book, equity=equity), baselines=(), sessions_per_year=365
     )
     found, exchange = figures_of(crypto), figures_of(replace(crypto, sessions_per_year=252))
-    assert found["annual_return"] == pytest.approx(0.98)
-    assert exchange["annual_return"] == pytest.approx(0.60, abs=0.005)
+    assert found.annual_return == pytest.approx(0.98)
+    assert exchange.annual_return == pytest.approx(0.60, abs=0.005)
     scale = math.sqrt(365 / 252)
     for name in ("volatility", "sharpe", "sortino"):
-        assert found[name] == pytest.approx(scale * exchange[name])
-    assert found["sharpe_interval"] == pytest.approx(
-        [scale * bound for bound in exchange["sharpe_interval"]]
+        assert getattr(found, name) == pytest.approx(scale * getattr(exchange, name))
+    assert found.sharpe_interval == pytest.approx(
+        [scale * bound for bound in exchange.sharpe_interval]
     )
-    assert found["turnover"] == pytest.approx(365 / 252 * exchange["turnover"])
+    assert found.turnover == pytest.approx(365 / 252 * exchange.turnover)
 
 
 def test_the_three_figures_of_the_var_are_told_apart():
@@ -288,11 +337,11 @@ def test_the_three_figures_of_the_var_are_told_apart():
     # returns[t] is of session t + 1, held at close t
     var[50], var[49] = 0.03, 0.01
     found = figures_of(replace(result, book=book))
-    assert found["var_within_limit"] == pytest.approx(79 / 80)
-    assert (found["var_sessions"], found["var_breaches"]) == (80, 2)
-    assert found["var_coverage"] == pytest.approx(78 / 80)
-    assert found["loss_within_limit"] == pytest.approx(79 / 80)
-    assert found["christoffersen_independence_p"] < 0.05
+    assert found.var_within_limit == pytest.approx(79 / 80)
+    assert (found.var_sessions, found.var_breaches) == (80, 2)
+    assert found.var_coverage == pytest.approx(78 / 80)
+    assert found.loss_within_limit == pytest.approx(79 / 80)
+    assert found.christoffersen_independence_p < 0.05
 
 
 def test_what_the_gate_costs_and_the_minds_add_are_paired_differences():
@@ -303,25 +352,25 @@ def test_what_the_gate_costs_and_the_minds_add_are_paired_differences():
     def excess(book):
         return book.equity[1:] / book.equity[:-1] - 1.0 - rf
 
-    assert [row["gate"] for row in summary["gate_costs"]] == ["no_stop", "gross_only"]
-    for row, variant in zip(summary["gate_costs"], result.variants, strict=False):
+    assert [row.gate for row in summary.gate_costs] == ["no_stop", "gross_only"]
+    for row, variant in zip(summary.gate_costs, result.variants, strict=False):
         gap = excess(variant) - excess(result.book)
-        assert row["figures"]["mean"] == pytest.approx(252 * gap.mean())
-        low, high = row["figures"]["mean_interval"]
-        assert low < row["figures"]["mean"] < high
-    free, gated = summary["minds_add"]
+        assert row.figures.mean == pytest.approx(252 * gap.mean())
+        low, high = row.figures.mean_interval
+        assert low < row.figures.mean < high
+    free, gated = summary.minds_add
     holding = {b.gate: b for b in result.baselines if b.name == "buy-and-hold"}
     wanted = 252 * (excess(result.variants[1]) - excess(holding["gross_only"])).mean()
-    assert free["figures"]["mean"] == pytest.approx(wanted)
+    assert free.figures.mean == pytest.approx(wanted)
     wanted = 252 * (excess(result.book) - excess(holding["no_stop"])).mean()
-    assert gated["figures"]["mean"] == pytest.approx(wanted)
+    assert gated.figures.mean == pytest.approx(wanted)
     bare = summarise(replace(result, variants=(), baselines=()), seed=0)
-    assert bare["gate_costs"] == bare["minds_add"] == []
+    assert bare.gate_costs == bare.minds_add == ()
 
 
 def test_books_are_told_apart_by_name_gate_and_stress():
-    rows = summarise(synthetic_run(sessions=100), seed=0)["books"]
-    keys = [(row["name"], row["gate"], row["stress"]) for row in rows]
+    rows = summarise(synthetic_run(sessions=100), seed=0).books
+    keys = [(row.name, row.gate, row.stress) for row in rows]
     assert keys[:5] == [
         ("hierarchy", "full", ""),
         ("hierarchy", "no_stop", ""),

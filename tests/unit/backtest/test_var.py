@@ -59,10 +59,10 @@ def test_breaches_in_a_row_are_told_from_the_same_number_apart():
     apart[50::80] = True
     together, spread = breaches(row).p_values(), breaches(apart).p_values()
     assert row.sum() == apart.sum() == 6
-    assert together["kupiec_p"] == spread["kupiec_p"] > 0.5
-    assert together["christoffersen_independence_p"] < 1e-6
-    assert spread["christoffersen_independence_p"] > 0.5
-    assert together["christoffersen_coverage_p"] < 1e-5 < spread["christoffersen_coverage_p"]
+    assert together.kupiec_p == spread.kupiec_p > 0.5
+    assert together.christoffersen_independence_p < 1e-6
+    assert spread.christoffersen_independence_p > 0.5
+    assert together.christoffersen_coverage_p < 1e-5 < spread.christoffersen_coverage_p
 
 
 def test_a_session_that_was_left_out_breaks_the_chain():
@@ -73,16 +73,16 @@ def test_a_session_that_was_left_out_breaks_the_chain():
 def test_a_var_that_was_never_broken_has_coverage_and_no_test_of_independence():
     found = breaches([0] * 100)
     assert found.coverage == 1.0
-    assert isinstance(found.p_values()["christoffersen_independence_p"], Undefined)
-    assert isinstance(found.p_values()["christoffersen_coverage_p"], Undefined)
-    assert found.p_values()["kupiec_p"] > 0.05
+    assert isinstance(found.p_values().christoffersen_independence_p, Undefined)
+    assert isinstance(found.p_values().christoffersen_coverage_p, Undefined)
+    assert found.p_values().kupiec_p > 0.05
     assert isinstance(breaches([]).coverage, Undefined)
 
 
 def test_the_independence_test_rejects_rarely_what_is_independent():
     rng = np.random.default_rng(0)
     ps = [
-        breaches(rng.random(1000) < 0.05).p_values()["christoffersen_independence_p"]
+        breaches(rng.random(1000) < 0.05).p_values().christoffersen_independence_p
         for _ in range(400)
     ]
     assert 0.02 < np.mean(np.array(ps) < 0.05) < 0.09

@@ -8,7 +8,7 @@ import pytest
 from agents.baselines import EqualWeight
 from agents.messages import FillRecord, Instrument, OrderRecord
 from backtest.engine import run_book as engine
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData, canonical
 from config.errors import OrderFailed
@@ -56,15 +56,8 @@ def run(market):
     costs = msgspec.structs.replace(settings.market, starting_cash=1e6, cost_frac=0.0005)
     settings = msgspec.structs.replace(settings, market=costs)
     decide_from = market.session_closes[START]
-    return run_book(
-        market,
-        make_feed(market, settings.market, decide_from),
-        settings,
-        EqualWeight(),
-        name="equal-weight",
-        limits=UNLIMITED,
-        decide_from=decide_from,
-    )
+    spec = BookSpec("equal-weight", market, settings, decide_from, gate=UNLIMITED)
+    return run_book(spec, EqualWeight())
 
 
 def test_all_of_a_basket_of_150_is_sent_and_filled(market):

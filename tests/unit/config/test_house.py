@@ -42,3 +42,25 @@ def test_documented_links_lead_somewhere():
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def code_paths(text: str) -> set[str]:
+    """Return the files and folders of the seven packages that a page names in backticks."""
+    return set(re.findall(rf"`((?:{'|'.join(PACKAGES)})/[\w/.-]*)`", text))
+
+
+def test_every_file_that_a_page_names_exists():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for path in code_paths(page.read_text()):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_the_way_of_a_headline_is_at_most_twelve_files_and_each_has_what_is_to_be_read():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| \d+ \| `([^`]+)` \|[^|]+\| ([^|]+) \|$", page, flags=re.MULTILINE)
+    assert 8 <= len(rows) <= 12
+    for path, names in rows:
+        source = (ROOT / path).read_text()
+        for name in re.findall(r"`([\w.]+)`", names):
+            for part in name.split("."):
+                assert re.search(rf"^ *(def|class) {part}\b", source, flags=re.MULTILINE), name

@@ -3,7 +3,7 @@
 import numpy as np
 
 from agents.messages import Case
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.market.market_data import MarketData
 from config.settings import LimitSettings, Settings
@@ -27,15 +27,7 @@ def check_desk_sees(
     Shapes: ts (T,), features (T, N, 22), macro (T, 18); equal to the last bit, NaN where masked.
     """
     decide_from = market.session_closes[start]
-    run = run_book(
-        market,
-        make_feed(market, SETTINGS.market, decide_from),
-        SETTINGS,
-        build_mind(SETTINGS),
-        name="test",
-        limits=SETTINGS.limits,
-        decide_from=decide_from,
-    )
+    run = run_book(BookSpec("test", market, SETTINGS, decide_from), build_mind(SETTINGS))
     seen = run.records.of(Case)
     assert len(seen) == cases
     for case in seen:

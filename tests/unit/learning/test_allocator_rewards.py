@@ -6,7 +6,7 @@ import pytest
 from config.allocator import RewardSettings
 from config.errors import DataError
 from config.settings import LimitSettings
-from learning.allocator.evaluation.policy_paths import annual_sharpe, largest_budget, run_policy
+from learning.allocator.evaluation.policy_paths import largest_budget, run_policy
 from learning.datasets.windows import Window
 from learning.rewards.policy_reward import Reward, concentration, reference_volatility
 from tests.learning.made_dataset import LOOSE, SESSIONS, made_dataset
@@ -111,20 +111,6 @@ def test_budget_is_what_the_limits_leave_a_group():
     limits = LimitSettings()
     assert largest_budget(3, limits) == pytest.approx(0.285)
     assert largest_budget(9, limits) == pytest.approx(0.38)
-
-
-def test_cash_whose_interest_is_booked_in_cents_has_no_sharpe_ratio():
-    owed = 100_000 * 0.02 / 252
-    booked = np.round(owed + 0.005 * np.sin(np.arange(500)), 2)
-    assert (booked != owed).any()
-    assert annual_sharpe((booked - owed) / 100_000) == 0.0
-
-
-def test_sharpe_ratio_of_nothing_is_zero():
-    assert annual_sharpe(np.zeros(10)) == annual_sharpe(np.array([])) == 0.0
-    assert annual_sharpe(np.array([0.01, -0.01, 0.01, np.nan])) == pytest.approx(
-        0.01 / 3 / np.std([0.01, -0.01, 0.01]) * 252**0.5
-    )
 
 
 def test_windows_of_several_lengths_are_walked_each_to_its_end(make_market):

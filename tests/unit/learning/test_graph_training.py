@@ -24,8 +24,6 @@ from tests.learning.cut_short import cut_short
 from tests.learning.made_run import made_run
 from tests.unit.learning.planted import planted_dataset, planted_split
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SETTINGS = GraphSettings(epochs=4, batch_graphs=16, every_sessions=4, learning_rate=3e-3)
 
 

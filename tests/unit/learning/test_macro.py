@@ -21,8 +21,6 @@ from tests.learning.cut_short import cut_short
 from tests.learning.made_run import made_run
 from tests.unit.learning.planted import planted_dataset, planted_split
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SETTINGS = MacroSettings(epochs=12, batch_sessions=32, learning_rate=3e-3, regime_weight=0.2)
 
 

@@ -4,56 +4,24 @@ import msgspec
 import numpy as np
 import pytest
 
-from agents.baselines import plain_decision
 from agents.messages import Instrument, MacroValue
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from config.errors import ConfigError, DataError
 from config.settings import UNLIMITED, DeskSettings, LimitSettings, Settings
 from learning.twin.market_arrays import make_market_arrays
 from learning.twin.twin import Twin
 from tests.conftest import session
+from tests.scripted_mind import Wants
 
 LIMITS = LimitSettings(min_history=20)
 START = 30
 
 
-class Script:
-    """A mind that asks for a given row of weights at each session's close."""
-
-    name = "script"
-    needs_features = False
-
-    def __init__(self, weights, market) -> None:
-        self.weights = weights
-        self.session = {ts: t for t, ts in enumerate(market.session_closes)}
-        self.symbols = market.symbols
-
-    def track(self):
-        return ()
-
-    def observe(self, feedback) -> None:
-        pass
-
-    def learn(self, feedback) -> None:
-        pass
-
-    def decide(self, case, panel, *, latency_ns, expires):
-        row = self.weights[self.session[case.ts_init]].tolist()
-        weights = dict(zip(self.symbols, row, strict=True))
-        return plain_decision(case, weights, self.name, latency_ns=latency_ns, expires=expires)
-
-
 def in_engine(market, settings, weights):
-    book = run_book(
-        market,
-        make_feed(market, settings.market, market.session_closes[START]),
-        settings,
-        Script(weights, market),
-        name="script",
-        limits=settings.limits,
-        decide_from=market.session_closes[START],
-    ).book
+    rows = [dict(zip(market.symbols, row, strict=True)) for row in weights.tolist()]
+    spec = BookSpec("script", market, settings, market.session_closes[START])
+    book = run_book(spec, Wants.at(market.session_closes, rows)).book
     return book.equity, book.costs
 
 

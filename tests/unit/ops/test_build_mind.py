@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.juniors import RuleNewsJunior
+from agents.juniors.news import RuleNewsJunior
 from agents.messages import Instrument
 from config.settings import load_settings
 from ops.composition.model_minds import build_mind, round_trips

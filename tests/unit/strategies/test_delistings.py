@@ -8,11 +8,11 @@ import pytest
 
 from agents.baselines import EqualWeight
 from agents.messages import Decision, FillRecord, Instrument, OrderRecord
-from backtest.engine.feed import make_feed
+from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.engine.stepped_book import EngineBook
 from backtest.market.market_data import canonical, window
-from backtest.report.delistings import delisting_notes
+from backtest.report.notes import delisting_notes
 from config.settings import UNLIMITED, DeskSettings, MarketSettings, Settings
 from learning.twin.parity import compare
 from learning.twin.schedules import Schedule
@@ -225,15 +225,8 @@ def test_cutting_the_tail_changes_nothing_before_the_cut(make_market, minds):
     whole = without(make_market(sessions=100, seed=5), "AAA", range(last + 1, 90))
 
     def run(market):
-        found = run_book(
-            market,
-            make_feed(market, settings.market, decide_from),
-            settings,
-            EqualWeight() if minds == "equal weight" else build_mind(settings),
-            name="tail",
-            limits=settings.limits,
-            decide_from=decide_from,
-        )
+        mind = EqualWeight() if minds == "equal weight" else build_mind(settings)
+        found = run_book(BookSpec("tail", market, settings, decide_from), mind)
         # beyond the data's end an expiry counts days: it is of no other use than to be late
         decisions = [msgspec.structs.replace(d, expires=0) for d in found.records.of(Decision)]
         events = (*found.records.of(OrderRecord), *found.records.of(FillRecord))

@@ -6,7 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from backtest.report.paired import compare_masking, masking_section, verdict
+from backtest.report.masking import masking_view, verdict
+from backtest.statistics.mask_comparison import compare_masking
+from backtest.statistics.measures import Undefined
 from config.errors import DataError
 from tests.unit.backtest.synthetic_run import synthetic_run
 
@@ -29,11 +31,11 @@ def run():
 def test_a_run_against_itself_differs_in_nothing(run):
     found = compare_masking(run, run, SEED)
 
-    assert found["figures"]["mean"] == 0.0
-    assert found["figures"]["mean_interval"] == [0.0, 0.0]
-    assert found["counts"]["decisions_compared"] == len(run.decisions)
-    assert found["counts"]["decisions_differ"] == found["counts"]["opinion_signs_differ"] == 0
-    assert found["counts"]["opinions_in_one"] == 0
+    assert found.figures.mean == 0.0
+    assert found.figures.mean_interval == (0.0, 0.0)
+    assert found.counts.decisions_compared == len(run.decisions)
+    assert found.counts.decisions_differ == found.counts.opinion_signs_differ == 0
+    assert found.counts.opinions_in_one == 0
     assert "within noise" in verdict(found)
 
 
@@ -44,11 +46,11 @@ def test_an_edge_that_masking_takes_away_is_found_where_there_is_one(run):
     lost = compare_masking(with_returns(run, noise - 4e-4), run, SEED)
     nothing = compare_masking(with_returns(run, noise - noise.mean()), run, SEED)
 
-    assert lost["figures"]["mean_interval"][1] < 0.0
-    assert lost["figures"]["mean"] == pytest.approx(-4e-4 * 252, rel=0.1)
-    assert lost["figures"]["sharpe"] < 0.0
+    assert lost.figures.mean_interval[1] < 0.0
+    assert lost.figures.mean == pytest.approx(-4e-4 * 252, rel=0.1)
+    assert lost.figures.sharpe < 0.0
     assert "memory" in verdict(lost)
-    low, high = nothing["figures"]["mean_interval"]
+    low, high = nothing.figures.mean_interval
     assert low < 0.0 < high
 
 
@@ -67,11 +69,11 @@ def test_what_differs_inside_is_counted(run):
     )
     decisions = tuple(changed if d is first else d for d in run.decisions)
 
-    counts = compare_masking(replace(run, decisions=decisions), run, SEED)["counts"]
+    counts = compare_masking(replace(run, decisions=decisions), run, SEED).counts
 
-    assert counts["decisions_differ"] == 1
-    assert counts["opinion_signs_differ"] == 1
-    assert counts["opinions_in_one"] == 1
+    assert counts.decisions_differ == 1
+    assert counts.opinion_signs_differ == 1
+    assert counts.opinions_in_one == 1
 
 
 def test_other_sessions_are_refused(run):
@@ -84,16 +86,13 @@ def test_few_sessions_are_named_as_the_reason(run):
 
     found = compare_masking(short, short, SEED)
 
-    assert found["figures"]["mean_interval"] is None
+    assert isinstance(found.figures.mean_interval, Undefined)
     assert "fewer than" in verdict(found)
-    assert "–" in masking_section(found)
+    assert masking_view(found).table.rows[0].cells == ("–", "–")
 
 
-def test_the_section_shows_intervals_counts_and_escapes(run):
-    named = replace(with_returns(run, 1e-4), run_id="<b>masked</b>")
+def test_the_section_shows_intervals_and_counts(run):
+    view = masking_view(compare_masking(with_returns(run, 1e-4), run, SEED))
 
-    section = masking_section(compare_masking(named, run, SEED))
-
-    assert "&lt;b&gt;masked&lt;/b&gt;" in section
-    assert "opinion signs differ" in section
-    assert section.count("[") == 2
+    assert [fact.name for fact in view.counts][3] == "opinion signs differ"
+    assert all(row.cells[1].startswith("[") for row in view.table.rows)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.splits import Window, walk_forward
+from backtest.walk_forward import Window, rolling_windows
 from config.errors import ConfigError
 
 DAY = 86_400_000_000_000
@@ -14,7 +14,7 @@ def closes(n):
 
 
 def test_windows_of_a_case_worked_by_hand():
-    windows = walk_forward(range(10, 22), train=4, test=3, purge=1, embargo=1)
+    windows = rolling_windows(range(10, 22), train=4, test=3, purge=1, embargo=1)
     assert windows == (
         Window(10, 13, 16, 18),
         Window(13, 16, 19, 21),
@@ -22,7 +22,7 @@ def test_windows_of_a_case_worked_by_hand():
 
 
 def test_the_last_test_takes_what_is_left():
-    windows = walk_forward(range(10), train=4, test=4, purge=0, embargo=0)
+    windows = rolling_windows(range(10), train=4, test=4, purge=0, embargo=0)
     assert windows[-1] == Window(4, 7, 8, 9)
 
 
@@ -38,9 +38,9 @@ def test_no_label_reaches_a_test_and_tests_cover_the_rest_once(n, train, test, p
     stamps = closes(n)
     if n <= train + purge + embargo:
         with pytest.raises(ConfigError):
-            walk_forward(stamps, train=train, test=test, purge=purge, embargo=embargo)
+            rolling_windows(stamps, train=train, test=test, purge=purge, embargo=embargo)
         return
-    windows = walk_forward(stamps, train=train, test=test, purge=purge, embargo=embargo)
+    windows = rolling_windows(stamps, train=train, test=test, purge=purge, embargo=embargo)
     at = {t: k for k, t in enumerate(stamps)}
     tested = []
     for w in windows:
@@ -59,8 +59,8 @@ def test_no_label_reaches_a_test_and_tests_cover_the_rest_once(n, train, test, p
 @settings(max_examples=20, deadline=None)
 def test_later_sessions_never_change_an_earlier_full_window(extra):
     sizes = {"train": 20, "test": 5, "purge": 2, "embargo": 1}
-    short = walk_forward(closes(48), **sizes)
-    long = walk_forward(closes(48 + extra), **sizes)
+    short = rolling_windows(closes(48), **sizes)
+    long = rolling_windows(closes(48 + extra), **sizes)
     assert long[: len(short)] == short
 
 
@@ -78,13 +78,13 @@ def test_later_sessions_never_change_an_earlier_full_window(extra):
 def test_empty_or_overlapping_splits_are_refused(change, said):
     sizes = {"train": 10, "test": 5, "purge": 1, "embargo": 1} | change
     with pytest.raises(ConfigError, match=said):
-        walk_forward(closes(50), **sizes)
+        rolling_windows(closes(50), **sizes)
 
 
 @pytest.mark.parametrize("stamps", [(1, 2, 2, 3), (3, 2, 1, 4), ()])
 def test_closes_that_do_not_ascend_or_are_none_are_refused(stamps):
     with pytest.raises(ConfigError, match="expected"):
-        walk_forward(stamps, train=1, test=1, purge=0, embargo=0)
+        rolling_windows(stamps, train=1, test=1, purge=0, embargo=0)
 
 
 def test_a_window_that_overlaps_its_test_cannot_be_made():

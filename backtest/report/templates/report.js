@@ -1,5 +1,6 @@
 "use strict";
-const charts = JSON.parse(document.getElementById("charts").textContent);
+const { axes, charts } = JSON.parse(document.getElementById("charts").textContent);
+for (const trace of charts.flatMap((chart) => chart.data)) trace.x = axes[trace.x];
 const narrow = () => window.innerWidth <= 640;
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 

@@ -1,0 +1,17 @@
+"""
+What a fill costs, by kind of instrument: the one place where these numbers stand.
+
+All are assumptions, not quotes: what a mid-sized account pays a fill beside the spread. An
+instrument's own cost (`cost_bps` in source.yaml) and a stated `market.cost_frac` override them.
+"""
+
+from __future__ import annotations
+
+COST_FRAC = 0.003  # of notional, where no other is known; the stress of every report
+US_EQUITY_COST_FRAC = 0.0005  # a large US stock
+FX_COST_BPS = 0.5  # a major pair
+INDEX_COST_BPS = 1.5
+METAL_COST_BPS = 1.5
+OIL_COST_BPS = 3.0
+SPREAD_BPS = 2.0  # of the mid price, where a source has no quotes
+ROUND_TRIP_FRAC = 2 * (COST_FRAC + SPREAD_BPS / 2 / 10_000)  # of what no cost is known of
