@@ -23,7 +23,8 @@ from backtest.market.rules import split_factors
 from backtest.market.sessions import stamp_text
 from learning.twin.market_arrays import make_market_arrays
 from learning.twin.schedules import Schedule
-from learning.twin.twin import Step, Twin
+from learning.twin.step import Step
+from learning.twin.twin import Twin
 
 BOOKS = 3  # in the twin
 BOOK = 1  # the one that is compared

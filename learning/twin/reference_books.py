@@ -24,7 +24,8 @@ from backtest.references import Reference
 from backtest.results import PositionHistory, closed_trades, group_exposures
 from config.settings import Settings
 from learning.twin.market_arrays import MarketArrays, make_market_arrays
-from learning.twin.twin import Dispatch, Step, Twin
+from learning.twin.step import Dispatch, Step
+from learning.twin.twin import Twin
 from strategies.ledger import Ledger
 
 
