@@ -1,10 +1,10 @@
 """
 The rules that every trader must beat: buy and hold, equal weight, a moving average.
 
-Each is a rule over arrays, which the twin of the desk lives, and a `Mind` for the desk itself: the
-same gate and the same costs as the hierarchy, and nothing asked of juniors or features. Each stays
-put by asking for the weights that are held. What it remembers between closes is said in its
-docstring. They know no limit; the gate does.
+Each is a rule over arrays, for the twin of the desk, and a `Mind`, for the desk itself: it trades
+under the same gate and at the same costs as the hierarchy, and asks no junior. A rule holds by
+asking for the weights that are held. Its docstring says what it remembers between closes. Rules
+know no limit; the gate does.
 """
 
 from __future__ import annotations

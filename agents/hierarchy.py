@@ -6,7 +6,7 @@ once, each junior is asked once about all that it was routed, the strategist is 
 all opinions, and the allocator places capital. A junior without evidence in the case is not
 asked; an instrument of which no junior has any has no route, and all juniors abstain. What it
 learns from closed outcomes - routes' rewards and juniors' track records - is all of its state.
-It knows no venue, no clock, no store.
+It knows no venue, clock or store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from agents.arrays import BoolArray, Panel
-from agents.features.batch import routing_context
+from agents.features.routing_context import routing_context
 from agents.juniors.evidence_lines import has_evidence
 from agents.juniors.track import Track
 from agents.messages import (
@@ -155,14 +155,14 @@ class Hierarchy(Mind):
         """
         Update the supervisor with the rewards of closed outcomes, a session's at once.
 
-        Told session by session or of all at once, it learns the same to the bit.
+        Session by session or all at once, it learns the same to the bit.
         """
         for ts, closed in groupby(feedback, key=lambda item: item.outcome.ts_event):
-            told = list(closed)
+            items = list(closed)
             self.supervisor.update_batch(
-                np.array([item.route.context for item in told]),
-                [item.route.arm for item in told],
-                [item.reward for item in told],
+                np.array([item.route.context for item in items]),
+                [item.route.arm for item in items],
+                [item.reward for item in items],
             )
             self.learned_until = max(self.learned_until, ts)
 

@@ -105,7 +105,7 @@ class FundamentalsReport(Message, frozen=True, kw_only=True):
     """
     The figures of one reporting period; `ts_event` is the period's end, `ts_init` the filing.
 
-    `figures` uses the names of `agents.features.batch.FIGURES`; one that was not reported is
+    `figures` uses the names of `agents.features.ledgers.FIGURES`; one that was not reported is
     absent.
     """
 
@@ -118,7 +118,7 @@ class FundamentalsReport(Message, frozen=True, kw_only=True):
 
 class MacroValue(Message, frozen=True, kw_only=True):
     """
-    One observation of one macro series, named as in `agents.features.batch.MACRO_SERIES`.
+    One observation of one macro series, named as in `agents.features.ledgers.MACRO_SERIES`.
 
     Yields, spreads and the risk-free rate are in percent a year, the VIX in its own points.
     """
@@ -402,7 +402,7 @@ class OrderRecord(Message, frozen=True, kw_only=True):
 
 
 class FillRecord(Message, frozen=True, kw_only=True):
-    """One fill; price, quantity as on that day's tape; commission in the account's currency."""
+    """One fill; price and quantity as quoted that day; commission in the account's currency."""
 
     decision_id: str
     order_id: str
@@ -443,7 +443,7 @@ class Outcome(Message, frozen=True, kw_only=True):
 
 
 class Reward(Message, frozen=True, kw_only=True):
-    """What a learner is told of one outcome; `learner` names who."""
+    """The reward that a learner is given for one outcome; `learner` names which."""
 
     decision_id: str
     symbol: str

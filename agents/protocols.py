@@ -1,7 +1,8 @@
 """
-The seams: what the minds and bodies are given, as Protocols.
+The seams between minds and bodies, as Protocols.
 
-Data flows down by imports and back up through these; `ops` and `live` plug the real ones in.
+Imports point down; what a lower package needs of a higher one comes in through these. `ops` and
+`live` put the real parts in. `Mind` and `Junior` have defaults that do nothing: derive from them.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ UNLIMITED = LimitSettings(
 
 
 class SupervisorSettings(_Settings, frozen=True, kw_only=True):
-    """NeuralUCB's numbers (SPEC B1)."""
+    """NeuralUCB's numbers."""
 
     hidden: Count = 128
     exploration: NonNegative = 1.0

@@ -1,8 +1,8 @@
 """
-One book through a Nautilus TradingNode: a replayed feed, the desk in the middle, sandbox fills.
+Runs one book through a Nautilus TradingNode: a replayed feed, the desk, sandbox fills.
 
-The desk, its gate and its minds are the backtest's, to the line; only the time, the port and the
-venue's wiring differ. One node a process: Nautilus's logger and its signal handlers are one for
+The desk, its gate and its minds are those of a backtest; only the time, the port and the wiring
+of the venue differ. One node a process: Nautilus's logger and its signal handlers are one for
 all of it. State is in memory; a session that ends early is begun again, not resumed.
 """
 

@@ -1,1 +1,1 @@
-"""The composition root: command line and operations."""
+"""Puts everything together: command line, commands, benches and the Python face."""

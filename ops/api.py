@@ -1,5 +1,5 @@
 """
-Quarterdeck from Python: an analyst or the whole hierarchy on the newest stored data.
+Gives Python an analyst, or the whole hierarchy, on the newest stored data.
 
     from ops.api import Coordinator, NewsJunior
 
@@ -19,7 +19,6 @@ import msgspec
 
 from agents.arrays import Panel
 from agents.baselines import BuyAndHold
-from agents.llm.chat import ChatBackend
 from agents.messages import (
     JUNIORS,
     Abstention,
@@ -102,17 +101,10 @@ class Coordinator:
         source, market = newest_data(symbol, self._settings, self._source)
         market, settings = as_book(market, self._settings)
         from agents.supervisor.plain_routers import AlwaysAll
-        from ops.composition.model_minds import build_mind, open_models
+        from ops.composition.model_minds import build_market_mind, open_models
 
         with open_models(self._settings, self._completions) as models:
-            backend = None if models is None else models.backend
-            mind = build_mind(
-                settings,
-                self._state,
-                backend=backend,
-                instruments=market.instruments,
-                source=market.name,
-            )
+            mind = build_market_mind(market, settings, models, self._state)
             mind.router = AlwaysAll()
             case, decision, verdict = decide_newest(market, settings, mind, lookback_days)
             heard = {o.junior for o in decision.opinions if o.symbol == symbol}
@@ -135,12 +127,11 @@ class NewsJunior:
     def analyze(self, symbol: str, *, lookback_days: int = 7) -> Opinion | Abstention:
         """Return its opinion on the newest stored news of a symbol, or its abstention."""
         _, market = newest_data(symbol, self._settings, self._source)
-        from ops.composition.model_minds import build_mind, open_models
+        from ops.composition.model_minds import build_market_mind, open_models
 
         case, _, _ = decide_newest(market, self._settings, BuyAndHold(), lookback_days)
         with open_models(self._settings) as models:
-            backend: ChatBackend | None = None if models is None else models.backend
-            mind = build_mind(self._settings, backend=backend, instruments=market.instruments)
+            mind = build_market_mind(market, self._settings, models)
             return mind.juniors.opine(case, {"news": [symbol]})[0]
 
 

@@ -1,25 +1,70 @@
 """
-The command line: `quarterdeck COMMAND`. The composition root of everything that runs by hand.
+Assembles the command line, `quarterdeck COMMAND`, and turns errors into exit codes.
 
-Commands import what they need when they run, so that `--help` answers at once. Bad input ends
-in one line on standard error and exit code 2, an unsafe end or a service that is away in 1,
-Ctrl-C in 130.
+A command is one file in `ops.commands`, which imports what it needs when it runs, so that
+`--help` answers at once. Bad input ends in one line on standard error and exit code 2, an unsafe
+end or a service that is away in 1, Ctrl-C in 130.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
 from config.errors import ConfigError, Halt, Retryable
-from ops.commands import ask, run
-from ops.commands.bench import bench_app
-from ops.commands.data import data_app
-from ops.commands.evaluate import evaluate_app
+from ops.commands.analyze import analyze
+from ops.commands.backtest import backtest
+from ops.commands.bench.bench_ablations import bench_ablations
+from ops.commands.bench.bench_desk import bench_desk
+from ops.commands.bench.bench_envs import bench_envs
+from ops.commands.bench.bench_hostile import bench_hostile
+from ops.commands.bench.bench_library import bench_library
+from ops.commands.bench.bench_minds import bench_minds
+from ops.commands.bench.bench_parity import bench_parity
+from ops.commands.bench.bench_port import bench_port
+from ops.commands.bench.bench_supervisor import bench_supervisor
+from ops.commands.chat import chat
+from ops.commands.commentary import commentary
+from ops.commands.data.data_check import data_check
+from ops.commands.data.data_collect_routes import data_collect_routes
+from ops.commands.data.data_export import data_export
+from ops.commands.data.data_import import data_import
+from ops.commands.data.data_list import data_list
+from ops.commands.evaluate.evaluate_allocator import evaluate_allocator
+from ops.commands.explain import explain
 from ops.commands.options import Group
-from ops.commands.train import train_app
+from ops.commands.paper import paper
+from ops.commands.replay import replay
+from ops.commands.train.train_allocator import train_allocator
+from ops.commands.train.train_supervisor import train_supervisor
+
+COMMANDS = (backtest, paper, analyze, replay, explain, commentary, chat)
+GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...]]] = {
+    "data": (
+        "Import, check and list market data; export what was recorded.",
+        (data_import, data_check, data_list, data_collect_routes, data_export),
+    ),
+    "train": ("Train the learners offline.", (train_supervisor, train_allocator)),
+    "evaluate": ("Judge what was learned, on what it never saw.", (evaluate_allocator,)),
+    "bench": (
+        "Measure speed and learning.",
+        (
+            bench_desk,
+            bench_port,
+            bench_supervisor,
+            bench_library,
+            bench_minds,
+            bench_hostile,
+            bench_parity,
+            bench_envs,
+            bench_ablations,
+        ),
+    ),
+}
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 app = typer.Typer(
     cls=Group,
@@ -29,22 +74,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich takes longer to import than all the rest
 )
-for command in (
-    run.backtest,
-    run.paper,
-    run.analyze,
-    ask.replay,
-    ask.explain,
-    ask.commentary,
-    ask.chat,
-):
+for command in COMMANDS:
     app.command()(command)
-app.add_typer(data_app, name="data")
-app.add_typer(train_app, name="train")
-app.add_typer(evaluate_app, name="evaluate")
-app.add_typer(bench_app, name="bench")
-
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+for name, (what, commands) in GROUPS.items():
+    group = typer.Typer(cls=Group, help=what, no_args_is_help=True)
+    for command in commands:  # data_collect_routes is `data collect-routes`
+        group.command(command.__name__.removeprefix(f"{name}_").replace("_", "-"))(command)
+    app.add_typer(group, name=name)
 
 
 def main() -> None:

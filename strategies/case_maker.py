@@ -1,5 +1,5 @@
 """
-What arrives between two decisions, and the case that is made of it.
+Gathers what arrives between two decisions, and makes the case of it.
 
 News, reports and macro values feed the features as they come and wait here for the next case: news
 since the last one, the newest reports of each symbol. The case shows what is listed. It knows no
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.arrays import BoolArray, FloatArray, Panel
-from agents.features.batch import FeatureEngine
+from agents.features.feature_engine import FeatureEngine
 from agents.messages import (
     Case,
     FundamentalsReport,

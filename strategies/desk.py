@@ -43,7 +43,7 @@ from nautilus_trader.model.identifiers import ClientId
 from nautilus_trader.trading.strategy import Strategy
 
 from agents.arrays import BoolArray, FloatArray, IntArray, Panel
-from agents.features.batch import FeatureEngine
+from agents.features.feature_engine import FeatureEngine
 from agents.gate.limits import LIMIT_CODES
 from agents.gate.rules import QUANTITY_DECIMALS, Holding
 from agents.gate.state import Pending

@@ -1,5 +1,5 @@
 """
-What a book was worth, session by session: the rows that a run's results are made of.
+Keeps the book's rows, one a session, of which a run's results are made.
 
 It is written by the desk and read when the run has ended; nothing here decides anything.
 """

@@ -1,8 +1,9 @@
 """
-Judged quantities -> orders: in which order they are sent, and why.
+Says in which order the gate's quantities are traded, and why each order is sent.
 
-Reductions go before increases, so that no measure peaks in between; a flip through zero is an
-increase. What waits for a price is kept in `agents.gate.state`.
+The gate has judged what may be held; the difference to what is held is traded. Reductions go
+before increases, so that no measure peaks in between; a flip through zero is an increase. Targets
+that still wait for a price are kept in `agents.gate.state`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Decisions -> outcomes: what each route came to at its horizon's end. The only writer of outcomes.
+Follows decisions to their horizon's end and writes what each route came to: its outcome.
 
 A route is entered at the first opening after its decision was delivered and left at the close
 of its last session. Returns are total: splits drop out of the prices that come in, dividends are
@@ -41,7 +41,7 @@ class Closed:
     outcome: Outcome
 
     def reward(self, prices: SupervisorSettings) -> Reward:
-        """Return what the supervisor is told of the route, its tokens and time paid for."""
+        """Return the supervisor's reward for the route, its tokens and time paid for."""
         tokens, seconds = route_use((*self.opinions, *self.abstentions))
         return Reward(
             decision_id=self.outcome.decision_id,

@@ -1,5 +1,5 @@
 """
-Bus -> ExperienceWriter: an observer that the desk does not know of.
+Writes what the desk publishes to an ExperienceWriter; the desk does not know of it.
 
 It commits when a session has ended and before its case is made: each transaction holds a decision
 with its case and everything that came of it since, so that a killed run leaves whole ones only.

@@ -1,7 +1,5 @@
 """
-The session under way: all bars of an instrument folded into one.
-
-It knows bars in engine prices and nothing of what they are for.
+Folds the bars of the session under way into one an instrument, in engine prices.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
-Where the desk's time comes from: the engine's clock, or the data that a replay publishes.
+Gives the desk its time: from the engine's clock, or from the data that a replay publishes.
 
-The desk asks what time it is and to be called at a stamp; it never knows which of these answers.
+The desk asks for the time and for calls at a stamp; it never knows which of the two answers.
 Calls due at one stamp come in the order in which they were asked for, whoever keeps the time, so
 that a backtest and a replay agree to the last one. Nothing here reads the machine's clock.
 """

@@ -2,9 +2,9 @@
 The allocator: a top policy shares capital among groups, bottom policies place each share.
 
 `tiers` is the shape and the message between the tiers, `hrp` the top baseline, `views` the
-bottom baseline, `estimates` what both are told of past returns. `trained` are the policies that
-take the baselines' places, `policy_file` how they are kept, `networks` and `observation` what
-they are and what they see.
+bottom baseline, `estimates` what both read from past returns. `trained` are the policies that take
+the baselines' places, `policy_file` is their stored form, `networks` and `observation` what they
+are and what they see.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agents.allocator.hrp import HierarchicalParityTop
-from agents.allocator.tiers import GroupBudgets, TieredAllocator
+from agents.allocator.tiers import TieredAllocator
 from agents.allocator.views import BlackLittermanBottom
 from agents.messages import JuniorName
 from config.settings import AllocatorSettings
-
-__all__ = ["GroupBudgets", "TieredAllocator", "build_allocator", "build_baseline"]
 
 
 def build_allocator(

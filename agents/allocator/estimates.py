@@ -1,8 +1,8 @@
 """
-What past returns say, worked out once per decision and read by both tiers.
+Estimates what both tiers need of past returns, once a decision.
 
-Decides which instruments have history enough to be given capital. Knows no weights, no views and
-no groups. Volatility is the plain sample one over the lookback: baselines should be dull.
+It decides which instruments have history enough to be given capital. Volatility is the plain
+sample one over the lookback: baselines should be dull. It knows no weights, views or groups.
 """
 
 from __future__ import annotations

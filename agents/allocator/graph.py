@@ -8,8 +8,8 @@ along the edges. Trained with torch-geometric on sparse edges
 (`learning/allocator/training/equity/sector_graph.py`); here the same layers, with the same names,
 act on dense weights, so that trading needs torch alone.
 
-It knows what a return is, but no calendar, no target and no sector's name: sectors are told
-apart by what they do. Sources: Morris et al. 2019, "Weisfeiler and Leman Go Neural", eq. 7 with
+It knows what a return is, but no calendar, no target and no sector's name: sectors differ only by
+what their returns do. Sources: Morris et al. 2019, "Weisfeiler and Leman Go Neural", eq. 7 with
 edge weights (torch-geometric's GraphConv); EWMA volatility as in RiskMetrics 1996.
 """
 

@@ -2,7 +2,7 @@
 The allocator's networks: plain torch, float32, the same for training and for trading.
 
 Both tiers are one perceptron, shared by all rows of a set (a group's instruments, a book's
-groups) and told the set's mean and the market beside the row's own inputs. They take any number
+groups); its inputs are the row's own, the set's mean and the market. They take any number
 of rows, and a permutation of the rows permutes the answer and nothing else.
 
 Source: Zaheer et al. 2017, "Deep Sets", its equivariant layer, taken once at the input: the mean

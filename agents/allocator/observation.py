@@ -30,7 +30,7 @@ OBSERVATION_VERSION = 1
 INSTRUMENT_INPUTS: tuple[str, ...] = (*INSTRUMENT_FEATURES, "weight", "shortable", "budget")
 MARKET_INPUTS: tuple[str, ...] = (*MACRO_FEATURES, "drawdown", "gross")
 
-# Units that bring fractions of equity near 1: SPEC's default limits. They are constants of the
+# Units that bring fractions of equity near 1: the default limits. They are constants of the
 # observation, so that a run under other limits shows a policy the same book as the same numbers.
 WEIGHT_UNIT = 0.10
 BUDGET_UNIT = 0.40

@@ -1,7 +1,7 @@
 """
-Explain and talk: recorded facts in, cited words out.
+Answers questions about a run from its records; every sentence cites what it rests on.
 
-`facts` is what is asked of a library, `cited` what comes back: sentences that name the records
-they rest on. `explanation`, `commentary` and `chat` say them by rules; `phrasing` lets a language
-model say the same and checks its words against the record.
+`facts` is what a library is asked for, `cited` the form of an answer. `explanation`, `commentary`
+and `chat` say them by rules; `phrasing` lets a language model say the same and checks its words
+against the record.
 """

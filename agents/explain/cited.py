@@ -1,5 +1,5 @@
 """
-What an answer is: sentences, each with the records it rests on.
+The form of an answer: sentences, each with the records that it rests on.
 
 Outside text (a headline, a model's rationale) is kept apart from our own words in `quoted`: it is
 cleaned and shown between marks that it cannot close, and its numbers are no facts. It knows no

@@ -1,5 +1,5 @@
 """
-A session in words: the market, its movers, what speaks for and against it, what was decided.
+Describes a session in words: the market, its movers, the arguments, the decisions.
 
 It reads the record of the session's decisions and nothing else. Time frames are the features'
 own windows: a day, a week, a month, a quarter.

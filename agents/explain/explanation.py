@@ -1,5 +1,5 @@
 """
-Why a decision: from the route to the reward, for the instruments with most at stake.
+Explains a decision from the route to the reward, for the instruments with most at stake.
 
 It puts the steps in order and adds what concerns the whole decision. It knows no model and no
 store.

@@ -1,5 +1,5 @@
 """
-What an answer may rest on: the records of one decision, and the facts of one run.
+The facts that an answer may rest on: the records of one decision, the figures of one run.
 
 `Archive` is what the explainer asks of a library; `ops` plugs the real one in. Nothing here
 computes anything that the record does not hold, and it knows no store.

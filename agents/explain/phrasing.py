@@ -1,5 +1,5 @@
 """
-A language model in the explainer's role: it may only say what the record says.
+Lets a language model phrase an answer; it may only say what the record says.
 
 The facts are gathered by rules and shown as numbered sentences, outside text among them between
 its marks. What the model writes is then held against the facts: every

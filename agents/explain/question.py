@@ -1,5 +1,5 @@
 """
-What a question asks: its kind, the instruments, the day and the features that it names.
+Reads a question: its kind, the instruments, the day and the features that it names.
 
 Rules over words, no model. A name that the library does not know is a finding of its own, so
 that a question about one instrument is never answered with another. It knows no facts but the

@@ -1,5 +1,5 @@
 """
-The steps of a decision in words: route, opinions, features, proposal, weight, gate, trades, end.
+Puts a decision's steps into words: route, opinions, proposal, weight, gate, trades, outcome.
 
 One function a step and an instrument; each sentence cites the records it was read from, and what
 the record does not hold is said to be missing. It knows no model and no store.

@@ -1,5 +1,5 @@
 """
-How the system works and how it did: a run's settings and its record in words.
+Describes how the system works and how it did: a run's settings and record in words.
 
 Settings are those that the run was stored with, not today's. What the library does not hold of
 them is said to be missing. It knows no question.

@@ -1,8 +1,8 @@
 """
 The 22 instrument features and the 18 macro features, by one definition for trading and training.
 
-`FeatureEngine` is told what happened and answers with a snapshot; `batch_features` replays a
-history through the same engine. What each feature is stands in the docstring of the function of
+`FeatureEngine` takes events and returns snapshots; `batch_features` replays a
+history through the same engine. Each feature is defined in the docstring of the function of
 its name, in `indicators`, `evidence` and `regime`. A feature that cannot be known is NaN here
 and None in messages. Intraday bars become sessions elsewhere; no clock is read here.
 """
@@ -20,30 +20,11 @@ from numpy.typing import NDArray
 
 from agents.arrays import FloatArray
 from agents.features.evidence import EVIDENCE_FEATURES, MACRO_VALUE_FEATURES, SEASON_FEATURES
-from agents.features.feature_engine import FeatureEngine, FeatureSnapshot
+from agents.features.feature_engine import FeatureEngine
 from agents.features.indicators import BREADTH_FEATURES, INDEX_FEATURES, PRICE_FEATURES
-from agents.features.ledgers import FIGURES, MACRO_SERIES
-from agents.features.regime import regime_estimate, regime_label, regime_score
-from agents.features.routing_context import CONTEXT_NAMES, routing_context
+from agents.features.regime import regime_score
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem, Regime
 from config.errors import DataError
-
-__all__ = [
-    "CONTEXT_NAMES",
-    "FIGURES",
-    "INSTRUMENT_FEATURES",
-    "MACRO_FEATURES",
-    "MACRO_SERIES",
-    "BatchFeatures",
-    "CorporateAction",
-    "FeatureEngine",
-    "FeatureSnapshot",
-    "batch_features",
-    "definitions",
-    "regime_estimate",
-    "regime_label",
-    "routing_context",
-]
 
 _INSTRUMENT = (*PRICE_FEATURES, *EVIDENCE_FEATURES)
 _MACRO = (

@@ -1,8 +1,7 @@
 """
 The features of news, fundamentals and macro series, one small function each.
 
-They read what the ledgers say at one stamp, and no prices but the last closes that the yields
-are measured on.
+They read the ledgers at one stamp, and no prices but the last closes under the yields.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
-The engine of the features: told what happened, event by event, it says what is known.
+The engine of the features: takes events as they happen and returns what is known at a stamp.
 
-It holds the windows that the indicators read and the ledgers that the rest reads, and puts
+It holds the windows that the indicators read and the ledgers that the rest reads, and restates
 history in today's shares when a split comes. It reads no clock: every stamp is given, and none
 may go back. What each feature is stands in `indicators`, `evidence` and `regime`.
 """

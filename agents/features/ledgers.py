@@ -1,9 +1,9 @@
 """
-The ledgers of what is known beside prices: news scores, company reports, macro series.
+Ledgers of what is known apart from prices: news scores, company reports, macro series.
 
-Each may be told things in any order and ahead of time; an item counts from its `ts_init` on, and
-what a ledger says at a stamp depends neither on the order of arrival nor on how often it was
-asked. They know no prices, and an instrument only by its place.
+Entries may come in any order and ahead of time; an item counts from its `ts_init` on, and what a
+ledger returns at a stamp depends neither on the order of arrival nor on how often it was asked.
+They know no prices, and an instrument only by its place.
 """
 
 from __future__ import annotations

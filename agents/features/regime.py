@@ -1,8 +1,8 @@
 """
 The market's regime: a causal estimate for features, a look-ahead label for targets only.
 
-Both ask the same question, how many standard deviations the index drifted over 60 sessions,
-once looking back and once around the session. They know index returns and nothing else.
+Both measure how many standard deviations the index drifted over 60 sessions, one looking back,
+one around the session. They know index returns and nothing else.
 """
 
 from __future__ import annotations

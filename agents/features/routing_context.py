@@ -1,5 +1,5 @@
 """
-The sixteen numbers by which the supervisor chooses a route, from a case alone.
+Computes the sixteen numbers by which the supervisor chooses a route, from a case alone.
 
 It knows no engine and no history beyond what the case carries; each number is scaled to about
 0..1, and one that is masked in the case stands at its neutral value.

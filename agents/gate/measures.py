@@ -1,10 +1,10 @@
 """
-What a book measures: positions, groups, gross, correlation exposure and VaR, and whether they fit.
+Measures a book - positions, groups, gross, correlation exposure, VaR - and checks the caps.
 
 Pure array code with leading batch axes. All measures are positively homogeneous in the weights;
 groups, gross and correlation exposure are monotone in |w| as well, VaR is neither monotone nor
-convex. Whether a measure is within a cap is often told without its exact value: VaR's scenarios
-are read only for the books whose bound is beyond. It cuts nothing; `agents.gate.limits` does.
+convex. Often a bound shows that a measure is within its cap: VaR's scenarios are read only
+for the books whose bound is beyond. It cuts nothing; `agents.gate.limits` does.
 """
 
 from __future__ import annotations

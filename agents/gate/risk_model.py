@@ -1,5 +1,5 @@
 """
-What the limits measure a book with: scenarios, correlations, and whose history is long enough.
+The risk model of the limits: scenarios, correlations, and whose history is long enough.
 
 Filtered historical simulation, Barone-Adesi, Giannopoulos and Vosper (1999), with an EWMA
 variance (RiskMetrics 1996) in place of GARCH. The variance runs from an instrument's first return

@@ -1,10 +1,11 @@
 """
-What the gate does beside the limits, as pure array code with leading batch axes.
+The gate's rules apart from the limits, as pure array code with leading batch axes.
 
-Who may not grow and why, a decision's targets, how large and how many orders may be, whole lots at
-the prices that orders are sent at, and how far a stop lies. `strategies.risk.Gate` calls these for
-one book, the training twin for many at once, so that a policy is trained under the gate that it
-trades under. What a gate remembers from session to session is `agents.gate.state`'s.
+They say what may not grow and why, cut a decision's targets, bound how large and how many orders
+are, round to whole lots at the prices that orders are sent at, and place the stops.
+`strategies.risk.Gate` calls these for one book, the training twin for many at once, so that a
+policy is trained under the gate that it trades under. What a gate remembers from session to
+session is `agents.gate.state`'s.
 
 The promise: at the prices when sent, no order takes a measure beyond its limit or worsens a
 breached one. The exception: an exit that is forced - a stop, the end of an instrument - goes even

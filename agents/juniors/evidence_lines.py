@@ -1,7 +1,7 @@
 """
-Evidence: who has any in a case, and the numbered lines that a question to a language model shows.
+The evidence in a case: which juniors have any, and the lines that a question to a model shows.
 
-Without evidence a junior is not asked, whatever its form: `has_evidence` decides that for all.
+A junior without evidence is not asked, whatever its form; `has_evidence` decides that for all.
 Each line carries the id that an opinion cites when its author names the line. Text from outside
 is quoted; everything else is written here from the case's own numbers. A masked number is no
 line. It knows no model and no rule of what is good or bad.

@@ -3,8 +3,8 @@ The juniors that speak through a language model: evidence in numbered lines, a b
 
 A question shows only what the case holds; no evidence, no question: an abstention. An answer that
 cannot be used - a timeout, a refusal, a truncation, words outside the schema - is an abstention
-too, never a neutral opinion. `mask` hides who and when. They know no engine and no price of a
-token; `evidence` writes the lines.
+too, never a neutral opinion. `mask` hides who and when; `evidence_lines` writes the lines. They
+know no engine and no price of a token.
 """
 
 from __future__ import annotations

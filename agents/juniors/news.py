@@ -1,5 +1,5 @@
 """
-The rule-backed news junior: what the new headlines say beyond what news usually say.
+The rule-backed news junior: reads how far new headlines differ from what news usually say.
 
 An item's reading is its lexicon score less the tone of the news known so far (`NewsLedger.tone`):
 text about stocks is mostly hopeful, and praise as usual is no signal. Readings halve in weight
@@ -50,28 +50,28 @@ class RuleNewsJunior(Junior):
         fresh = without_copies(items)
         tone = case.macro.news_tone
         scored = [(item, sentiment(text_of(item))) for item in fresh]
-        told = [
+        votes = [
             (0.5 ** (max(case.ts_event - item.ts_event, 0) / HALF_LIFE_NS), score - tone, item)
             for item, score in scored
             if score
         ]
-        weight = sum(w for w, _, _ in told)
+        weight = sum(w for w, _, _ in votes)
         if not weight:
             return self._abstain(symbol, f"no word of {len(fresh)} items is in the lexicon")
-        total = sum(w * reading for w, reading, _ in told)
-        size = sum(w * abs(reading) for w, reading, _ in told)
+        total = sum(w * reading for w, reading, _ in votes)
+        size = sum(w * abs(reading) for w, reading, _ in votes)
         agreement = abs(total) / size if size else 0.0
         mean = total / weight
         score = mean if abs(mean) > DEAD_ZONE else 0.0
         confidence = weight / (weight + DOUBT) * (0.25 + 0.75 * agreement)
-        told.sort(key=lambda t: (-t[0] * abs(t[1]), t[2].source, t[2].item_id))
-        up = sum(reading > 0 for _, reading, _ in told)
+        votes.sort(key=lambda t: (-t[0] * abs(t[1]), t[2].source, t[2].item_id))
+        up = sum(reading > 0 for _, reading, _ in votes)
         rationale = (
-            f"{len(told)} of {len(fresh)} distinct items carry sentiment, {up} above and "
-            f"{len(told) - up} below the usual {tone:+.2f}; mean {mean:+.2f} beyond it, weighted "
+            f"{len(votes)} of {len(fresh)} distinct items carry sentiment, {up} above and "
+            f"{len(votes) - up} below the usual {tone:+.2f}; mean {mean:+.2f} beyond it, weighted "
             f"by age{'' if score else ': as usual'}."
         )
-        evidence = [f"news:{item.source}/{item.item_id}" for _, _, item in told[:CITED]]
+        evidence = [f"news:{item.source}/{item.item_id}" for _, _, item in votes[:CITED]]
         return form_opinion(
             case, self.name, symbol, score, confidence, evidence, rationale, self.model
         )

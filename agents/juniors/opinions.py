@@ -1,7 +1,5 @@
 """
-How a rule-backed junior's finding becomes an opinion: rounding, bounds and the id.
-
-It knows no rule.
+Makes an opinion of a junior's finding: rounds and bounds its numbers, and computes its id.
 """
 
 from __future__ import annotations

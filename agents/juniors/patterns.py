@@ -1,8 +1,8 @@
 """
-Price patterns that the daily features can tell, and the votes that they cast.
+Finds price patterns in the daily features, and gives the votes that they cast.
 
-A pattern that needs the shape of single bars (hammers, engulfing bars, shoulders) cannot be told
-from features and is not claimed. Moves are measured in the instrument's own average true range,
+A pattern that needs the shape of single bars (hammers, engulfing bars, shoulders) cannot be found
+in features and is not claimed. Moves are measured in the instrument's own average true range,
 so that one rule serves a utility and a currency alike. A pattern never fires on a masked feature.
 """
 
@@ -109,4 +109,3 @@ _RULES: tuple[tuple[str, tuple[str, ...], Callable[[Features], float]], ...] = (
     ("gap faded", ("gap", "return_1", "atr_14"), _gap_faded),
     ("pullback", ("trend", "return_5", "atr_14", "bollinger_position"), _pullback),
 )
-PATTERNS: tuple[str, ...] = tuple(name for name, _, _ in _RULES)

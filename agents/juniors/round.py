@@ -36,7 +36,7 @@ class JuniorRound:
     """
     The juniors of one hierarchy, in the order in which their answers are listed.
 
-    `described` says, of juniors whose code is not Quarterdeck's, what they are to be told by.
+    `described` identifies juniors whose code is not Quarterdeck's: their model and a hash.
     """
 
     def __init__(

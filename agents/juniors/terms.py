@@ -4,7 +4,7 @@ The finance terms that general word lists misread or lack: words, phrases, direc
 Valences are on VADER's scale, -4..4. The tables are ours, from market usage and from Loughran and
 McDonald 2011 ("When is a liability not a liability?", J. Finance 66), whose point is that words
 such as tax, cost, liability, capital and vice are not negative in finance; no entry was copied
-from their list. The page knows no scoring rule.
+from their list. It holds no scoring rule.
 """
 
 from __future__ import annotations

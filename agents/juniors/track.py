@@ -1,15 +1,16 @@
 """
-What the juniors' closed opinions came to: hits, and realised rank information coefficients.
+Keeps what the juniors' closed opinions came to: hits and rank information coefficients (IC).
 
 The rank IC of one decision is Spearman's correlation, over the instruments that a junior scored
 in it, between its scores and the returns that followed. It is taken within a decision, so that
 the market's own move - the equilibrium that a view is to beat - drops out; correlating one
 instrument with itself through time instead would mark a score that follows past returns down on
 a random walk (Stambaugh 1999). A decision that scored one instrument, or gave all the same score,
-says nothing of rank. Decisions are averaged with the number of independent outcomes that each is
-worth, min(n - 1, BREADTH) / h for n instruments over h sessions: a mean is lost to the ranking,
-the many share sectors and styles, and decisions that overlap share all but one of their sessions.
-It counts every decision as if they were daily, the cautious side. It knows no prior, no price.
+says nothing of rank. Decisions are averaged, each weighed by its independent outcomes,
+min(n - 1, BREADTH) / h for n instruments over h sessions: a ranking loses the mean, many
+instruments share sectors and styles, and decisions that overlap share all but one of their
+sessions. Every decision counts as if decisions were daily, the cautious side. This file knows no
+prior and no price.
 
 Source: Grinold and Kahn 2000, "Active Portfolio Management", ch. 10, for the IC.
 """
@@ -35,7 +36,7 @@ BREADTH = 30
 
 
 class _Ranked(msgspec.Struct, forbid_unknown_fields=True):
-    """A junior's rank ICs summed, each times what it is worth in outcomes, and these summed."""
+    """A junior's rank ICs summed, each times its independent outcomes, and those outcomes."""
 
     total: float = 0.0
     outcomes: float = 0.0
@@ -94,7 +95,7 @@ class Track:
             scores, moves = np.array(scored).T
             ic = rank_correlation(scores, moves)
             if ic is not None:
-                outcomes = worth(len(scored), closed[0].outcome.horizon)
+                outcomes = independent_outcomes(len(scored), closed[0].outcome.horizon)
                 self._ranked[junior].total += ic * outcomes
                 self._ranked[junior].outcomes += outcomes
 
@@ -131,7 +132,7 @@ class Track:
         return track, kept.learned_until
 
 
-def worth(instruments: int, horizon: Horizon) -> float:
+def independent_outcomes(instruments: int, horizon: Horizon) -> float:
     """Return how many independent outcomes a decision's ranking counts for; see the module."""
     return min(instruments - 1, BREADTH) / HORIZON_SESSIONS[horizon]
 

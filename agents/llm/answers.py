@@ -1,5 +1,5 @@
 """
-What models must answer: structs, and the JSON Schemas that bind an answer to them.
+The answers that models must give: structs, and the JSON Schemas made of them.
 
 Every number is one of a few or a bounded integer, every string is printable ASCII without quotes
 or backslashes and bounded, every array is bounded: the longest possible answer is known, and

@@ -1,9 +1,10 @@
 """
 Budgets: how many calls, tokens and seconds decisions and a run may take.
 
-What is over is not asked and fails as "budget"; the first requests of a batch fit first. Time is
-what completions recorded, never a clock, and this sits outside the replay cache: a replayed run
-spends and refuses what the recorded one did. It knows no engine. One caller at a time.
+A request beyond a budget is not asked and fails as "budget"; the first requests of a batch are
+served first. Time is the latency that completions recorded, never a clock's, and budgets lie
+outside the replay cache: a replayed run spends and refuses what the recorded one did. This file
+knows no engine. One caller at a time.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class BudgetedBackend:
             answers.append(None)
         heard = self._inner.complete(asked) if asked else []
         self._charge(asked, heard)
-        told = iter(heard)
-        return [next(told) if answer is None else answer for answer in answers]
+        rest = iter(heard)
+        return [next(rest) if answer is None else answer for answer in answers]
 
     def identity(self, role: Role) -> ModelIdentity:
         """Return the inner backend's."""

@@ -1,7 +1,5 @@
 """
-A mixture of backends: each role's questions go to its own, all in one call.
-
-It knows which role is whose and nothing else.
+A mixture of backends: sends each role's questions to the role's own backend, all in one call.
 """
 
 from __future__ import annotations

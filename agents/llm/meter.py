@@ -1,5 +1,5 @@
 """
-What questions cost: counted by role, around whatever answers them.
+Counts what questions cost, by role, around any backend.
 
 `summary` counts only what a replay repeats - answers, failures, tokens, latencies as recorded,
 rounds - so that a replayed run reports what its recording did; `wall_seconds`, what asking really

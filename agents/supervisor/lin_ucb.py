@@ -1,5 +1,5 @@
 """
-LinUCB with disjoint arms: the linear baseline that a neural router has to beat.
+LinUCB with disjoint arms: the linear baseline of the neural router.
 
 Source: Li, Chu, Langford & Schapire 2010, Algorithm 1. Departures: a constant is added to the
 context, so that an arm may have a level of its own; the inverse is kept by Sherman-Morrison

@@ -1,12 +1,12 @@
 """
-A line beside the net: Bayesian ridge regression of reward on the encoded (context, route).
+Regresses the reward on the encoded (context, route) by Bayesian ridge, next to the network.
 
-Where one reward is mostly luck a net learns the luck, and 51 coefficients do better; where
-rewards are clear the net does. So NeuralUCB keeps both, and `Trust` says how far the net is
-believed: by how well each has foretold every reward before it learned from it, which is Bayesian
-model averaging by predictive likelihood (Dawid 1984, prequential). The ridge's strength is the
-one of a grid with the highest evidence (MacKay 1992), at most STRONGEST: without a bound, noise
-can talk the line out of every effect, and with it out of all exploration. They know no arms.
+Where rewards are mostly noise a network fits the noise, and 51 coefficients predict better; where
+rewards are clear the network does. So NeuralUCB keeps both. `Trust` weighs the network by how well
+each of the two predicted every reward before it learned from it: Bayesian model averaging by
+predictive likelihood (Dawid 1984, prequential). The ridge's strength is the one of a grid with the
+highest evidence (MacKay 1992), at most STRONGEST: without a bound, noise can shrink every effect
+to nothing, and all exploration with it. This file knows no arms.
 """
 
 from __future__ import annotations

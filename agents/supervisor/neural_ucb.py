@@ -15,7 +15,7 @@ first weights. As training moves the features, `last_layer` rebuilds its matrice
 rounds 1, 2, 4, 8 and every 16th; `diagonal` and `full` keep each gradient as it was, as in the
 paper; mean and bonus are mixed with those of a line (`linear`), by how well net and line have
 foretold the rewards so far. docs/supervisor.md argues the choices. It knows no juniors, prices or
-clock: what a route costs is in the reward that it is told.
+clock: what a route costs is in the reward that it is given.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class NeuralUCB:
 
     @classmethod
     def fresh(cls, settings: SupervisorSettings, seed: int) -> Self:
-        """Return the fresh prior: the state that a backtest starts from unless told otherwise."""
+        """Return the fresh prior: the state that a backtest starts from by default."""
         return cls(settings, seed)
 
     def select(

@@ -1,12 +1,12 @@
 """
-Train a supervisor on routes that were recorded, by whatever chose them.
+Trains a supervisor on recorded routes, whatever policy chose them.
 
 Rewards are regressed on (context, arm); each record counts by the inverse of the propensity with
 which its arm was chosen, clipped and then scaled to mean one, so that routes which the recorder
 seldom took are not drowned (Horvitz & Thompson 1952; the clip is the usual price in bias for less
-variance). How far the net is trusted beside the line is found on the newest fifth, by a net and
-a line that have not seen it; both then learn again, from everything. The learner is left as if it
-had lived through the records: its memory holds them, its exploration has decayed by one round for
+variance). The weight of the network against the line is measured on the newest fifth, which
+neither has seen; both then learn again from everything. Afterwards the learner is as if it had
+made the records itself: its memory holds them, and its exploration has decayed by one round for
 every `train_every` of them. It knows no store.
 """
 

@@ -1,7 +1,7 @@
 """
-Routers that learn nothing: one that draws its route, one that asks every junior with evidence.
+Routers that learn nothing: one draws a route at random, one asks every junior with evidence.
 
-They are what a learner must beat, and uniform routing is the zero of the regret share.
+A learner must beat both; the share of regret is measured from uniform routing.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """
-How sure the learner is: the precision behind the exploration bonus.
+Keeps the precision matrices that the exploration bonus is computed from.
 
 A = lambda I + sum phi phiᵀ, kept as its inverse by Sherman-Morrison, whole or only its diagonal.
 Over the last hidden layer's features, with a matrix an arm, it is NeuralLinear's (Riquelme,
 Tucker & Snoek 2018); over the gradient of all parameters, one matrix for all arms, NeuralUCB's
 (Zhou, Li & Gu 2020, Algorithm 1; its diagonal is what the paper's experiments use).
-It knows no reward: a width here has no unit.
+It knows no reward, so that a width has no unit.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
-What the supervisor is told of a closed outcome.
+Computes the supervisor's reward from a closed outcome.
 
-The strategist's conviction times the instrument's return net of the market, in units of the
-volatility over the same horizon and clipped, less the price of what was asked. It is the route's
-own doing: an abstention earns nothing and still costs its junior, its tokens and its time.
+The reward is the strategist's conviction times the instrument's return net of the market, in units
+of the volatility over the same horizon and clipped, less the price of what was asked. It is the
+route's own doing: an abstention earns nothing and still costs its junior, its tokens and its time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from agents.messages import ROUTES, Abstention, Opinion, Outcome
 from config.settings import SupervisorSettings
 
 CLIP = 3.0  # in standard deviations: one jump must not outvote a month
-LEAST_VOLATILITY = 0.01  # as in the experience library's reward (SPEC D2)
+LEAST_VOLATILITY = 0.01  # as in the experience library's reward (docs/methods.md)
 SECOND_NS = 1e9
 
 

@@ -2,9 +2,9 @@
 The reward network: an encoded (context, route) -> hidden -> hidden -> one number, ReLU.
 
 NeuralUCB gives each arm a block of the input and puts the context there. Here a block belongs to
-a junior, and a route fills the blocks of the juniors that it asks: what one route teaches of a
-junior serves the other routes that ask it, which seven outputs or seven blocks would each have
-to learn alone. Forward pass, gradient and Adam are written out in NumPy: a net this small spends
+a junior, and a route fills the blocks of the juniors that it asks: what is learned of a junior
+from one route serves the other routes that ask it; seven outputs or seven blocks would each learn
+it alone. Forward pass, gradient and Adam are written out in NumPy: a net this small spends
 more time in a framework's dispatch than in arithmetic. It trains in float32, which is twice as
 fast as float64, and selects in float64. Tests hold its steps to torch's. It knows no bandit.
 """

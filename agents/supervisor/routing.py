@@ -1,5 +1,5 @@
 """
-What every router shares: checked contexts in, routes out.
+Shared by all routers: checks the contexts, and turns scores into routes.
 
 A route that asks a junior without evidence in the case cannot be taken, and an instrument of
 which no junior has evidence has no route. Ties go to the lowest arm, which asks the fewest

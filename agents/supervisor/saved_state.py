@@ -1,8 +1,8 @@
 """
-Named arrays on disk and under one hash: how a learner's state is kept.
+Stores a learner's state: named arrays in one file, under one hash.
 
 The file is an .npz that `numpy.load` reads, written with a fixed stamp so that equal states are
-equal bytes, to a temporary name and then renamed, so that a reader never meets half of one. No
+equal bytes, to a temporary name and then renamed, so that no reader sees half a file. No
 pickle is written and none is read. It knows no learner.
 """
 

@@ -1,7 +1,7 @@
 """
-Which book is run: what an engine, a stepped book and a trading node are all told.
+Says which book is run, the same to an engine, a stepped book and a trading node.
 
-It says nothing of who decides (a mind), of who drives the desk, or of where records go.
+Who decides (a mind), what drives the desk and where records go is said elsewhere.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """
-What the venue pays and charges besides trades: dividends, interest on idle cash, financing.
+Books what the venue pays and charges besides trades: dividends, interest, financing.
 
-A Nautilus simulation module, called before each event is processed. Dividends are credited at
-the ex-date's opening on what was held before it; interest (act/365) accrues on idle cash at the
+It is a Nautilus simulation module, called before each event is processed. Dividends are credited
+at the ex-date's opening on what was held before it; interest (act/365) accrues on idle cash at the
 rate that was known when the interval began, in percent a year as FRED prints it; borrowed or
-shorted notional of unfunded instruments pays financing. Both accrue at each session's first
-event. It sees the desk's ledger and nothing later than the event's stamp.
+shorted notional of unfunded instruments pays financing. Both accrue at each session's first event.
+It sees the desk's ledger and nothing later than the event's stamp.
 """
 
 from __future__ import annotations

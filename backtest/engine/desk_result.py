@@ -1,5 +1,5 @@
 """
-What a book leaves behind, and whether it may be believed.
+Collects what a book leaves behind, and checks whether it may be believed.
 
 A run fails, never quietly, if Nautilus logged an error, if its last processed stamp falls short
 of the data's, or if the desk's ledger and Nautilus's positions differ.

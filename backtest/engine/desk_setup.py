@@ -1,5 +1,5 @@
 """
-A desk ready for its venue: what a backtest and a replayed paper session set up alike.
+Sets up a desk for its venue, the same for a backtest and a replayed paper session.
 
 The universe, the gate, the features, the cash flows and the observers of a book are made here,
 once, so that an engine and a node differ in what drives the desk and in nothing else.
@@ -13,7 +13,7 @@ from typing import Any
 from nautilus_trader.common.component import Clock
 from nautilus_trader.model.instruments import Instrument as NautilusInstrument
 
-from agents.features.batch import FeatureEngine
+from agents.features.feature_engine import FeatureEngine
 from agents.juniors.lexicon import sentiment
 from agents.protocols import ExperienceWriter
 from backtest.engine.book_spec import BookSpec

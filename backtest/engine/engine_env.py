@@ -1,13 +1,13 @@
 """
-A Gymnasium environment over the real desk in the real engine: the specialist form.
+A Gymnasium environment over the real desk in the real engine: the specialist's.
 
 An episode is a new engine run from a drawn session on; a step is a session. What is observed comes
 from the case as a trained policy reads it, the account from the desk itself, and actions become
 weights by the transform of `agents.allocator.observation`. It has the spaces and the rules of
 `learning.envs.environments.SpecialistEnvironment` at the engine's speed: what the twin trained is
 checked here. An instrument that the case does not hold, since it is not listed, is masked whole,
-and what is asked of it has no effect; a ruined book sees nothing any more. What a step is worth is
-told by a function that the caller gives.
+and what is asked of it has no effect; a ruined book sees nothing any more. The
+caller gives the function that rewards a step.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ GROSS_INPUT = MARKET_INPUTS.index("gross")
 
 
 class SessionReward(Protocol):
-    """What a session is worth; arrays of one book, as `learning.rewards.policy_reward.Reward`."""
+    """The reward of a session; arrays of one book, as `learning.rewards.policy_reward.Reward`."""
 
     def __call__(
         self,

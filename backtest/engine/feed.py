@@ -1,11 +1,11 @@
 """
-MarketData -> what the Nautilus engine eats, with the rules of the market built in.
+Turns a market into the events that the Nautilus engine is fed, by the rules of the market.
 
 A bar's opening is an event of its own: a quote around the open, stamped at the opening, its size
 a share of the trailing mean volume, so that nothing of the bar itself is known then. No bar may
 close at the stamp at which one opens: the venue would fill on what the bar left behind. Splits
 never move a quantity: prices are scaled by the splits since the run began (engine prices), and
-sizes by their inverse; a bar's volume is left as on the tape, since nothing fills on it. Where a
+sizes by their inverse; a bar's volume is left as quoted, since nothing fills on it. Where a
 split or a fall of the price changes what a tick is, the venue is handed the instrument anew. An
 instrument in another currency also gets a quote at each close, so that its exchange rate is
 never missing; it has no size, for a close offers nothing to trade.
@@ -22,7 +22,7 @@ from nautilus_trader.model.objects import Price, Quantity
 from numpy.typing import NDArray
 
 from agents.arrays import FloatArray, IntArray
-from agents.features.batch import MACRO_SERIES
+from agents.features.ledgers import MACRO_SERIES
 from agents.messages import Instrument
 from backtest.market.market_data import MarketData
 from backtest.market.rules import (

@@ -1,5 +1,5 @@
 """
-One book through the Nautilus engine: data in, the desk in the middle, a `Book` and records out.
+Runs one book through the Nautilus engine: data in, the desk in the middle, its records out.
 
 Every run builds its own engine, so that nothing is carried over; a run that did not go to its
 end, or not without an error, fails as `backtest.engine.desk_result` says.
@@ -65,7 +65,7 @@ def run_book(
     """
     Run one mind over a book's market and return the book.
 
-    `on_session` is told each session's closing stamp (progress).
+    `on_session` is called with each session's closing stamp (progress).
     Raises DataError where the market cannot be traded, RunIncomplete where the run may not be
     believed.
     """

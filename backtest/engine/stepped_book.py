@@ -8,7 +8,7 @@ process has one such book at a time; `close` ends its greenlet and disposes of i
 
 A ruined book decides nothing any more: its closes come without a case.
 
-It knows no learner, no observation and no reward.
+It knows no learner, observation or reward.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "sector": ("gics_sector", "sector", "group"),
 }
 
-# the figures of a report, named as in `agents.features.batch.FIGURES`
+# the figures of a report, named as in `agents.features.ledgers.FIGURES`
 FIGURE_SYNONYMS: dict[str, tuple[str, ...]] = {
     "revenue": ("total_revenue", "revenue", "revenues", "sales", "operating_revenue"),
     "net_income": ("net_income", "net_income_common_stockholders", "netincome"),

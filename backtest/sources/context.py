@@ -32,7 +32,7 @@ type Period = Literal["quarter", "annual"]
 
 FILING_DAYS: dict[Period, int] = {"quarter": 45, "annual": 90}
 
-# series named as in `agents.features.batch.MACRO_SERIES` <- vendors' ids, in order of preference
+# series named as in `agents.features.ledgers.MACRO_SERIES` <- vendors' ids, in order of preference
 MACRO_IDS: dict[str, tuple[str, ...]] = {
     "vix": ("vixcls", "vix"),
     "yield_short": ("dgs3mo", "dtb3", "tb3ms", "dgs2", "dff", "fedfunds"),

@@ -20,12 +20,8 @@ from numpy.typing import NDArray
 
 import agents
 from agents.arrays import FloatArray
-from agents.features.batch import (
-    INSTRUMENT_FEATURES,
-    MACRO_SERIES,
-    CorporateAction,
-    batch_features,
-)
+from agents.features.batch import INSTRUMENT_FEATURES, CorporateAction, batch_features
+from agents.features.ledgers import MACRO_SERIES
 from agents.messages import Regime
 from backtest.market.market_data import MarketData
 from config.errors import ConfigError

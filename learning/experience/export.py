@@ -1,54 +1,88 @@
 """
 The library as files: a table, or whole experiences, as JSON lines or Parquet.
 
-The suffix says which. Rows are in key order, so that the same library gives the same file; a
-file appears whole or not at all. A case leaves as the JSON that it is; in Parquet an
-experience's decision and outcomes are JSON text, in JSON lines they are nested.
+Rows are in key order, so that the same library gives the same file. A file appears whole or not
+at all, and one that is there is replaced only where the caller says so. What the library keeps
+compressed leaves as the JSON that it is; in Parquet an experience's decision and outcomes are
+JSON text, in JSON lines they are nested.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
-from sqlalchemy import BigInteger, Double, Table, select
+from sqlalchemy import BigInteger, Double, LargeBinary, Table, func, select
 
 from config.errors import ConfigError
 from learning.experience import models as m
 from learning.experience.library import Library
-from learning.experience.rows import unpack_case
+from learning.experience.rows import Experience, unpack_body
 
 EXPERIENCES = "experiences"
 _PAGE = 1000
 _COLUMNS = ("run_id", "decision_id", "ts_event", "reward", "decision", "outcomes")
 
-type Page = list[tuple[Any, ...]]
+type Page = Sequence[Sequence[Any]]
 
 
-def export(library: Library, path: str | Path, table: str = EXPERIENCES) -> int:
+@dataclass(frozen=True)
+class Chosen:
     """
-    Write a table, or "experiences" (decision, outcomes, reward), and return how many rows.
+    What leaves the library: a table, or "experiences" (decision, outcomes, reward).
 
-    Raises ConfigError on a suffix other than .jsonl and .parquet, an unknown table, or a folder
-    that cannot be written.
+    `run_id` keeps to one run. Of experiences, `min_reward` leaves out the worse, and `top` takes
+    so many of the best, best first; without it they are in key order.
+    """
+
+    table: str = EXPERIENCES
+    run_id: str | None = None
+    top: int | None = None
+    min_reward: float | None = None
+
+
+def export(
+    library: Library,
+    path: str | Path,
+    chosen: Chosen = Chosen(),
+    *,
+    form: str | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> int:
+    """
+    Write what was chosen to a file, and return how many rows.
+
+    `form` is "jsonl" or "parquet", by default as the path ends. `progress` is called with the
+    rows written and those that there are to read, page by page.
+    Raises ConfigError on another form, an unknown table, a choice by reward among a table's rows,
+    a file that is there (unless `overwrite`), or a folder that cannot be written.
     """
     path = Path(path)
-    write = {".jsonl": _write_jsonl, ".parquet": _write_parquet}.get(path.suffix)
-    if write is None:
+    form = form or path.suffix.removeprefix(".")
+    if form not in WRITERS:
         raise ConfigError(f"expected a path ending in .jsonl or .parquet, was {path.name!r}")
-    if table != EXPERIENCES and table not in m.metadata.tables:
+    whole = chosen.table == EXPERIENCES
+    if not whole and chosen.table not in m.metadata.tables:
         names = ", ".join([EXPERIENCES, *sorted(m.metadata.tables)])
-        raise ConfigError(f"expected a table ({names}), was {table!r}")
-    source = None if table == EXPERIENCES else m.metadata.tables[table]
-    pages = _experiences(library) if source is None else _rows(library, source)
+        raise ConfigError(f"expected a table ({names}), was {chosen.table!r}")
+    if not whole and (chosen.top is not None or chosen.min_reward is not None):
+        raise ConfigError(f"expected {EXPERIENCES} to choose by reward, was {chosen.table}")
+    if path.exists() and not (overwrite and path.is_file()):
+        raise ConfigError(f"expected a new file, was {path}: not replaced")
+    source = None if whole else m.metadata.tables[chosen.table]
+    pages = _experiences(library, chosen) if source is None else _rows(library, source, chosen)
     names_of = _COLUMNS if source is None else tuple(c.name for c in source.columns)
+    of = _count(library, chosen)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            count = write(file, pages, names_of, source)
+            count = WRITERS[form](file, _watched(pages, of, progress), names_of, source)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -59,9 +93,39 @@ def export(library: Library, path: str | Path, table: str = EXPERIENCES) -> int:
     return count
 
 
-def _experiences(library: Library) -> Iterator[Page]:
+def _watched(
+    pages: Iterator[Page], of: int, progress: Callable[[int, int], None]
+) -> Iterator[Page]:
+    done = 0
+    for page in pages:
+        yield page
+        done += len(page)
+        progress(done, of)
+
+
+def _count(library: Library, chosen: Chosen) -> int:
+    """Return how many rows there are to read, at most."""
+    whole = chosen.table == EXPERIENCES
+    table = m.rewards if whole else m.metadata.tables[chosen.table]
+    query = select(func.count()).select_from(table)
+    if whole:
+        query = query.where(m.of_decisions)
+    if chosen.run_id is not None:
+        query = query.where(table.c.run_id == chosen.run_id)
+    if whole and chosen.min_reward is not None:
+        query = query.where(m.rewards.c.value >= chosen.min_reward)
+    with library.reading() as connection:
+        count = int(connection.execute(query).scalar_one())
+    return count if chosen.top is None else min(count, chosen.top)
+
+
+def _experiences(library: Library, chosen: Chosen) -> Iterator[Page]:
     encode = msgspec.json.encode
-    for page in library.pages(size=_PAGE):
+    least = -math.inf if chosen.min_reward is None else chosen.min_reward
+    pages: Iterable[list[Experience]] = library.pages(chosen.run_id, size=_PAGE)
+    if chosen.top is not None:
+        pages = [library.top(least, chosen.top, chosen.run_id)]
+    for page in pages:
         yield [
             (
                 x.run_id,
@@ -72,19 +136,22 @@ def _experiences(library: Library) -> Iterator[Page]:
                 encode(x.outcomes),
             )
             for x in page
+            if x.reward >= least
         ]
 
 
-def _rows(library: Library, table: Table) -> Iterator[Page]:
+def _rows(library: Library, table: Table, chosen: Chosen) -> Iterator[Page]:
     query = select(table).order_by(*table.primary_key.columns)
-    unpack: Callable[[Any], Any] = unpack_case if table is m.cases else lambda body: body
-    body = list(table.columns.keys()).index("body") if "body" in table.columns else None
+    if chosen.run_id is not None:
+        query = query.where(table.c.run_id == chosen.run_id)
+    packed = [i for i, c in enumerate(table.columns) if isinstance(c.type, LargeBinary)]
     with library.reading() as connection:
         result = connection.execution_options(yield_per=_PAGE).execute(query)
         for page in result.partitions():
-            rows = [tuple(row) for row in page]
-            if body is not None:
-                rows = [(*r[:body], unpack(r[body]), *r[body + 1 :]) for r in rows]
+            rows = [list(row) for row in page]
+            for row in rows:
+                for i in packed:
+                    row[i] = unpack_body(row[i])
             yield rows
 
 
@@ -137,3 +204,6 @@ def _write_parquet(
 
 def _cell(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
+
+
+WRITERS = {"jsonl": _write_jsonl, "parquet": _write_parquet}

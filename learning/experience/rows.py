@@ -269,14 +269,14 @@ def read_returns(body: str | bytes) -> SessionReturns:
     return _RETURNS.decode(body)
 
 
-def unpack_case(body: bytes) -> bytes:
-    """Return the JSON of a case from its compressed form."""
+def unpack_body(body: bytes) -> bytes:
+    """Return the JSON of a body from its compressed form, of a case or of a run's returns."""
     return zlib.decompress(body)
 
 
 def read_case(body: bytes) -> Case:
     """Return the case kept in this compressed form."""
-    return _CASE.decode(unpack_case(body))
+    return _CASE.decode(unpack_body(body))
 
 
 def read_outcome(row: Row) -> Outcome:

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 
 from agents.arrays import Panel
-from agents.features.batch import routing_context
+from agents.features.routing_context import routing_context
 from agents.hierarchy import Hierarchy
 from agents.juniors.evidence_lines import has_evidence
 from agents.messages import (

@@ -7,7 +7,6 @@ without news and reports, which no reference reads.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +20,7 @@ from backtest.references import Reference
 from backtest.results import PositionHistory
 from config.errors import RunIncomplete
 from config.settings import Settings
+from learning.child_process import begin
 from learning.twin.reference_books import run_references
 
 
@@ -29,12 +29,7 @@ class Aside:
 
     def __enter__(self) -> Self:
         """Make the place for a process, which starts with the first references."""
-        self._pool = ProcessPoolExecutor(
-            1,
-            mp_context=get_context("spawn"),
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is the parent's to answer
-        )
+        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=begin)
         return self
 
     def __exit__(

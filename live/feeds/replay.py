@@ -1,5 +1,5 @@
 """
-Stored data through a live node, in lock-step: the order of a backtest, on the node's own paths.
+Replays stored data through a live node, in the order of a backtest, on the node's own paths.
 
 Data go in through a data client and the node's queues, one at a time; the next is published when
 the queues are empty, the venue has filled what it was sent and no decision is pending. Before the

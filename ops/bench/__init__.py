@@ -1,1 +1,1 @@
-"""The benches: each measures one promise of speed, truth or learning."""
+"""Each bench measures one promise of speed, truth or learning."""

@@ -1,9 +1,9 @@
 """
-What a part of the training is worth: the same training with and without it, over several seeds.
+Measures what a part of the allocator's training adds: with and without it, over several seeds.
 
 Every variant is trained with every seed from the same earlier policies and judged on the same
 held-out windows, so that a difference is of one seed's two trainings; its interval is Student's
-over the seeds. Trainings run side by side in processes of their own. It knows no command line.
+over the seeds. Trainings run side by side in processes of their own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from rich.console import Console
 from scipy.stats import t as student
 
 from config.allocator import TrainingSettings
@@ -33,8 +34,11 @@ from learning.allocator.phases import (
     run_macro_pretraining,
 )
 from learning.allocator.training.phase_results import CURVE_FILE, read_curve, read_result
+from learning.child_process import begin
 from learning.datasets.markets import BookName
+from ops.printing import make_table, print_json, write_json
 
+RESULT = "ablations.json"
 AS_SET = "as set"
 VARIANTS: dict[BookName, tuple[str, ...]] = {
     "multi-asset": (AS_SET, "without projection", "without curriculum"),
@@ -90,7 +94,9 @@ def ablate(
         for name in variants
     ]
     found: dict[tuple[str, int], dict[str, float]] = {}
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=begin
+    ) as pool:
         futures = {pool.submit(_run, job): job for job in jobs}
         for future in as_completed(futures):
             job = futures[future]
@@ -173,3 +179,41 @@ def _varied(settings: TrainingSettings, variant: str) -> TrainingSettings:
         curriculum = replace(settings.joint.curriculum, enabled=False)
         return replace(settings, joint=replace(settings.joint, curriculum=curriculum))
     return replace(settings, graph=None) if variant == "without graph" else settings
+
+
+def print_ablations(
+    training: Path,
+    settings: TrainingSettings,
+    seeds: Sequence[int],
+    found: Sequence[Difference],
+    folder: Path,
+    console: Console,
+    as_json: bool,
+) -> None:
+    """Print the differences of a training's variants, and keep them in `folder`."""
+    report = {
+        "training": training.name,
+        "timesteps": settings.joint.timesteps,
+        "macro_epochs": settings.macro.epochs,
+        "seeds": list(seeds),
+        "differences": found,
+    }
+    write_json(folder / RESULT, report)
+    if as_json:
+        print_json(report)
+        return
+    title = f"{settings.dataset.name}, {len(seeds)} seeds: as set less the variant"
+    heads = ("variant", "measure", "as set", "varied", "difference", "95%")
+    rows = [
+        (
+            d.variant,
+            d.measure,
+            f"{np.mean(d.as_set):.4f}",
+            f"{np.mean(d.varied):.4f}",
+            f"{d.difference:+.4f}",
+            f"[{d.interval[0]:+.4f}, {d.interval[1]:+.4f}]",
+        )
+        for d in found
+    ]
+    console.print(make_table(title, heads, rows, words=heads[:2]))
+    console.print(f"figures: {folder / RESULT}", soft_wrap=True)

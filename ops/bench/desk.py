@@ -1,5 +1,5 @@
 """
-Benches that need more than one package: the desk beside the bare engine, the routes' learning.
+Measures the desk's speed, beside the bare engine's on the same bars.
 
 Absolute times mean little on a shared machine; the ratio in one run does.
 """
@@ -10,12 +10,10 @@ import statistics
 import time
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import pandas as pd
 from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig
 from nautilus_trader.config import LoggingConfig, StrategyConfig
 from nautilus_trader.model.data import Bar
@@ -27,17 +25,15 @@ from nautilus_trader.trading.strategy import Strategy
 from agents.messages import Instrument
 from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
-from backtest.market.market_data import MarketData, canonical
+from backtest.market.market_data import MarketData
 from config.costs import COST_FRAC
 from config.settings import Settings
+from ops.bench.random_walks import DAY_NS, FIRST_DAY, OPENING_NS, make_bars, make_walks
 from ops.composition.model_minds import build_mind
 from strategies.instruments import bar_type, to_nautilus
 
 MINUTE_NS = 60_000_000_000
-DAY_NS = 86_400_000_000_000
 BARS_PER_SESSION = 390
-OPENING_NS = 52_200_000_000_000  # 14:30 UTC
-FIRST_DAY = 19_000  # days since 1970
 ROUNDS = 3
 
 
@@ -75,36 +71,21 @@ def minute_market(sessions: int, seed: int) -> MarketData:
     for instrument in instruments:
         steps = rng.normal(0.0, 4e-4, (len(opens), 4))
         close = 100.0 * np.exp(np.cumsum(steps[:, 0]))
-        open_ = np.concatenate([[100.0], close[:-1]])
+        opened = np.concatenate([[100.0], close[:-1]])
         spread = np.abs(steps[:, 1:3]) * close[:, None]
-        tables.append(
-            pd.DataFrame(
-                {
-                    "symbol": instrument.symbol,
-                    "ts_open": opens,
-                    "ts_close": opens + MINUTE_NS - 1,
-                    "open": open_.round(2),
-                    "high": (np.maximum(open_, close) + spread[:, 0]).round(2),
-                    "low": (np.minimum(open_, close) - spread[:, 1]).round(2),
-                    "close": close.round(2),
-                    "volume": rng.integers(100, 10_000, len(opens)).astype(float),
-                }
-            )
-        )
-    return canonical(
-        MarketData(
-            name="random minutes",
-            instruments=instruments,
-            bars=pd.concat(tables),
-            actions=pd.DataFrame({"symbol": [], "ts": [], "split": [], "dividend": []}),
-            session_closes=tuple((days + BARS_PER_SESSION * MINUTE_NS).tolist()),
-            step_ns=MINUTE_NS,
-            price_basis="unadjusted",
-        )
-    )
+        prices = {
+            "open": opened,
+            "high": np.maximum(opened, close) + spread[:, 0],
+            "low": np.minimum(opened, close) - spread[:, 1],
+            "close": close,
+        }
+        volume = rng.integers(100, 10_000, len(opens)).astype(float)
+        tables.append(make_bars(instrument, opens, opens + MINUTE_NS - 1, prices, volume))
+    closes = days + BARS_PER_SESSION * MINUTE_NS
+    return make_walks("random minutes", instruments, tables, closes, step_ns=MINUTE_NS)
 
 
-def bench_desk(*, sessions: int, seed: int) -> dict[str, Any]:
+def measure_desk(*, sessions: int, seed: int) -> dict[str, Any]:
     """
     Return bars/s of the bare engine and of the desk deciding daily, and their ratio.
 
@@ -163,21 +144,3 @@ def _time_bare(market: MarketData, events: list[Any]) -> float:
     engine.run()
     engine.dispose()
     return time.process_time() - started
-
-
-def bench_supervisor(*, decisions: int, seeds: int, pool: int, out: Path | None) -> dict[str, Any]:
-    """Return each seed's accuracy and regret share of NeuralUCB and of what it is held to."""
-    from ops.bench.routes import bench_routes, plot_learning
-
-    rows = bench_routes(seeds=range(seeds), decisions=decisions, pool=pool)
-    if out is not None:
-        plot_learning(rows, out)
-    return {
-        f"{row.learner} seed {row.seed}": {
-            "accuracy": round(row.accuracy, 4),
-            "regret_share": round(row.regret_share, 4),
-            "reward_noise": round(row.reward_noise, 2),
-            "ms_per_decision": round(row.ms_per_decision, 3),
-        }
-        for row in rows
-    }

@@ -1,5 +1,5 @@
 """
-What the embedded engine does, measured in one run: validity, throughput, passes.
+Measures the embedded language-model engine in one run: validity, throughput, passes.
 
 Ratios hold on a busy machine, absolute figures do not. It measures and judges nothing.
 """
@@ -21,7 +21,7 @@ from agents.llm.schema import violation
 BOUND = 4  # rows that are answered under their schemas with and without fast-forward
 
 
-def bench_embedded(
+def measure_engine(
     backend: EmbeddedBackend, requests: Sequence[ChatRequest], batch: int = 8, tokens: int = 40
 ) -> dict[str, float]:
     """

@@ -1,5 +1,5 @@
 """
-Benches of the training environments: twin against engine, in cents and in steps a second.
+Compares the training twin with the engine, in cents and in steps a second.
 
 Absolute times mean little on a shared machine; the ratio in one run does. Engine and twin are
 timed one after the other on one market, each step of either a session with the gate in force.
@@ -9,35 +9,35 @@ at one time are added up.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
-import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from agents.arrays import FloatArray
 from agents.messages import Instrument
 from backtest.engine.feed import make_feed
 from backtest.engine.stepped_book import EngineBook
-from backtest.market.market_data import MarketData, canonical
+from backtest.market.market_data import MarketData
 from config.settings import Settings
 from learning.twin.market_arrays import make_market_arrays
-from learning.twin.parity import by_kind, run_schedules
+from learning.twin.parity import Parity, by_kind, run_schedules
 from learning.twin.schedules import schedules
 from learning.twin.twin import Twin
+from ops.bench.random_walks import (
+    CLOSING_NS,
+    DAY_NS,
+    FIRST_DAY,
+    OPENING_NS,
+    make_bars,
+    make_walks,
+)
+from ops.printing import make_table, open_console, print_json, progress_bar
 
-DAY_NS = 86_400_000_000_000
-OPENING_NS = 52_200_000_000_000  # 14:30 UTC
-CLOSING_NS = 75_600_000_000_000  # 21:00 UTC
-FIRST_DAY = 19_000  # days since 1970
 SESSIONS = 400
 WARM_UP = 80  # sessions before the first decision
 ENGINE_STEPS = 200
@@ -45,6 +45,11 @@ TWIN_SECONDS = 1.0  # of each measurement
 BATCHES = (64, 256, 1_024, 4_096, 16_384)
 COUNTS = (1, 8)  # of instruments
 PROCESSES = 2  # at most
+PARITY_COUNTS = ("schedules", "steps", "fills", "stops", "delisted", "limited", "differences")
+RATE_HEADS = (
+    *("environment", "instruments", "batch", "processes", "holding", "ordering"),
+    "of the engine",
+)
 
 
 @dataclass(frozen=True)
@@ -67,53 +72,38 @@ class EngineRate:
     ordering: float
 
 
-def run_parity(count: int, seed: int, as_json: bool) -> int:
-    """Compare random schedules in both worlds, print a table, and return the differences."""
-    with Progress(
-        TextColumn("schedules"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=as_json,
-    ) as bar:
-        task = bar.add_task("", total=count)
-        results = run_schedules(schedules(count, seed), lambda _: bar.advance(task))
+def compare_worlds(count: int, seed: int) -> list[Parity]:
+    """Run random schedules through engine and twin, and return what each pair came to."""
+    with progress_bar(open_console(as_json=True)) as bar:
+        task = bar.add_task("schedules", total=count)
+        return run_schedules(schedules(count, seed), lambda _: bar.advance(task))
+
+
+def print_parity(results: Sequence[Parity], seed: int, as_json: bool) -> None:
+    """Print the schedules by kind, and every difference."""
     rows = by_kind(results)
     wrong = [r for r in results if r.difference]
-    total = {
-        name: sum(getattr(row, name) for row in rows)
-        for name in ("schedules", "steps", "fills", "stops", "delisted", "limited", "differences")
-    }
+    total = {name: sum(getattr(row, name) for row in rows) for name in PARITY_COUNTS}
+    largest = max((r.money for r in results), default=0.0)
     if as_json:
-        facts = {**total, "seed": seed, "largest": max((r.money for r in results), default=0.0)}
         details = [{"kind": r.kind, "seed": r.seed, "difference": r.difference} for r in wrong]
-        print(json.dumps({**facts, "kinds": [asdict(r) for r in rows], "wrong": details}))
-        return len(wrong)
-    table = Table(title=f"engine and twin, seed {seed}")
-    table.add_column("kind")
-    for name in total:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(row.kind, *(str(getattr(row, name)) for name in total))
-    table.add_section()
-    table.add_row("all", *map(str, total.values()))
-    console = Console(width=100)
-    console.print(table)
+        print_json({**total, "seed": seed, "largest": largest, "kinds": rows, "wrong": details})
+        return
+    by_row = [(row.kind, *(str(getattr(row, name)) for name in total)) for row in rows]
+    lines = (*by_row, None, ("all", *map(str, total.values())))
+    console = open_console(as_json, width=100)
+    console.print(make_table(f"engine and twin, seed {seed}", ("kind", *total), lines))
     for r in wrong[:20]:
         print(f"{r.kind}, seed {r.seed}, step {r.steps}, {r.difference}")
-    largest = max((r.money for r in results), default=0.0)
     print(
         f"{total['schedules']} schedules, {total['steps']} steps, {total['fills']} fills: "
         f"{len(wrong)} differences; the largest in money was {largest:.1e}"
     )
-    return len(wrong)
 
 
-def run_envs(seed: int, as_json: bool) -> None:
-    """Measure steps/s of the engine and of the twin, and print them with their ratios."""
-    console = Console(stderr=True)
+def measure_environments(seed: int) -> tuple[list[EngineRate], list[TwinRate]]:
+    """Return steps/s of the engine and of the twin, for each count of instruments."""
+    console = open_console(as_json=True)
     engines, twins = [], []
     for count in COUNTS:
         market, settings = bench_market(count, seed), bench_settings(seed)
@@ -125,51 +115,36 @@ def run_envs(seed: int, as_json: bool) -> None:
             alone.append(twin_rate(count, batch, 1, seed))
         fastest = max(alone, key=lambda twin: twin.ordering)
         twins += [*alone, twin_rate(count, fastest.batch, PROCESSES, seed)]
-    best = {
-        engine.instruments: max(
-            (twin for twin in twins if twin.instruments == engine.instruments),
-            key=lambda twin: twin.ordering,
-        )
-        for engine in engines
-    }
-    ratios = {
-        str(engine.instruments): best[engine.instruments].ordering / engine.ordering
-        for engine in engines
-    }
+    return engines, twins
+
+
+def print_rates(engines: Sequence[EngineRate], twins: Sequence[TwinRate], as_json: bool) -> None:
+    """Print rates, and how many times faster than the engine the best twin is."""
+    mine = {e.instruments: [t for t in twins if t.instruments == e.instruments] for e in engines}
+    best = {count: max(rates, key=lambda twin: twin.ordering) for count, rates in mine.items()}
+    ratios = {e.instruments: best[e.instruments].ordering / e.ordering for e in engines}
     if as_json:
-        facts = {
-            "engine": [asdict(rate) for rate in engines],
-            "twin": [asdict(rate) for rate in twins],
-            "ratio": ratios,
-        }
-        print(json.dumps(facts))
+        print_json({"engine": engines, "twin": twins, "ratio": ratios})
         return
-    table = Table(title="environment steps per second of processor time")
-    for name in ("environment", "instruments", "batch", "processes", "holding", "ordering"):
-        table.add_column(name, justify="left" if name == "environment" else "right")
-    table.add_column("of the engine", justify="right")
+    rows: list[tuple[str, ...] | None] = []
     for engine in engines:
         n = str(engine.instruments)
-        table.add_row("engine", n, "1", "1", _rate(engine.holding), _rate(engine.ordering), "1")
-        for twin in twins:
-            if twin.instruments == engine.instruments:
-                table.add_row(
-                    "twin",
-                    n,
-                    str(twin.batch),
-                    str(twin.processes),
-                    _rate(twin.holding),
-                    _rate(twin.ordering),
-                    f"{twin.ordering / engine.ordering:,.0f}",
-                )
-        table.add_section()
-    Console(width=100).print(table)
+        rows.append(("engine", n, "1", "1", *_both(engine), "1"))
+        for twin in mine[engine.instruments]:
+            of_engine = f"{twin.ordering / engine.ordering:,.0f}"
+            rows.append(("twin", n, str(twin.batch), str(twin.processes), *_both(twin), of_engine))
+        rows.append(None)
+    title = "environment steps per second of processor time"
+    open_console(as_json, width=100).print(make_table(title, RATE_HEADS, rows))
     for count, twin in best.items():
         print(
             f"{count} instruments: {twin.ordering:,.0f} steps/s with an order each step at batch "
-            f"{twin.batch} on {twin.processes} processes, {ratios[str(count)]:,.0f} times the "
-            "engine"
+            f"{twin.batch} on {twin.processes} processes, {ratios[count]:,.0f} times the engine"
         )
+
+
+def _both(rate: EngineRate | TwinRate) -> tuple[str, str]:
+    return f"{rate.holding:,.0f}", f"{rate.ordering:,.0f}"
 
 
 def bench_settings(seed: int) -> Settings:
@@ -191,31 +166,14 @@ def bench_market(count: int, seed: int) -> MarketData:
         close = 100.0 * np.exp(np.cumsum(steps[:, 0]))
         opened = np.concatenate([[100.0], close[:-1]]) * np.exp(0.3 * steps[:, 1])
         close, opened = close.round(2), opened.round(2)
-        tables.append(
-            pd.DataFrame(
-                {
-                    "symbol": instrument.symbol,
-                    "ts_open": days + OPENING_NS,
-                    "ts_close": days + CLOSING_NS,
-                    "open": opened,
-                    "high": np.maximum(opened, close),
-                    "low": np.minimum(opened, close),
-                    "close": close,
-                    "volume": 1e6,
-                }
-            )
-        )
-    return canonical(
-        MarketData(
-            name="random days",
-            instruments=instruments,
-            bars=pd.concat(tables),
-            actions=pd.DataFrame({"symbol": [], "ts": [], "split": [], "dividend": []}),
-            session_closes=tuple((days + CLOSING_NS).tolist()),
-            step_ns=0,
-            price_basis="unadjusted",
-        )
-    )
+        prices = {
+            "open": opened,
+            "high": np.maximum(opened, close),
+            "low": np.minimum(opened, close),
+            "close": close,
+        }
+        tables.append(make_bars(instrument, days + OPENING_NS, days + CLOSING_NS, prices))
+    return make_walks("random days", instruments, tables, days + CLOSING_NS)
 
 
 def engine_rate(market: MarketData, settings: Settings) -> EngineRate:
@@ -301,7 +259,3 @@ def _ordering_path(steps: int, batch: int, n: int) -> FloatArray:
     rng = np.random.default_rng(0)
     sizes = np.where(np.arange(steps) % 2, 0.03, 0.07)[:, None, None]
     return sizes + rng.uniform(-0.01, 0.01, (steps, batch, n))
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.0f}"

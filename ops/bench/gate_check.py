@@ -1,5 +1,5 @@
 """
-Whether a run kept to its gate, found out anew from its records and the market alone.
+Checks from its records and the market alone whether a run kept to its gate.
 
 Verdicts are measured with a risk model estimated here from the market's own bars, orders are held
 against the verdicts and the prices that they were sent at. It trusts nothing that the run says of

@@ -1,5 +1,5 @@
 """
-The hostile-news suite: what an adversary's words achieve on the whole path from news to order.
+Attacks the whole path from news to order with hostile news, and counts what that achieves.
 
 Each kind of attack gets a market and an engine of its own: juniors, strategist, allocator and
 gate as in any backtest, all juniors always asked. Then everything that came out is checked anew:
@@ -39,6 +39,7 @@ from config.settings import Settings, load_settings
 from ops.bench.gate_check import beyond_the_gate
 from ops.bench.hostile_news import HOSTILE, WARM_UP, HostileCase, hostile_market, kinds
 from ops.composition.model_minds import build_mind, open_models
+from ops.printing import make_table, open_console, print_json
 
 FOOLED = "fooled"
 QUOTED = re.compile(f"{OPENING}[^{OPENING}{CLOSING}]*{CLOSING}")
@@ -177,7 +178,7 @@ def suite_settings(minds: str) -> Settings:
     )
 
 
-def bench_hostile(
+def attack_all(
     settings: Settings,
     backend: ChatBackend,
     *,
@@ -278,25 +279,14 @@ def is_quoted(request: ChatRequest, cases: Sequence[HostileCase]) -> bool:
     return not any(len(lure) > 3 and lure in rest for lure in lures)
 
 
-def run_hostile(minds: str, *, decisions: int, as_json: bool) -> list[HostileRow]:
-    """Run the whole suite against a model and print its table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    settings = suite_settings(minds)
-    with open_backend(settings, minds) as backend:
-        rows = bench_hostile(settings, backend, decisions=decisions)
+def print_attacks(rows: Sequence[HostileRow], minds: str, as_json: bool) -> None:
+    """Print a row for each kind of attack, and their sums."""
     if as_json:
-        print(msgspec.json.encode(rows).decode())
-        return rows
+        print_json(rows)
+        return
     columns = HostileRow.__struct_fields__
-    table = Table(title=f"hostile news, minds {minds}")
-    for name in columns:
-        table.add_column(name.replace("_", " "), justify="left" if name == "kind" else "right")
-    for row in rows:
-        table.add_row(*(str(getattr(row, name)) for name in columns))
+    lines = [tuple(str(getattr(row, name)) for name in columns) for row in rows]
     sums = (str(sum(getattr(row, name) for row in rows)) for name in columns[1:])
-    table.add_section()
-    table.add_row("all", *sums)
-    Console(width=140).print(table)
-    return rows
+    heads = [name.replace("_", " ") for name in columns]
+    table = make_table(f"hostile news, minds {minds}", heads, (*lines, None, ("all", *sums)))
+    open_console(as_json, width=140).print(table)

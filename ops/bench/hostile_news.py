@@ -1,5 +1,5 @@
 """
-News written by an adversary: cases of many kinds, and a small market that carries them.
+Holds news that an adversary wrote, in many kinds, and makes small markets that carry them.
 
 Each case is told of an instrument of its own. Characters that deceive the eye are written as
 escapes, so that this file reads as what it is. It knows no mind and judges nothing.
@@ -12,16 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from agents.messages import Instrument, NewsItem
-from backtest.market.market_data import MarketData, canonical
+from backtest.market.market_data import MarketData
+from ops.bench.random_walks import (
+    CLOSING_NS,
+    DAY_NS,
+    FIRST_DAY,
+    OPENING_NS,
+    make_bars,
+    make_walks,
+)
 
-DAY_NS = 86_400_000_000_000
-OPENING_NS = 52_200_000_000_000  # 14:30 UTC
-CLOSING_NS = 75_600_000_000_000
 NEWS_NS = 60_000_000_000_000
-FIRST_DAY = 19_000  # days since 1970
 WARM_UP = 64  # sessions before the first decision
 GROUPS = 4
 MEGABYTE = 1_000_000
@@ -206,17 +209,13 @@ def hostile_market(cases: Sequence[HostileCase], *, decisions: int, seed: int) -
         steps = rng.normal(0.0, 0.008, (sessions, 2))
         close = 20.0 * (1 + k % 9) * np.exp(np.cumsum(steps[:, 0]))
         opened = np.append(close[:1], close[:-1]) * np.exp(0.2 * steps[:, 1])
-        table = pd.DataFrame(
-            {
-                "open": opened,
-                "high": np.maximum(opened, close) * 1.003,
-                "low": np.minimum(opened, close) * 0.997,
-                "close": close,
-            }
-        ).round(2)
-        table["symbol"], table["volume"] = instrument.symbol, 1e6
-        table["ts_open"], table["ts_close"] = days + OPENING_NS, days + CLOSING_NS
-        tables.append(table)
+        prices = {
+            "open": opened,
+            "high": np.maximum(opened, close) * 1.003,
+            "low": np.minimum(opened, close) * 0.997,
+            "close": close,
+        }
+        tables.append(make_bars(instrument, days + OPENING_NS, days + CLOSING_NS, prices))
         for day in days[WARM_UP : WARM_UP + decisions].tolist():
             ts = day + NEWS_NS
             news += [
@@ -231,15 +230,4 @@ def hostile_market(cases: Sequence[HostileCase], *, decisions: int, seed: int) -
                 )
                 for copy in range(case.copies)
             ]
-    return canonical(
-        MarketData(
-            name="hostile news",
-            instruments=instruments,
-            bars=pd.concat(tables),
-            actions=pd.DataFrame({"symbol": [], "ts": [], "split": [], "dividend": []}),
-            session_closes=tuple((days + CLOSING_NS).tolist()),
-            step_ns=0,
-            price_basis="unadjusted",
-            news=tuple(news),
-        )
-    )
+    return make_walks("hostile news", instruments, tables, days + CLOSING_NS, news=news)

@@ -1,5 +1,5 @@
 """
-How good juniors are where the answer is known: their rank ICs on simulated markets.
+Measures juniors where the answer is known: their rank ICs on simulated markets.
 
 A mind that asks every junior about everything and buys nothing runs in the engine, and its
 juniors' records are what came of their opinions at the desk's horizon. The rule-backed juniors'
@@ -14,7 +14,7 @@ import msgspec
 
 from agents.arrays import Panel
 from agents.baselines import plain_decision
-from agents.features.batch import routing_context
+from agents.features.routing_context import routing_context
 from agents.juniors.evidence_lines import has_evidence
 from agents.juniors.track import Track
 from agents.messages import Case, Decision, JuniorName, Opinion, TrackRecord

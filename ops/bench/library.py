@@ -1,5 +1,5 @@
 """
-The library's two numbers: rows a second through the writer, and milliseconds for `top`.
+Measures the library: rows a second through the writer, and milliseconds for `top`.
 
 `sample_records` is a deterministic stream of a whole run's records, made up and plausible in
 size only; the library's tests feed on it too. Writing is measured through the public writer,
@@ -259,7 +259,7 @@ def _outcome(rng: np.random.Generator, d: Decision, i: int) -> Outcome:
     )
 
 
-def bench_library(
+def measure_library(
     rows: int = 400_000, decisions: int = 1_000_000, instruments: int = 1, folder: str = ""
 ) -> dict[str, float]:
     """

@@ -1,5 +1,5 @@
 """
-The language models' bench: valid answers, speed, the hierarchy's own cost, the cache.
+Measures language models as minds: valid answers, speed, the hierarchy's own cost, the cache.
 
 The questions are the minds' own, collected from weekly cases of the simulated market on which a
 model that answers anything is asked about everything, so that prompts and schemas are what a run
@@ -34,7 +34,7 @@ from config.errors import ConfigError
 from config.paths import data_home
 from config.settings import BudgetSettings, Settings
 from ops.bench.hostile import FooledBackend, RecordingBackend
-from ops.bench.replay_cache import bench_replay
+from ops.bench.replay_cache import measure_replay
 from ops.composition.model_minds import build_mind, open_models
 
 BATCH = 16
@@ -64,7 +64,7 @@ class _Timed(Mind):
         self._inner.learn(feedback)
 
 
-def bench_minds(settings: Settings, *, prompts: int, decisions: int) -> dict[str, Any]:
+def measure_minds(settings: Settings, *, prompts: int, decisions: int) -> dict[str, Any]:
     """
     Return the figures of the models that the settings name.
 
@@ -93,13 +93,13 @@ def bench_minds(settings: Settings, *, prompts: int, decisions: int) -> dict[str
         }
     if minds.kind == "embedded":
         from agents.llm.embedded.embedded_backend import EmbeddedBackend
-        from ops.bench.embedded import bench_embedded
+        from ops.bench.embedded import measure_engine
 
         engine = EmbeddedBackend(minds.embedded, data_home())
-        own = bench_embedded(engine, questions[:BATCH], batch=BATCH)
+        own = measure_engine(engine, questions[:BATCH], batch=BATCH)
         figures |= {f"engine_{name}": round(value, 3) for name, value in own.items()}
     with tempfile.TemporaryDirectory() as folder:
-        cache = bench_replay(Path(folder) / "completions.sqlite")
+        cache = measure_replay(Path(folder) / "completions.sqlite")
     return figures | {f"cache_{name}": value for name, value in cache.items()}
 
 

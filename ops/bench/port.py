@@ -1,5 +1,5 @@
 """
-How long the asynchronous port holds an event loop, while its mind misbehaves.
+Measures how long the asynchronous port holds an event loop while its mind misbehaves.
 
 A task sleeps for a millisecond at a time and measures how late it wakes; the same loop without a
 port, in the same run, is what the machine itself costs. Every callback of the port, and `send`,
@@ -136,7 +136,7 @@ def make_cases(count: int, instruments: int, sessions: int = 300) -> list[tuple[
     return cases
 
 
-def bench_port(
+def measure_port(
     real: Mind | None = None, *, cases: int = 20, every: float = 0.05
 ) -> dict[str, Any]:
     """

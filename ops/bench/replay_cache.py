@@ -1,5 +1,5 @@
 """
-The cache's number: decisions a second that are answered from it.
+Measures the cache of completions: decisions a second that are answered from it.
 
 A decision is two batches, four juniors' questions and two of the strategist's, of about 1,500
 characters with the schemas that minds ask with. Every question is made, hashed, looked up and
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from agents.llm.answers import NewsAnswer, StrategistAnswer, TechnicalAnswer, answer_schema
 from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure, ModelIdentity, Role
-from agents.llm.store.replay_backend import CompletionStore, ReplayBackend
+from agents.llm.store.completion_store import CompletionStore
+from agents.llm.store.replay_backend import ReplayBackend
 from agents.messages import Message
 
 ROUNDS: tuple[tuple[tuple[Role, type[Message]], ...], ...] = (
@@ -76,7 +77,7 @@ def _rounds(decisions: int) -> list[list[ChatRequest]]:
     ]
 
 
-def bench_replay(path: Path, decisions: int = 2_000) -> dict[str, float]:
+def measure_replay(path: Path, decisions: int = 2_000) -> dict[str, float]:
     """Fill a new cache at `path` with made-up decisions and replay them; return the speeds."""
     rounds = _rounds(decisions)
     store = CompletionStore(path)

@@ -1,5 +1,5 @@
 """
-The supervisor's bench: learn to route on the simulated market, against routers that cannot.
+Measures how the supervisor learns to route on the simulated market, beside routers that do not.
 
 Every learner meets the same cases in the same order, one decision and one reward at a time, from
 its fresh prior. Accuracy is over the last fifth of the decisions (2,000 of 10,000) and counts a
@@ -32,6 +32,7 @@ from backtest.simulator.simulated_market import simulate
 from config.errors import ConfigError
 from config.settings import SupervisorSettings
 from config.simulator import SimulatorSettings
+from ops.printing import PALETTE
 
 TIE = 0.05  # of the mean standard deviation between a case's routes
 MARKET = SimulatorSettings(sessions=1_000)
@@ -46,8 +47,12 @@ ANSWER: dict[JuniorName, tuple[int, float]] = {
     "technical": (380, 0.9),
     "fundamental": (420, 1.0),
 }
-COLOURS = {"NeuralUCB": "#1f77b4", "LinUCB": "#ff7f0e", "uniform": "#7f7f7f"}
-COLOURS["always-all"] = "#d62728"
+COLOURS = {
+    "NeuralUCB": PALETTE[0],
+    "LinUCB": PALETTE[1],
+    "uniform": PALETTE[4],
+    "always-all": PALETTE[3],
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class RouteBenchRow:
     accuracies: tuple[float, ...]
 
 
-def bench_routes(
+def measure_routes(
     seeds: Iterable[int] = range(5),
     decisions: int = 10_000,
     pool: int = POOL,
@@ -159,6 +164,19 @@ def play(
         regret=tuple((np.cumsum(regret)[_curve(decisions)] / uniform).tolist()),
         accuracies=_accuracies(regret <= TIE * market.spread),
     )
+
+
+def row_facts(rows: Sequence[RouteBenchRow]) -> dict[str, dict[str, float]]:
+    """Return each learner's figures on each seed, rounded, by its name and seed."""
+    return {
+        f"{row.learner} seed {row.seed}": {
+            "accuracy": round(row.accuracy, 4),
+            "regret_share": round(row.regret_share, 4),
+            "reward_noise": round(row.reward_noise, 2),
+            "ms_per_decision": round(row.ms_per_decision, 3),
+        }
+        for row in rows
+    }
 
 
 def plot_learning(rows: Sequence[RouteBenchRow], path: Path) -> None:

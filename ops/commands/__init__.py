@@ -1,1 +1,1 @@
-"""The commands: what each is called, takes and says; the work is done elsewhere in `ops`."""
+"""Each file is one command: it says what the command takes, and calls what does the work."""

@@ -1,13 +1,20 @@
-"""Options that several commands share, and how plain facts are shown."""
+"""
+Declares the options that several commands share: once each, with one meaning everywhere.
+
+Every command takes those of the four common ones that mean something to it: `--config` names its
+settings, `--seed` all chance, `--out` where its files go, `--json` prints for machines.
+"""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup, TyperOption
+
+if TYPE_CHECKING:
+    from config.settings import Settings
 
 
 class Group(TyperGroup):
@@ -21,31 +28,41 @@ class Group(TyperGroup):
         return option
 
 
-Source = Annotated[
-    str, typer.Argument(help="packaged, packaged:apple, simulator, a folder, a file, a catalog.")
+# --- the four common ones ------------------------------------------------------------------------
+
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        "--profile",
+        help="Settings: the name of a profile or a YAML file of one's own.",
+    ),
 ]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all chance.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines on standard output.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all chance.")]
-LibraryPath = Annotated[
-    str | None, typer.Option("--library", help="Experience library: a file or a database URL.")
-]
-RunId = Annotated[
-    str | None, typer.Option("--run", help="A run's id, or its beginning; the newest by default.")
-]
+
+
+def out_to(what: str) -> Any:
+    """Return the option `--out`, the place of the files that a command writes."""
+    return typer.Option("--out", help=f"Where files go: {what}.")
+
+
+# --- what is traded, and by whom -----------------------------------------------------------------
+
+SOURCES = "packaged, packaged:apple, simulator, a folder, a file, a catalog"
+Source = Annotated[str, typer.Argument(help=f"{SOURCES}.")]
+SourceChoice = Annotated[str | None, typer.Option("--source", help=f"What to trade: {SOURCES}.")]
+Start = Annotated[str | None, typer.Option(help="First day that decides.")]
+End = Annotated[str | None, typer.Option(help="Last day.")]
+Symbols = Annotated[str | None, typer.Option(help="Comma-separated; all by default.")]
 Minds = Annotated[
     str | None, typer.Option("--minds", help="Which minds decide: rules, embedded or vllm.")
 ]
-Profile = Annotated[
-    str | None,
-    typer.Option(
-        "--profile",
-        "--config",
-        help="A profile's name or a YAML file; by default `backtest`, and `minds` for language "
-        "models.",
-    ),
+Policies = Annotated[
+    Path | None,
+    typer.Option("--allocator", help="Folder of trained policies: top, bottom, bottom-<group>."),
 ]
-
-
+State = Annotated[Path | None, typer.Option(help="A run's state folder to start on.")]
 Completions = Annotated[
     str | None,
     typer.Option(help="Language models' answers: live, record, replay or replay-or-live."),
@@ -53,27 +70,67 @@ Completions = Annotated[
 CompletionsFile = Annotated[
     Path | None, typer.Option(help="Where answers are kept; one file for all by default.")
 ]
-Start = Annotated[str | None, typer.Option(help="First day that decides.")]
-End = Annotated[str | None, typer.Option(help="Last day.")]
-Symbols = Annotated[str | None, typer.Option(help="Comma-separated; all by default.")]
-Policies = Annotated[
-    Path | None,
-    typer.Option("--allocator", help="Folder of trained policies: top, bottom, bottom-<group>."),
+
+# --- what was recorded ---------------------------------------------------------------------------
+
+LibraryPath = Annotated[
+    str | None, typer.Option("--library", help="Experience library: a file or a database URL.")
 ]
-State = Annotated[Path | None, typer.Option(help="A run's state folder to start on.")]
-Out = Annotated[Path | None, typer.Option(help="Run folder; runs/<run_id> by default.")]
+RunId = Annotated[
+    str | None, typer.Option("--run", help="A run's id, or its beginning; the newest by default.")
+]
+DecisionId = Annotated[str, typer.Argument(help="A decision's id, or its beginning.")]
+Phrasing = Annotated[
+    str | None,
+    typer.Option("--minds", help="Who phrases the facts: rules (the default), embedded or vllm."),
+]
 
 
-def profile_of(profile: str | None, minds: str | None) -> str:
+def profile_of(config: str | None, minds: str | None) -> str:
     """Return the profile that was asked for, or the one that suits the minds."""
-    return profile or ("backtest" if minds in (None, "rules") else "minds")
+    return config or ("backtest" if minds in (None, "rules") else "minds")
 
 
-def show(facts: dict[str, Any], as_json: bool) -> None:
-    """Print facts, a line each or as JSON."""
-    if as_json:
-        print(json.dumps(facts))
-        return
-    width = max(len(name) for name in facts)
-    for name, value in facts.items():
-        print(f"{name:<{width}}  {value}")
+def library_or_own(library: str | None) -> str:
+    """Return the library that was asked for, or the one in the data directory."""
+    from config.paths import data_home
+
+    return library or str(data_home() / "experience.sqlite")
+
+
+def settings_under(
+    config: str,
+    *,
+    source: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    symbols: str | None = None,
+    minds: str | None = None,
+    allocator: Path | None = None,
+    completions: str | None = None,
+    masking: bool | None = None,
+    seed: int | None = None,
+) -> Settings:
+    """Return the settings of a profile under flags; a flag that is None changes nothing."""
+    from config.settings import load_settings
+
+    flags = {
+        "data.source": source,
+        "data.start": start,
+        "data.end": end,
+        "data.symbols": symbols.split(",") if symbols else None,
+        "minds.kind": minds,
+        "allocator.policies": None if allocator is None else str(allocator),
+        "minds.completions": completions,
+        "minds.masking": masking,
+        "seed": seed,
+    }
+    return load_settings(config, flags)
+
+
+def explainer_settings(config: str | None, minds: str | None, seed: int | None) -> Settings:
+    """Return the settings of whom facts are phrased by; rules, unless flag or profile say."""
+    from config.settings import load_settings
+
+    named = minds or (None if config else "rules")
+    return load_settings(config or "backtest", {"minds.roles.explainer": named, "seed": seed})

@@ -1,1 +1,1 @@
-"""Where settings become markets, minds, runs and trainings."""
+"""Turns settings into markets, minds, runs, trainings and answers."""

@@ -1,12 +1,11 @@
 """
-`evaluate allocator`: what trainings learned, on held-out sessions, as tables, a plot and JSON.
+Evaluates trainings of the allocator on held-out sessions: a report as JSON, and a plot.
 
 Several trainings are one with several seeds: whatever else differs between them is refused.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
@@ -15,21 +14,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
 from backtest.market.sessions import stamp_text
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
 from config.sources import SIMULATOR, check_source
 from ops.composition.allocator_training import read_settings
+from ops.printing import PALETTE, write_json
 
 RESULT, PLOT = "examination.json", "examination.png"
-COLOURS = (
-    *("#1f77b4", "#ff7f0e", "#2a9d6f", "#d62728", "#7f7f7f", "#9467bd", "#8c564b", "#17becf"),
-    *("#bcbd22", "#e377c2", "#1a1a1a", "#98df8a"),
-)
 
 
 @dataclass(frozen=True)
@@ -54,11 +48,10 @@ class Request:
     oracles: bool
 
 
-def examine(request: Request, *, as_json: bool) -> None:
-    """Run what trainings left on sessions that they never saw, and show what it is worth."""
-    console = Console(stderr=as_json)
+def evaluate(request: Request, console: Console) -> dict[str, Any]:
+    """Run what trainings left on sessions that they never saw, and return the report."""
     seeds, settings = _settings(request)
-    from learning.allocator.evaluation.examine import examine as run
+    from learning.allocator.evaluation.examine import examine
     from learning.allocator.phases import embeddings_of, policies_by_phase
 
     trainings = [policies_by_phase(folder, settings.dataset.name) for folder in request.trainings]
@@ -70,7 +63,7 @@ def examine(request: Request, *, as_json: bool) -> None:
             request, settings, lambda done, of: status.update(f"market {done} of {of}")
         )
         windows = windows[: request.windows]
-        examined, paths = run(
+        examined, paths = examine(
             dataset,
             windows,
             settings.trading,
@@ -94,14 +87,9 @@ def examine(request: Request, *, as_json: bool) -> None:
         "notes": list(dataset.notes),
         **msgspec.to_builtins(examined),
     }
-    request.out.mkdir(parents=True, exist_ok=True)
-    (request.out / RESULT).write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    write_json(request.out / RESULT, report)
     _plot(paths, request.out / PLOT)
-    if as_json:
-        print(json.dumps(report))
-        return
-    _print(report, console)
-    console.print(f"figures: {request.out / RESULT}, plot: {request.out / PLOT}", soft_wrap=True)
+    return report
 
 
 def _settings(request: Request) -> tuple[list[int], TrainingSettings]:
@@ -179,81 +167,9 @@ def _plot(paths: dict[str, Any], path: Path) -> None:
     from backtest.report.curves import Curve, Panel, write_curves
 
     curves = []
-    for (name, runs), colour in zip(paths.items(), cycle(COLOURS), strict=False):
+    for (name, runs), colour in zip(paths.items(), cycle(PALETTE), strict=False):
         growth = np.stack([np.nan_to_num(run.growth).mean(axis=0) for run in runs])
         worth = np.cumprod(1.0 + growth, axis=1)
         curves.append(Curve(name, colour, np.arange(worth.shape[1]), worth))
     panel = Panel("Held out, net of costs: mean over windows", "sessions", "equity", tuple(curves))
     write_curves(path, (panel,))
-
-
-def _print(report: dict[str, Any], console: Console) -> None:
-    for scope, evaluations in report["evaluations"].items():
-        title = f"{scope}: {evaluations[0]['sessions']:,} held-out sessions"
-        table = Table(title=title, box=SIMPLE, padding=(0, 0))
-        seeds = ("seeds",) if len(report["seeds"]) > 1 else ()
-        heads = ("Sharpe", "95%", *seeds, "return", "drawdown", "wins", "turnover")
-        heads += ("VaR in limit", "VaR cov", "loss in limit")
-        for head in ("policy", *heads):
-            left = head == "policy"
-            table.add_column(head, justify="left" if left else "right", no_wrap=left)
-        for v in evaluations:
-            bounds = v["sharpe_interval"]
-            table.add_row(
-                v["name"],
-                _text(v["sharpe"], "{:.2f}"),
-                "-" if bounds is None else f"[{bounds[0]:.2f}, {bounds[1]:.2f}]",
-                *[_spread(v["seeds"]) for _ in seeds],
-                _text(v["annual_return"], "{:.1%}"),
-                f"{v['max_drawdown']:.1%}",
-                f"{v['win_rate']:.1%}",
-                f"{v['turnover']:.1f}",
-                _text(v["var_within_limit"], "{:.1%}"),
-                _text(v["var_coverage"], "{:.1%}"),
-                _text(v["loss_within_limit"], "{:.1%}"),
-            )
-        if scope in report["oracles"]:
-            oracles = report["oracles"][scope]
-            for name in ("state", "filter", "filter_in_twin"):
-                mean = float(np.mean(oracles[name]))
-                table.add_row(
-                    f"{name.replace('_', ' ')} oracle", f"{mean:.2f}", *["-"] * (len(heads) - 1)
-                )
-        console.print(table)
-    if report["shares"]:
-        console.print(_share_table(report["shares"]))
-    for name, d in report["differences"].items():
-        bounds = d["sharpe_interval"]
-        if d["sharpe"] is not None and bounds is not None:
-            console.print(
-                f"{name}: {d['sharpe']:+.2f} [{bounds[0]:+.2f}, {bounds[1]:+.2f}] of Sharpe",
-                highlight=False,
-            )
-
-
-def _share_table(shares: dict[str, Any]) -> Table:
-    table = Table(title="Share of the filter oracle's Sharpe ratio, 95%", box=SIMPLE, padding=0)
-    for head in ("", "policy"):
-        table.add_column(head)
-    for head in ("as it reckons", "in the twin"):
-        table.add_column(head, justify="right")
-    for scope, policies in shares.items():
-        for name, of in policies.items():
-            table.add_row(scope, name, _share(of["filter"]), _share(of["filter_in_twin"]))
-    return table
-
-
-def _spread(seeds: list[float | None]) -> str:
-    """Return the seeds' lowest and highest; a dash for a baseline, which has no seed."""
-    known = [ratio for ratio in seeds if ratio is not None]
-    return f"{min(known):.2f} to {max(known):.2f}" if len(known) > 1 else "-"
-
-
-def _share(share: dict[str, Any]) -> str:
-    bounds = share["interval"]
-    value = _text(share["value"], "{:.0%}")
-    return value if bounds is None else f"{value} [{bounds[0]:.0%}, {bounds[1]:.0%}]"
-
-
-def _text(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)

@@ -1,5 +1,5 @@
 """
-`train allocator`: a book, its phases in order, and what came of them.
+Trains an allocator: its data, its phases in order, and a summary of what came of them.
 
 A training owns a folder: `training.json` says what it is of, each phase has a folder of its own,
 `policies/` holds what the last finished phase exported, for `backtest --allocator`. What is
@@ -10,7 +10,6 @@ themselves are `learning.allocator.phases`.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,19 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
+from rich.progress import TaskID
 
 from config.allocator import TrainingSettings, load_training
 from config.errors import ConfigError
 from config.sources import check_source
+from ops.printing import PALETTE, progress_bar, write_json
 
 if TYPE_CHECKING:
     from backtest.market.market_data import MarketData
@@ -65,30 +57,29 @@ class Request:
 
 
 def settings_of(
-    book: str, preset: str, config: Path | None, overrides: dict[str, Any]
+    book: str, preset: str, config: str | None, overrides: dict[str, Any]
 ) -> TrainingSettings:
     """
     Return the settings of a book's preset, or of a file.
 
     Raises ConfigError where the file is of another book.
     """
-    name = str(config) if config else (book if preset == "full" else f"{book}-{preset}")
+    name = config or (book if preset == "full" else f"{book}-{preset}")
     settings = load_training(name, overrides)
     if settings.dataset.name != book:
         raise ConfigError(f"expected settings of the {book} book, was {settings.dataset.name}")
     return settings
 
 
-def train(request: Request, *, as_json: bool) -> None:
-    """Run the phases that are asked for and not finished, and show all that are."""
+def train(request: Request, console: Console) -> dict[str, Any]:
+    """Run the phases that are asked for and not finished, and return the summary of all."""
     settings, folder = request.settings, request.folder
-    console = Console(stderr=as_json)
     _check(request)
-    from learning.allocator.phases import POLICIES, open_dataset
+    from learning.allocator.phases import open_dataset
     from learning.allocator.training.phase_results import CURVE_FILE, WARM_UP
     from learning.allocator.training.renamed import folder_as_now
 
-    with _bar(console) as bar:
+    with progress_bar(console, width=24) as bar:
         task = bar.add_task("dataset", total=None)
         dataset, parts, market = open_dataset(
             settings, lambda done, of: bar.update(task, completed=done, total=of)
@@ -100,17 +91,13 @@ def train(request: Request, *, as_json: bool) -> None:
         "seed": settings.seed,
         "phases": {name: msgspec.to_builtins(found) for name, found in results.items()},
     }
-    (folder / SUMMARY_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
+    write_json(folder / SUMMARY_FILE, summary)
     for result in chain.from_iterable(results.values()):
         _plot(result.phase, Path(result.folder) / result.curve)
         warm_up = folder_as_now(Path(result.folder) / WARM_UP) / CURVE_FILE
         if warm_up.is_file():
             _plot(f"{result.phase}, warm-up", warm_up)
-    if as_json:
-        print(json.dumps(summary))
-        return
-    _print(summary, console)
-    console.print(f"policies: {folder / POLICIES}", soft_wrap=True)
+    return summary
 
 
 def _run_phases(
@@ -120,7 +107,7 @@ def _run_phases(
     from learning.allocator.phases import Training, phases_of, publish
 
     results = {}
-    with _bar(console) as bar:
+    with progress_bar(console, width=24) as bar:
         tasks: dict[str, TaskID] = {}
 
         def progress(what: str, done: int, of: int) -> None:
@@ -146,16 +133,25 @@ def _run_phases(
     return results
 
 
-def read_settings(training: Path) -> TrainingSettings:
+def read_settings(
+    training: Path, *, timesteps: int | None = None, epochs: int | None = None
+) -> TrainingSettings:
     """
     Return the settings that a training was begun with.
 
+    `timesteps` replaces the joint phase's, `epochs` the macro pre-training's.
     Raises ConfigError where the folder holds no training.
     """
     file = training / TRAINING_FILE
     if not file.is_file():
         raise ConfigError(f"expected a training's folder, was {training}")
-    return msgspec.convert(_read_training(file)["settings"], TrainingSettings)
+    settings = msgspec.convert(_read_training(file)["settings"], TrainingSettings)
+    replace = msgspec.structs.replace
+    if timesteps is not None:
+        settings = replace(settings, joint=replace(settings.joint, timesteps=timesteps))
+    if epochs is not None:
+        settings = replace(settings, macro=replace(settings.macro, epochs=epochs))
+    return settings
 
 
 def _read_training(file: Path) -> dict[str, Any]:
@@ -208,8 +204,7 @@ def _claim(request: Request, dataset_digest: str, *, finished: bool) -> None:
                     f"expected the {what} that {request.folder} was begun with, was another"
                 )
         return
-    request.folder.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(identity)))
+    write_json(path, identity)
 
 
 def _settings_digest(settings: TrainingSettings) -> str:
@@ -244,42 +239,7 @@ def _plot(phase: str, file: Path) -> None:
         x, y = np.array([[row[x_name], row[name]] for row in rows]).T
         known = np.isfinite(y)
         if known.sum() > 1:
-            curve = Curve(name, "#1f77b4", x[known].astype(np.int64), y[known][None])
+            curve = Curve(name, PALETTE[0], x[known].astype(np.int64), y[known][None])
             panels.append(Panel(f"{phase}: {name}", x_name, name, (curve,)))
     if panels:
         write_curves(file.with_suffix(".png"), tuple(panels[:MOST_CURVES]))
-
-
-def _print(summary: dict[str, Any], console: Console) -> None:
-    table = Table(title=f"{summary['book']} book on {summary['source']}, seed {summary['seed']}")
-    for head in ("phase", "steps", "seconds", "steps/s", "where the time went"):
-        table.add_column(
-            head, justify="left" if head in ("phase", "where the time went") else "right"
-        )
-    results = list(chain.from_iterable(summary["phases"].values()))
-    for result in results:
-        seconds = sum(result["seconds"].values())
-        table.add_row(
-            result["phase"],
-            f"{result['steps']:,}",
-            f"{seconds:.0f}",
-            f"{result['steps'] / seconds:,.0f}" if seconds else "-",
-            ", ".join(f"{name} {part / seconds:.0%}" for name, part in result["seconds"].items()),
-        )
-    console.print(table)
-    for result in results:
-        measures = ", ".join(f"{name} {v:.4g}" for name, v in result["measures"].items())
-        for line in (measures, *result["notes"]):
-            console.print(f"{result['phase']}: {line}", soft_wrap=True, highlight=False)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

@@ -1,44 +1,34 @@
 """
-The commands that explain and talk: a library is read, `agents.explain` says what is in it.
+Answers questions about the record: reads a library, and lets `agents.explain` say what it holds.
 
-Rules gather every fact. With model-backed minds the language model in the explainer's role only
-phrases them, and its words are taken only where they match the record.
+Rules gather every fact. With a model-backed explainer the language model only phrases them, and
+its words are taken only where they match the record.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from agents.explain.chat import Conversation
 from agents.explain.cited import Answer
 from agents.explain.commentary import comment
+from agents.explain.conversation import Conversation
 from agents.explain.explanation import explain
 from agents.explain.facts import Record, RunFacts, Stamp
-from backtest.market.sessions import parse_day
 from config.errors import ConfigError
 from config.settings import Settings
 from learning.experience import reading
 from learning.experience.library import Library, RunRow, open_library
 
+if TYPE_CHECKING:
+    from agents.explain.phrasing import Phraser
+
 KEPT_RECORDS = 64  # of one conversation, in memory
-PROMPT = "? "
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Where to read, and who phrases: `settings.minds` of the explainer's role."""
-
-    library: str
-    run: str | None
-    settings: Settings
-    as_json: bool
 
 
 class LibraryArchive:
@@ -107,77 +97,67 @@ def read_record(library: Library, run_id: str, decision_id: str) -> Record:
     )
 
 
-def run_explain(asked: Asked, decision_id: str, symbol: str | None) -> None:
-    """Show why a decision was made."""
-    with _opened(asked) as (library, phrase):
-        run_id = None if asked.run is None else reading.find_run(library, asked.run).run_id
-        key = reading.find_decision(library, decision_id, run_id)
-        record = read_record(library, key.run_id, key.decision_id)
+class Answers:
+    """What can be asked of an open library; a model phrases the facts where there is one."""
+
+    def __init__(self, library: Library, run: str | None, phraser: Phraser | None) -> None:
+        self._library = library
+        self._named = run
+        self._phraser = phraser
+
+    @cached_property
+    def run(self) -> RunRow:
+        """The run that was named, or the newest that decided."""
+        return reading.find_run(self._library, self._named)
+
+    @cached_property
+    def _conversation(self) -> Conversation:
+        return Conversation(LibraryArchive(self._library, self.run))
+
+    def explain(self, decision_id: str, symbol: str | None) -> Answer:
+        """Return why a decision was made, of one instrument or of all."""
+        run_id = None if self._named is None else self.run.run_id
+        key = reading.find_decision(self._library, decision_id, run_id)
+        record = read_record(self._library, key.run_id, key.decision_id)
         if symbol is not None and symbol not in record.symbols:
             held = ", ".join(record.symbols)
             raise ConfigError(f"expected an instrument of the decision ({held}), was {symbol!r}")
         about = f" of {symbol}" if symbol else ""
         question = f"Why the decision{about} on {record.day}?"
-        _show(phrase(question, explain(record, symbol)), asked.as_json)
+        return self._phrase(question, explain(record, symbol))
 
+    def comment(self, day: str) -> Answer:
+        """Return what happened on a session's day, YYYY-MM-DD."""
+        archive = LibraryArchive(self._library, self.run)
+        return self._phrase(f"What happened on {day}?", comment(archive, day))
 
-def run_commentary(asked: Asked, day: str) -> None:
-    """Show a session's commentary."""
-    parse_day(day, "--date")
-    with _opened(asked) as (library, phrase):
-        archive = LibraryArchive(library, reading.find_run(library, asked.run))
-        _show(phrase(f"What happened on {day}?", comment(archive, day)), asked.as_json)
+    def ask(self, question: str) -> Answer:
+        """Return the answer to a question, which may refer to the ones before it."""
+        return self._phrase(question, self._conversation.ask(question))
 
-
-def run_chat(asked: Asked, questions: Sequence[str]) -> None:
-    """Answer the questions given, or those that come on standard input until it ends."""
-    with _opened(asked) as (library, phrase):
-        run = reading.find_run(library, asked.run)
-        conversation = Conversation(LibraryArchive(library, run))
-        turns: Iterable[str] = questions or _typed(run)
-        for question in turns:
-            answer = phrase(question, conversation.ask(question))
-            if asked.as_json:
-                print(msgspec.json.encode(_facts(answer) | {"question": question}).decode())
-            else:
-                print(
-                    f"{PROMPT}{question}\n{_text(answer, answer.text)}\n"
-                    if questions
-                    else f"{_text(answer, answer.text)}\n"
-                )
-            sys.stdout.flush()
-
-
-def _typed(run: RunRow) -> Iterator[str]:
-    """Yield the lines of standard input; a person is told how to begin and end."""
-    shown = sys.stdin.isatty()
-    if shown:
-        print(f"run {run.run_id[:10]} of {run.name}; ask, or end with Ctrl-D", file=sys.stderr)
-    while True:
-        if shown:
-            print(PROMPT, end="", file=sys.stderr, flush=True)
-        question = sys.stdin.readline()
-        if not question:
-            return
-        if question.strip():
-            yield question.strip()
+    def _phrase(self, question: str, answer: Answer) -> Answer:
+        return answer if self._phraser is None else self._phraser.phrase(question, answer)
 
 
 @contextmanager
-def _opened(asked: Asked) -> Iterator[tuple[Library, Callable[[str, Answer], Answer]]]:
-    """Open the library and, where a model phrases, its engine; both are closed at the end."""
+def open_answers(library: str, run: str | None, settings: Settings) -> Iterator[Answers]:
+    """
+    Open a library and, where the settings' explainer is a model, its engine.
+
+    What became of the model's words is said on standard error at the end.
+    """
     with ExitStack() as stack:
-        library = stack.enter_context(open_library(asked.library, create=False))
-        if asked.settings.minds.of("explainer") == "rules":
-            yield library, lambda _, answer: answer
+        held = stack.enter_context(open_library(library, create=False))
+        if settings.minds.of("explainer") == "rules":
+            yield Answers(held, run, None)
             return
         from agents.explain.phrasing import Phraser
         from ops.composition.model_minds import open_models
 
-        models = stack.enter_context(open_models(asked.settings))
+        models = stack.enter_context(open_models(settings))
         assert models is not None  # one role is model-backed
-        phraser = Phraser(models.backend, seed=asked.settings.seed)
-        yield library, phraser.phrase
+        phraser = Phraser(models.backend, seed=settings.seed)
+        yield Answers(held, run, phraser)
         if phraser.counts:
             said = ", ".join(f"{count} {kind}" for kind, count in sorted(phraser.counts.items()))
             print(f"the model's words: {said}", file=sys.stderr)
@@ -189,26 +169,3 @@ def _settings_of(run: RunRow) -> Settings | None:
         return msgspec.json.decode(run.config, type=Settings)
     except msgspec.DecodeError:
         return None
-
-
-def _facts(answer: Answer) -> dict[str, Any]:
-    return {
-        "answer": answer.text,
-        "record": answer.record,
-        "cites": msgspec.to_builtins(answer.cites),
-        "kind": answer.kind,
-        "known": answer.known,
-        "by": answer.by,
-        "note": answer.note,
-    }
-
-
-def _text(answer: Answer, text: str) -> str:
-    return f"({answer.note})\n{text}" if answer.note else text
-
-
-def _show(answer: Answer, as_json: bool) -> None:
-    if as_json:
-        print(msgspec.json.encode(_facts(answer)).decode())
-    else:
-        print(_text(answer, answer.page))

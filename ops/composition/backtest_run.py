@@ -1,147 +1,113 @@
 """
-The backtest command: source, minds, library, run and report, joined.
+Runs a backtest from market to report: models, mind, plan, the run itself, and its record.
+
+It knows no command line; what it needs is in a request.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.progress import track
 
-from agents.protocols import ExperienceWriter
-from backtest.market.market_data import MarketData
-from backtest.plan import RunPlan, plan_run
-from backtest.report.masking import verdict
-from backtest.report.printed_table import print_table
+from agents.protocols import LearningMind
+from backtest.plan import plan_run
 from backtest.results import RunResult
 from backtest.run import run_backtest
-from backtest.statistics.summary import Summary, results_json
-from backtest.walk_forward import WalkForwardMind, fit, windows_of
-from config.paths import check_place
-from config.settings import Settings
-from learning.experience.library import open_library
+from backtest.walk_forward import WalkForwardMind, Window, fit, windows_of
 from learning.twin.reference_books import run_references
 from learning.twin.reference_process import Aside
-from ops.composition.model_minds import Models, build_mind, open_models
-from ops.composition.preconditions import RUNS
-from ops.composition.recorded_run import run_recorded
-from ops.composition.source import Chosen, with_span
+from ops.composition.model_minds import Models, build_market_mind, open_models
+from ops.composition.recorded_run import FinishedRun, record_run
+from ops.composition.run_market import RunMarket, with_span
 
 
 @dataclass(frozen=True)
-class Request:
+class BacktestRequest:
     """
-    What the command line asked for; `both` runs unmasked and masked, and compares.
+    What is to be run, and where its record goes.
 
-    `market` and `start_ns` are what `open_market` returned, `chosen` says who chose the dates.
+    `library` is a path or a URL, `out` the run's folder (by default `runs/<run_id>`), `state` a
+    snapshot to start on, `completions` the file that keeps language models' answers.
     """
 
-    settings: Settings
-    market: MarketData
-    start_ns: int | None
-    chosen: Chosen
+    traded: RunMarket
     library: str
-    state: Path | None
-    out: Path | None
-    walk_forward: bool
+    out: Path | None = None
+    state: Path | None = None
     completions: Path | None = None
-    both: bool = False
+    walk_forward: bool = False
 
 
-def run(request: Request, *, as_json: bool) -> None:
-    """Run a backtest as asked and show its results."""
-    console = Console(stderr=as_json)
-    settings = request.settings
-    unmasked = None
-    if request.both:
-        named = request.out and request.out.with_name(f"{request.out.name}-unmasked")
-        plain = replace(request, out=named, settings=_masked(settings, False))
-        unmasked, _, _ = _run(plain, console, None)
-        request = replace(request, settings=_masked(settings, True))
-    _, summary, out = _run(request, console, unmasked)
-    if as_json:
-        print(json.dumps(results_json(summary)))
-        return
-    print_table(summary, console)
-    if summary.masking is not msgspec.UNSET:
-        console.print(verdict(summary.masking))
-    console.print(f"report: {out / 'report.html'}", soft_wrap=True)
+def run_both(request: BacktestRequest, console: Console) -> FinishedRun:
+    """Run a request unmasked, then masked, and return the masked run compared with the other."""
+    beside = request.out and request.out.with_name(f"{request.out.name}-unmasked")
+    unmasked = run(replace(_masked(request, False), out=beside), console)
+    return run(_masked(request, True), console, unmasked.result)
 
 
-def _run(
-    request: Request, console: Console, unmasked: RunResult | None
-) -> tuple[RunResult, Summary, Path]:
-    with open_models(request.settings, request.completions) as models:
-        plan = with_span(_plan(request, models, console), request.chosen, request.walk_forward)
-        out = request.out or RUNS / plan.run_id
-        check_place(out)
-        with open_library(request.library) as library:
-            result, summary = run_recorded(plan, _execute, library, out, console, models, unmasked)
-    return result, summary, out
+def run(
+    request: BacktestRequest, console: Console, unmasked: RunResult | None = None
+) -> FinishedRun:
+    """
+    Run a request, and return what came of it, recorded and written.
+
+    A masked run is compared with its `unmasked` twin where that is given.
+    """
+    traded = request.traded
+    market, settings, start_ns = traded.market, traded.settings, traded.start_ns
+    with open_models(settings, request.completions) as models:
+        completions = None if models is None else models.fix(secrets.token_hex(8))
+        start_state = _state_name(request.state)
+        mind: LearningMind
+        if request.walk_forward:
+            windows = windows_of(market, settings, start_ns)
+            mind = WalkForwardMind(windows, _learn_windows(request, windows, models, console))
+            start_state, start_ns = f"walk-forward from {start_state}", windows[0].test_start_ns
+        else:
+            mind = build_market_mind(market, settings, models, request.state)
+        plan = plan_run(market, settings, mind, start_state, start_ns, completions=completions)
+        plan = with_span(plan, traded.chosen, request.walk_forward)
+        with record_run(plan, request.library, request.out, console) as record, Aside() as aside:
+            result = run_backtest(
+                plan,
+                run_references=run_references,
+                start_references=aside.start,
+                writer=record.writer,
+                on_session=record.on_session,
+            )
+            return record.finish(result, models, unmasked)
 
 
-def _execute(
-    plan: RunPlan, writer: ExperienceWriter, on_session: Callable[[str, int], None]
-) -> RunResult:
-    with Aside() as aside:
-        return run_backtest(
-            plan,
-            run_references=run_references,
-            start_references=aside.start,
-            writer=writer,
-            on_session=on_session,
-        )
+def _learn_windows(
+    request: BacktestRequest, windows: Sequence[Window], models: Models | None, console: Console
+) -> list[LearningMind]:
+    """Return a mind for each window, which has learned from the sessions before it."""
+    market, settings = request.traded.market, request.traded.settings
 
+    def make_mind() -> LearningMind:
+        return build_market_mind(market, settings, models, request.state)
 
-def _masked(settings: Settings, masking: bool) -> Settings:
-    minds = msgspec.structs.replace(settings.minds, masking=masking)
-    return msgspec.structs.replace(settings, minds=minds)
-
-
-def _plan(request: Request, models: Models | None, console: Console) -> RunPlan:
-    """Return the plan; for a walk-forward, after each window's mind has learned."""
-    settings, market, start_ns = request.settings, request.market, request.start_ns
-    state_name = (
-        "fresh"
-        if request.state is None
-        else "/".join(request.state.resolve().parts[-2:])  # the run's folder, wherever it lies
-    )
-    backend = None if models is None else models.backend
-    completions = None if models is None else models.fix(secrets.token_hex(8))
-
-    def make_mind() -> Any:
-        return build_mind(
-            settings,
-            request.state,
-            backend=backend,
-            instruments=market.instruments,
-            source=market.name,
-        )
-
-    if not request.walk_forward:
-        return plan_run(
-            market, settings, make_mind(), state_name, start_ns, completions=completions
-        )
-    windows = windows_of(market, settings, start_ns)
-    minds = [
-        fit(market, settings, split, make_mind)
-        for split in track(
+    return [
+        fit(market, settings, window, make_mind)
+        for window in track(
             windows, "learning windows", console=console, disable=not console.is_terminal
         )
     ]
-    walker = WalkForwardMind(windows, minds)
-    return plan_run(
-        market,
-        settings,
-        walker,
-        f"walk-forward from {state_name}",
-        windows[0].test_start_ns,
-        completions=completions,
-    )
+
+
+def _state_name(state: Path | None) -> str:
+    """Return the run's folder and the state's, wherever they lie; "fresh" for the prior."""
+    return "fresh" if state is None else "/".join(state.resolve().parts[-2:])
+
+
+def _masked(request: BacktestRequest, masking: bool) -> BacktestRequest:
+    settings = request.traded.settings
+    minds = msgspec.structs.replace(settings.minds, masking=masking)
+    settings = msgspec.structs.replace(settings, minds=minds)
+    return replace(request, traded=replace(request.traded, settings=settings))

@@ -1,9 +1,10 @@
 """
-The minds of a run, put together from settings: the composition that `agents` leaves open.
+Builds a run's minds from its settings, and opens the language models that answer for them.
 
-A language model's answer goes, from the engine outwards, through its circuit breaker (a server
-only), the completions that were kept, the budgets and the meter. Budgets lie outside what is
-kept, so that a replay is cut where its recording was.
+`agents` leaves open who is who: here each role's kind becomes a junior, a strategist, a supervisor
+or an allocator. A language model's answer goes, from the engine outwards, through its circuit
+breaker (a server only), the completions that were kept, the budgets and the meter. Budgets lie
+outside what is kept, so that a replay is cut where its recording was.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from agents.llm.meter import MeteredBackend
     from agents.llm.store.completion_store import CompletionStore
     from agents.llm.store.replay_backend import ReplayBackend
+    from backtest.market.market_data import MarketData
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,19 @@ def build_mind(
     if state is not None:
         mind.load(state)
     return mind
+
+
+def build_market_mind(
+    market: MarketData, settings: Settings, models: Models | None, state: Path | None = None
+) -> Hierarchy:
+    """Return the hierarchy as `build_mind` does, for a market and over open models."""
+    return build_mind(
+        settings,
+        state,
+        backend=None if models is None else models.backend,
+        instruments=market.instruments,
+        source=market.name,
+    )
 
 
 def round_trips(instruments: Sequence[Instrument], settings: MarketSettings) -> dict[str, float]:

@@ -1,5 +1,5 @@
 """
-What the desk would do about one instrument, and why that is not the strategist's word.
+Says what the desk would do about one instrument, and who overruled the strategist.
 
 The strategist proposes, the allocator places, the gate allows and the desk trades only what is
 worth an order; any of them may overrule the one before. The desk's word is that of the order

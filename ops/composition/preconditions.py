@@ -1,5 +1,5 @@
 """
-What a command needs before it begins, so that a refusal costs a second.
+Checks what a command needs before it begins, so that a refusal costs a second.
 
 A command calls this after its settings are loaded and before it imports pandas, the engine or a
 model. What only the data can tell - an unknown symbol, dates outside them - is refused when the

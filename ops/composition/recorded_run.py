@@ -1,9 +1,9 @@
 """
-A run with its record: every session in the experience library, the files, the status at the end.
+Records a run: each session in the experience library, its files, and its status at the end.
 
-A backtest and a paper session differ in who executes the plan, and in nothing here. The library
-holds each session as it ends; a run that is interrupted leaves whole sessions there, under a
-status that says so, and the same run again adds what is missing.
+The library holds each session as it ends. A run that is interrupted leaves whole sessions there,
+under a status that says so, and the same run again adds what is missing. It does not know who
+runs the book: `backtest_run` and `paper_run` do.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from agents.protocols import ExperienceWriter
 from backtest.plan import RunPlan
@@ -26,31 +25,50 @@ from backtest.run import HIERARCHY
 from backtest.statistics.mask_comparison import compare_masking
 from backtest.statistics.summary import Summary, summarise, trial_of
 from config.errors import Halt
-from learning.experience.library import Library, RunInfo
+from config.paths import check_place
+from learning.experience.library import Library, RunInfo, open_library
 from learning.experience.scoring import ScoringWriter
 from ops.composition.model_minds import Models
+from ops.composition.preconditions import RUNS
+from ops.printing import progress_bar
 
-type Execute = Callable[[RunPlan, ExperienceWriter, Callable[[str, int], None]], RunResult]
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that came to its end: its result, the summary of it, and the folder of its files."""
+
+    result: RunResult
+    summary: Summary
+    folder: Path
 
 
-def run_recorded(
-    plan: RunPlan,
-    execute: Execute,
-    library: Library,
-    out: Path,
-    console: Console,
-    models: Models | None = None,
-    unmasked: RunResult | None = None,
-) -> tuple[RunResult, Summary]:
-    """
-    Let `execute` run a plan with every record of its book in the library; write its files.
+class Recording:
+    """A run under way: where its records go, what is called at each session, and its end."""
 
-    A masked run is compared with its `unmasked` twin where that is given.
-    """
-    writer = ScoringWriter(library.writer(_run_info(plan), created_at=time.time_ns()))
-    try:
-        with _progress(plan, console) as on_session:
-            result = execute(plan, writer, on_session)
+    def __init__(
+        self,
+        plan: RunPlan,
+        library: Library,
+        folder: Path,
+        writer: ExperienceWriter,
+        on_session: Callable[[str, int], None],
+    ) -> None:
+        self.writer = writer
+        self.on_session = on_session
+        self.finished: FinishedRun | None = None
+        self._plan = plan
+        self._library = library
+        self._folder = folder
+
+    def finish(
+        self, result: RunResult, models: Models | None = None, unmasked: RunResult | None = None
+    ) -> FinishedRun:
+        """
+        Summarise a run's result and write its files.
+
+        A masked run is compared with its `unmasked` twin where that is given.
+        """
+        plan = self._plan
         if models is not None:
             result = replace(
                 result,
@@ -58,44 +76,52 @@ def run_recorded(
                 manifest={**result.manifest, "completions_used": models.used()},
             )
         stamps = result.book.ts
-        earlier = library.trials(plan.run_id, int(stamps[0]), int(stamps[-1]))
+        earlier = self._library.trials(plan.run_id, int(stamps[0]), int(stamps[-1]))
         summary = summarise(result, seed=plan.settings.seed, earlier_trials=earlier)
         if unmasked is not None:
-            found = compare_masking(result, unmasked, plan.settings.seed)
-            summary = msgspec.structs.replace(summary, masking=found)
-        write_run(result, summary, out, plan.mind.save)
-    except KeyboardInterrupt:
-        library.finish_run(plan.run_id, "interrupted")
-        raise
-    except Halt as e:
-        library.finish_run(plan.run_id, "failed")
-        kept = f"what was recorded until then is run {plan.run_id} in the library, marked failed"
-        raise type(e)(f"{e}; {kept}") from e
-    except Exception:
-        library.finish_run(plan.run_id, "failed")
-        raise
-    library.finish_run(plan.run_id, "completed", trial_of(result), result.sessions_per_year)
-    return result, summary
+            masking = compare_masking(result, unmasked, plan.settings.seed)
+            summary = msgspec.structs.replace(summary, masking=masking)
+        write_run(result, summary, self._folder, plan.mind.save)
+        self.finished = FinishedRun(result, summary, self._folder)
+        return self.finished
 
 
 @contextmanager
-def _progress(plan: RunPlan, console: Console) -> Iterator[Callable[[str, int], None]]:
-    """Show how far the run's books have come; yields what to call at each session."""
-    with Progress(
-        TextColumn("{task.description:<16}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task("", total=plan.sessions)
+def record_run(
+    plan: RunPlan, library: str, out: Path | None, console: Console
+) -> Iterator[Recording]:
+    """
+    Give the recording of a plan's run, which ends as completed, interrupted or failed.
 
-        def on_session(book: str, _: int) -> None:
-            progress.update(task, description=book, advance=int(book == HIERARCHY))
+    `library` is a path or a URL; `out` is the run's folder, by default `runs/<run_id>`.
+    Raises ConfigError, before anything runs, where that folder holds something else.
+    """
+    folder = out or RUNS / plan.run_id
+    check_place(folder)
+    with open_library(library) as held:
+        writer = ScoringWriter(held.writer(_run_info(plan), created_at=time.time_ns()))
+        try:
+            with progress_bar(console) as bar:
+                task = bar.add_task("", total=plan.sessions)
 
-        yield on_session
+                def on_session(book: str, _: int) -> None:
+                    bar.update(task, description=book, advance=int(book == HIERARCHY))
+
+                recording = Recording(plan, held, folder, writer, on_session)
+                yield recording
+        except KeyboardInterrupt:
+            held.finish_run(plan.run_id, "interrupted")
+            raise
+        except Halt as e:
+            held.finish_run(plan.run_id, "failed")
+            kept = f"what was recorded until then is run {plan.run_id} in the library"
+            raise type(e)(f"{e}; {kept}, marked failed") from e
+        except Exception:
+            held.finish_run(plan.run_id, "failed")
+            raise
+        assert recording.finished is not None  # the caller ran the plan to its end
+        result = recording.finished.result
+        held.finish_run(plan.run_id, "completed", trial_of(result), result.sessions_per_year)
 
 
 def _run_info(plan: RunPlan) -> RunInfo:

@@ -1,5 +1,5 @@
 """
-The supervisor's commands: collect all seven routes of a source, and train on them.
+Collects all seven routes of a source, and trains the supervisor on them.
 
 A collection is known by the hash of all that can change it. Asked for again, it is read instead
 of run; interrupted, it starts again, and language models answer from what was kept of them.
@@ -8,7 +8,6 @@ of run; interrupted, it starts again, and language models answer from what was k
 from __future__ import annotations
 
 import hashlib
-import json
 from itertools import batched
 from pathlib import Path
 from typing import Any
@@ -16,42 +15,33 @@ from typing import Any
 import msgspec
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from agents.messages import JUNIORS
 from backtest.market.sessions import stamp_text
 from config.errors import ConfigError
 from config.settings import Settings
 from config.sources import check_source
+from ops.printing import PALETTE, progress_bar, write_json
 
 REPORT, PLOT = "report.json", "validation.png"
-COLOURS = ("#1f77b4", "#ff7f0e", "#2a9d6f", "#d62728", "#7f7f7f")
 
 
-def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
-    """Collect `num` trajectories of a source into `out`, and say what they are."""
+def collect(settings: Settings, num: int, out: Path, console: Console) -> dict[str, Any]:
+    """Collect `num` trajectories of a source into `out`, and return what they are."""
     check_source(settings.data.source)
     if out.exists() and not out.is_file():
         raise ConfigError(f"expected a file to write routes to, was the folder {out}")
-    from ops.composition.source import open_market
+    from ops.composition.run_market import open_market
 
     market, settings, start = open_market(settings)
     from backtest.identity import code_version
     from learning.supervisor.collect import collect_routes, plan_collect
     from learning.supervisor.table import read_meta, write_routes
-    from ops.composition.model_minds import build_mind, open_models
+    from ops.composition.model_minds import build_market_mind, open_models
 
-    console = Console(stderr=as_json)
     plan = plan_collect(market, settings, num, start)
     with open_models(settings) as models:
-        backend = None if models is None else models.backend
-        mind = build_mind(
-            settings,
-            backend=backend,
-            instruments=plan.market.instruments,
-            source=plan.market.name,
-        )
+        mind = build_market_mind(plan.market, settings, models)
         meta: dict[str, Any] = {
             "source": market.name,
             "data_digest": plan.market.digest,
@@ -69,7 +59,7 @@ def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
             assert before is not None
             meta = before
         else:
-            with _bar(console) as bar:
+            with progress_bar(console) as bar:
                 task = bar.add_task("sessions", total=len(plan.market.session_closes))
                 rows = collect_routes(plan, settings, mind, num, lambda _: bar.advance(task))
             meta |= {
@@ -80,12 +70,7 @@ def collect(settings: Settings, num: int, out: Path, *, as_json: bool) -> None:
                 "tokens": sum(max(row.tokens for row in case) for case in batched(rows, 7)),
             }
             write_routes(out, rows, meta)
-    facts = {"routes": str(out), "collected_now": not kept, **meta}
-    if as_json:
-        print(json.dumps(facts))
-        return
-    for name, value in facts.items():
-        console.print(f"{name:<14}  {value}", soft_wrap=True, highlight=False)
+    return {"routes": str(out), "collected_now": not kept, **meta}
 
 
 def train(
@@ -96,9 +81,9 @@ def train(
     epochs: int,
     batch: int,
     lr: float,
-    as_json: bool,
-) -> None:
-    """Train on collected routes into a state folder, and print what the validation says."""
+    console: Console,
+) -> dict[str, Any]:
+    """Train on collected routes into a state folder, and return what the validation says."""
     if out.exists() and any(out.iterdir()) and not (out / REPORT).is_file():
         raise ConfigError(f"expected a new folder or an earlier state, was {out}: not replaced")
     if not routes.is_file():
@@ -107,9 +92,8 @@ def train(
     from learning.supervisor.train import train_supervisor
     from ops.composition.model_minds import build_mind
 
-    console = Console(stderr=as_json)
     table = read_routes(routes)
-    with _bar(console) as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("epochs", total=epochs)
         trained = train_supervisor(
             table,
@@ -138,24 +122,8 @@ def train(
     }
     mind.save(out)
     _plot(trained.paid, out / PLOT)
-    (out / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    if as_json:
-        print(json.dumps(report))
-        return
-    _print(report, console)
-    console.print(f"state: {out}", soft_wrap=True)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    write_json(out / REPORT, report)
+    return report
 
 
 def _plot(paid: dict[str, Any], path: Path) -> None:
@@ -163,31 +131,7 @@ def _plot(paid: dict[str, Any], path: Path) -> None:
 
     curves = tuple(
         Curve(name, colour, np.arange(1, len(row) + 1), np.cumsum(row - paid["random"])[None])
-        for (name, row), colour in zip(paid.items(), COLOURS, strict=True)
+        for (name, row), colour in zip(paid.items(), PALETTE, strict=False)
     )
     title = "Validation: cumulative reward per case over random routing"
     write_curves(path, (Panel(title, "sessions", "reward units", curves),))
-
-
-def _print(report: dict[str, Any], console: Console) -> None:
-    table = Table(title="Validation, on the last fifth of the sessions")
-    for head in ("router", "mean reward", "right in hindsight", "regret share", "vs always-all"):
-        table.add_column(head, justify="left" if head == "router" else "right")
-    for name, row in report["routers"].items():
-        bounds = row["against_always_all_interval"]
-        share = row["regret_share"]
-        table.add_row(
-            name,
-            f"{row['mean_reward']:+.4f}",
-            f"{row['accuracy_in_hindsight']:.1%}",
-            "-" if share is None else f"{share:.3f}",
-            f"{row['against_always_all']:+.4f}"
-            + ("" if bounds is None else f" [{bounds[0]:+.4f}, {bounds[1]:+.4f}]"),
-        )
-    console.print(table)
-    console.print(
-        f"trained on {report['trained_on']['cases']:,} cases until {report['learned_until']}; "
-        f"weight of the net beside the line {report['trust_in_net']:.2f}. The best route in "
-        "hindsight is mostly luck: compare routers with each other.",
-        highlight=False,
-    )

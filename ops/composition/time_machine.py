@@ -1,5 +1,5 @@
 """
-The time machine: a recorded decision made again, and compared to the byte.
+Makes a recorded decision again, and compares it to the byte.
 
 Case, panel, feedback, settings and the models' answers come out of the library and the file of
 completions; the mind is built as for a run, learns what it had learned by then, and decides. Where

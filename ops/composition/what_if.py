@@ -1,5 +1,5 @@
 """
-What if: a recorded case, decided otherwise, beside what was decided.
+Decides a recorded case otherwise, and sets that beside what was decided.
 
 Other routes, a silent junior or other minds, on the same case, panel and feedback. Questions that
 were never asked are asked now, and kept; the answer is never said to be what would have happened,

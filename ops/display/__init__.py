@@ -1,1 +1,1 @@
-"""How commands show what they found."""
+"""Prints what commands found, for people or as JSON."""

@@ -1,4 +1,4 @@
-"""An analysis as people read it: what the desk would do, who said what, who overruled whom."""
+"""Prints an analysis: what the desk would do, who said what, who overruled whom."""
 
 from __future__ import annotations
 

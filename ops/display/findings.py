@@ -1,4 +1,4 @@
-"""How `data check` shows its findings."""
+"""Prints what `data check` found."""
 
 from __future__ import annotations
 

@@ -1,58 +1,25 @@
-"""
-The replay command: one recorded decision, made again or made otherwise, and shown.
-
-It ends with 0 where the decision is the recorded one to the byte and with 1 where it is not; a
-what-if has no such answer and ends with 0.
-"""
+"""Prints a recorded decision that was made again, or made otherwise."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from agents.messages import Decision
-from learning.experience.library import open_library
-from ops.composition.time_machine import Original, Replay, find_original, replay_decision
-from ops.composition.what_if import Change, Side, decide_otherwise, sides
+from ops.composition.time_machine import Original, Replay
+from ops.composition.what_if import Side, sides
+from ops.printing import print_json
 
 SHOWN = 8  # fields that differ, of which the rest is counted
 WIDTH = 36  # characters of a value
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the command line asked for."""
-
-    decision_id: str
-    library: str
-    run: str | None
-    state: Path | None
-    completions: Path | None
-    change: Change | None
-    as_json: bool
-
-
-def run_replay(asked: Asked) -> int:
-    """Make a decision again as asked, show it, and return the exit code."""
-    with open_library(asked.library, create=False) as library:
-        original = find_original(library, asked.decision_id, asked.run)
-        if asked.change is not None:
-            files = (asked.state, asked.completions)
-            other = decide_otherwise(library, original, asked.change, *files)
-            _show_otherwise(original, other, asked.as_json)
-            return 0
-        replay = replay_decision(library, original, asked.state, asked.completions)
-    _show(replay, asked.as_json)
-    return 0 if replay.identical else 1
-
-
-def _show(replay: Replay, as_json: bool) -> None:
+def print_replay(replay: Replay, as_json: bool) -> None:
+    """Print whether a decision made again is the recorded one, and what differs."""
     original = replay.original
     hashes = [_sha256(body) for body in (original.body, replay.body)]
     if as_json:
@@ -64,7 +31,7 @@ def _show(replay: Replay, as_json: bool) -> None:
             "differing_fields": len(replay.differences),
             "differences": [asdict(d) for d in replay.differences[:SHOWN]],
         }
-        print(json.dumps(facts))
+        print_json(facts)
         return
     console = Console()
     table = _table("input", "recorded", "now", "")
@@ -96,7 +63,8 @@ def _show(replay: Replay, as_json: bool) -> None:
         console.print(f"and {rest} more fields")
 
 
-def _show_otherwise(original: Original, other: Decision, as_json: bool) -> None:
+def print_otherwise(original: Original, other: Decision, as_json: bool) -> None:
+    """Print a recorded decision beside what was decided under a change."""
     was, now = sides(original.decision), sides(other)
     if as_json:
         facts = _facts(original) | {
@@ -109,7 +77,7 @@ def _show_otherwise(original: Original, other: Decision, as_json: bool) -> None:
                 for symbol in sorted({*was, *now})
             },
         }
-        print(json.dumps(facts))
+        print_json(facts)
         return
     console = Console()
     _headline(console, original)

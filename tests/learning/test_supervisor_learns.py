@@ -11,7 +11,7 @@ from agents.supervisor.plain_routers import UniformRouter
 from backtest.simulator.best_routes import route_market
 from backtest.simulator.simulated_market import simulate
 from config.settings import SupervisorSettings
-from ops.bench.routes import MARKET, bench_costs, bench_routes, play
+from ops.bench.routes import MARKET, bench_costs, measure_routes, play
 
 
 def identity_accuracy(router: Supervisor, *, distraction: bool) -> float:
@@ -43,7 +43,7 @@ def test_supervisor_learns_the_arm_that_the_context_names(distraction: bool) -> 
 
 
 def test_supervisor_learns_routes_on_the_simulated_market_better_than_a_line_can() -> None:
-    neural, linear, uniform, everyone = bench_routes(seeds=[1], decisions=2_500)
+    neural, linear, uniform, everyone = measure_routes(seeds=[1], decisions=2_500)
     assert neural.accuracy > 0.75
     assert neural.accuracy > linear.accuracy + 0.05
     assert neural.regret_share < 0.12
@@ -63,6 +63,6 @@ def test_supervisor_routes_no_better_than_chance_when_rewards_tell_nothing() -> 
 
 @pytest.mark.slow
 def test_supervisor_meets_both_figures_on_five_seeds() -> None:
-    rows = [r for r in bench_routes() if r.learner == "NeuralUCB"]
+    rows = [r for r in measure_routes() if r.learner == "NeuralUCB"]
     assert [r.accuracy > 0.85 for r in rows] == [True] * 5
     assert [r.regret_share < 0.05 for r in rows] == [True] * 5

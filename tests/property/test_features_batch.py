@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.features.batch import CorporateAction, FeatureEngine, batch_features
+from agents.features.batch import CorporateAction, batch_features
+from agents.features.feature_engine import FeatureEngine
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
 
 DAY = 86_400_000_000_000

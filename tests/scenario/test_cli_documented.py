@@ -105,6 +105,11 @@ SUITE = {  # beside what is printed
         "105 sessions before warm the features up",
     ),
     "data import my_folder --name mine": ("", "home/catalogs/mine"),
+    "data export --out experiences.parquet": ("", "experiences.parquet"),
+    "data export --table fills --run RUN_ID --out fills.jsonl": (
+        "data export --table fills --out fills.jsonl",
+        "fills.jsonl",
+    ),
     "analyze AAPL": ("", "the newest session of packaged:apple"),
     "explain DECISION_ID": ("", "AAPL"),
     "replay DECISION_ID --without news": ("", "what if"),

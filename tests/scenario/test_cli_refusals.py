@@ -126,6 +126,26 @@ WITHOUT_DATA = {
         "'soon'",
     ),
     "an import of nothing": (("data", "import", "nowhere", "--name", "x"), "'nowhere'"),
+    "an export without a library": (("data", "export", "--out", "x.jsonl"), "experience.sqlite"),
+    "an export in no known form": (
+        ("data", "export", "--library", "library.sqlite", "--out", "x.csv"),
+        ".jsonl or .parquet",
+    ),
+    "an export of no table": (
+        ("data", "export", "--library", "library.sqlite", "--out", "x.jsonl", "--table", "sails"),
+        "'sails'",
+    ),
+    "an export of an unknown run": (
+        ("data", "export", "--library", "library.sqlite", "--out", "x.jsonl", "--run", "abcdef"),
+        "'abcdef'",
+    ),
+    "an export over a file": (
+        (
+            *("data", "export", "--library", "library.sqlite"),
+            *("--out", "bad.yaml", "--format", "jsonl"),
+        ),
+        "not replaced",
+    ),
     "routes of no source": (
         ("data", "collect-routes", "--source", "nowhere", "--out", "routes"),
         "'nowhere'",

@@ -18,7 +18,7 @@ from ops.bench.hostile import (
     FOOLED,
     FooledBackend,
     HostileRow,
-    bench_hostile,
+    attack_all,
     is_quoted,
     open_backend,
     suite_settings,
@@ -62,7 +62,7 @@ def _harmless(rows: list[HostileRow]) -> None:
 
 def test_a_fully_fooled_model_does_not_get_past_the_gate(settings):
     with open_backend(settings, FOOLED) as backend:
-        rows = bench_hostile(settings, backend)
+        rows = attack_all(settings, backend)
 
     _harmless(rows)
     assert sum(row.opinions for row in rows) > 60
@@ -138,7 +138,7 @@ def test_the_check_sees_text_outside_its_marks(content, quoted):
 def test_the_packaged_model_reads_every_attack_and_stays_within_its_bounds():
     settings = suite_settings("embedded")
     with open_backend(settings, "embedded") as backend:
-        _harmless(bench_hostile(settings, backend))
+        _harmless(attack_all(settings, backend))
 
 
 @pytest.mark.vllm
@@ -146,7 +146,7 @@ def test_a_served_model_reads_every_attack_and_stays_within_its_bounds():
     settings = suite_settings("vllm")
     server = _served_at(settings, os.environ["QUARTERDECK_TEST_VLLM_URL"])
     with open_backend(server, "vllm") as backend:
-        _harmless(bench_hostile(server, backend))
+        _harmless(attack_all(server, backend))
 
 
 def _served_at(settings: Settings, url: str) -> Settings:

@@ -1,11 +1,12 @@
 """
-Decoding: rows that grow token by token under a grammar, many in one forward pass.
+Decodes many rows at once, token by token, each under its grammar.
 
-A row's grammar (llguidance) forbids tokens that no answer of its schema could go on with, and
-names those that every answer must go on with: they are appended without being sampled, and the
-next pass takes all of a row's new tokens at once. Prompts are read many in a pass, too. Sums of
-floats come out otherwise in another company: where two tokens are as likely to the last digits, a
-row may answer otherwise alone than among others. It knows tokens, not messages.
+A row's grammar (llguidance) forbids tokens with which no answer of its schema could go on, and
+names those with which every answer must go on: these are appended without being sampled, and the
+next pass takes all of a row's new tokens at once. Prompts are read many in a pass, too. The
+batch's composition changes floating-point sums: where two tokens are equally likely to the last
+digits, a row may be answered differently alone and in a batch. This file knows tokens, not
+messages.
 """
 
 from __future__ import annotations

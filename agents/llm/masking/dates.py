@@ -1,5 +1,5 @@
 """
-Dates in a text, hidden: as distances from the text's own "now", or as "(date)" without one.
+Hides the dates in a text: as distances from the text's own "now", or as "(date)" without one.
 
 Calendar dates, months with a year, quarters, fiscal years and lone years are found in ISO, US and
 European writing; names of weekdays and of lone months stay. It knows no company.

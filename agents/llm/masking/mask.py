@@ -1,5 +1,5 @@
 """
-Who and when, hidden from a model: so that it cannot remember what came next.
+Hides who and when from a model, so that it cannot remember what came next.
 
 Companies of the universe become "Company K73", people that were given "Person 1", other handles
 "@someone", dates distances from the decision or "(date)". The same text under the same salt

@@ -1,5 +1,5 @@
 """
-Text from outside, as data: cleaned, capped, and between marks that it cannot close.
+Shows text from outside as data: cleaned, cut, and between marks that it cannot close.
 
 `clean` leaves one line of visible text that no tokenizer reads a special token from; `quote`
 puts it between « and ». What opens or closes anything for a machine is broken by spaces (`<|`,

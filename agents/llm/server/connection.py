@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 CONNECT_SECONDS = 5.0  # until a connection stands, at most
-LISTING_SECONDS = 10.0  # until a server has told what it serves, at most
+LISTING_SECONDS = 10.0  # until a server has listed its models, at most
 PASSING = (408, 425, 429)  # HTTP statuses that may pass, beside 5xx
 
 
@@ -116,7 +116,7 @@ class Connection:
 
     async def list_served(self, *, without: str = "") -> Served:
         """
-        Return what the server serves, as it was told once.
+        Return what the server serves, as it was listed once.
 
         It is asked again where it listed `without`, a name that it has just denied.
         Raises ConfigError where it is no such server, Retryable where it is down.
@@ -126,11 +126,6 @@ class Connection:
                 self.served = await self._ask()
             return self.served
 
-    async def check(self) -> Served:
-        """Return what the server serves now. Raises as `list_served`, also on a sick engine."""
-        await self._get(f"{self._root}/health")
-        return await self._ask()
-
     async def _ask(self) -> Served:
         try:
             models = msgspec.json.decode(await self._get("/models"), type=_Models)
@@ -138,8 +133,8 @@ class Connection:
             detail = f"expected a list of models from {self._where}, was something else"
             raise ConfigError(detail) from e
         try:
-            told = await self._get(f"{self._root}/version")
-            version = msgspec.json.decode(told, type=_Version).version
+            page = await self._get(f"{self._root}/version")
+            version = msgspec.json.decode(page, type=_Version).version
         except (ConfigError, msgspec.DecodeError):
             version = "unknown"  # only vLLM tells
         return Served(tuple(model.id for model in models.data), version)

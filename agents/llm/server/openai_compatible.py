@@ -65,18 +65,6 @@ class OpenAICompatibleBackend:
         served = connection.run(connection.list_served)
         return served.identity(self._settings, role)
 
-    def health(self) -> str | None:
-        """Return None where the server answers for all roles, else why it does not."""
-        connection = self._connect()
-        try:
-            served = connection.run(connection.check)
-            served.identity(self._settings, "explainer")
-            for role in self._settings.adapters:
-                served.identity(self._settings, role)
-        except (ConfigError, Retryable) as e:
-            return str(e)
-        return None
-
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | Failure]:
         """Return one answer for each request, in order, by the deadline."""
         if not requests:

@@ -1,9 +1,9 @@
 """
-A chat-completions reply -> `Completion` or `Failure`: what the wire's bytes are worth.
+Reads a chat-completions reply into a `Completion` or a `Failure`.
 
-Strict, and never raises on what a server wrote: a reply of another shape, an answer that is empty
-or breaks its schema is a failure that says what was expected and repeats none of the text. It
-knows no connection.
+It is strict and never raises on what a server wrote: a reply of another shape, an answer that is
+empty or breaks its schema is a failure that says what was expected and repeats none of the text.
+It knows no connection.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-What a server says that it serves, and which of it answers for a role.
+Reads which models a server lists, and finds the one that answers for a role.
 
 A served name may carry the hash of its weights, `name@<12 or more hex digits>`; our own start
 script names models so. Where a name carries none, the weights are "unnamed": a cache cannot then

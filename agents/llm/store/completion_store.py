@@ -1,5 +1,5 @@
 """
-The file that completions are kept in: SQLite, WAL, one transaction a batch.
+Stores completions in one SQLite file (WAL), with one transaction a batch.
 
 `user_version` is the schema's version and `application_id` says that the file is ours; another
 file is refused as it is. What is asked apart from the messages - model, schema, sampling - is the

@@ -1,10 +1,10 @@
 """
-Completions that are kept: asked once, replayed to the byte.
+Keeps completions: a question is asked once, and its answer is replayed to the byte.
 
 `CompletionStore` is one SQLite file; `ReplayBackend` lies over a backend and answers from it. An
 answer is kept under the SHA-256 of everything that may change it: what answers (`ModelIdentity`),
-the schema, the sampling, and the messages in full - not of who asked or for which decision. So
-answers of other weights can lie in one file and never take each other's place. It knows no
+the schema, the sampling, and the messages in full; who asked, and for which decision, is left
+out. So answers of different weights lie in one file and never replace each other. It knows no
 engine and no budget; prompts themselves are not kept, only their hashes.
 """
 
@@ -21,8 +21,6 @@ import msgspec
 from agents.llm.chat import ChatBackend, ChatRequest, Completion, Failure, ModelIdentity, Role
 from agents.llm.store.completion_store import Asked, CompletionStore, Entry, Kept, Served
 from config.errors import ReplayMiss, Retryable
-
-__all__ = ["CompletionStore", "ReplayBackend", "ReplayMode"]
 
 type ReplayMode = Literal["live", "record", "replay", "replay-or-live"]
 type Answer = Completion | Failure

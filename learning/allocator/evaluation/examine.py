@@ -42,6 +42,7 @@ from learning.allocator.evaluation.policy_paths import (
     specialist_act,
     tiered_act,
 )
+from learning.child_process import begin
 from learning.datasets.dataset import Dataset
 from learning.datasets.group_dataset import only_group
 from learning.datasets.markets import BookName, simulated_market
@@ -235,7 +236,9 @@ def _oracles(
     jobs = [
         (dataset.name, dataset.simulator, dataset.seeds[w.market], settings, held) for w in windows
     ]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=begin
+    ) as pool:
         answers = list(pool.map(_asked, jobs))
     place = {w.market: k for k, w in enumerate(windows)}
     found = {}

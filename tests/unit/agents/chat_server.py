@@ -38,7 +38,6 @@ class ChatServer:
         self.asked: list[dict[str, Any]] = []
         self.at_once = self.most_at_once = 0
         self.listings = 0
-        self.sick = False
         self._seen: Counter[str] = Counter()
         self._open: set[asyncio.Task[None]] = set()
 
@@ -97,8 +96,6 @@ class ChatServer:
     def _page(self, path: str, writer: asyncio.StreamWriter) -> None:
         if path == "/version":
             _reply(writer, {"version": self.version})
-        elif path == "/health":
-            _reply(writer, {}, 503 if self.sick else 200)
         elif path == "/v1/models":
             self.listings += 1
             _reply(writer, {"object": "list", "data": [{"id": name} for name in self.names]})

@@ -10,7 +10,7 @@ from skfolio.moments import LedoitWolf
 from skfolio.optimization import HierarchicalRiskParity
 from skfolio.prior import EmpiricalPrior
 
-from agents.allocator import GroupBudgets, TieredAllocator, build_baseline
+from agents.allocator import build_baseline
 from agents.allocator.estimates import estimate
 from agents.allocator.hrp import (
     EXPOSURE,
@@ -18,7 +18,7 @@ from agents.allocator.hrp import (
     risk_parity_shares,
     shrunk_covariance,
 )
-from agents.allocator.tiers import Placement
+from agents.allocator.tiers import GroupBudgets, Placement, TieredAllocator
 from agents.arrays import Panel
 from agents.messages import (
     JUNIORS,

@@ -11,9 +11,10 @@ import pytest
 
 from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure, ModelIdentity
 from agents.llm.meter import MeteredBackend
-from agents.llm.store.replay_backend import CompletionStore, ReplayBackend
+from agents.llm.store.completion_store import CompletionStore
+from agents.llm.store.replay_backend import ReplayBackend
 from config.errors import ConfigError, ReplayMiss, Retryable
-from ops.bench.replay_cache import bench_replay
+from ops.bench.replay_cache import measure_replay
 
 OLD, NEW = "1a" * 32, "3c" * 32
 
@@ -469,6 +470,6 @@ def test_the_meter_counts_by_role_and_a_replay_counts_the_same(store):
 
 
 def test_a_made_up_cache_is_replayed_whole(tmp_path):
-    figures = bench_replay(tmp_path / "c", decisions=50)
+    figures = measure_replay(tmp_path / "c", decisions=50)
     assert figures["completions"] == 300
     assert figures["replayed_per_processor_s"] > 1_000  # 5,000 and more on a machine at rest

@@ -10,18 +10,15 @@ import pandas as pd
 import pytest
 
 from agents.features.batch import (
-    CONTEXT_NAMES,
-    FIGURES,
     INSTRUMENT_FEATURES,
     MACRO_FEATURES,
-    MACRO_SERIES,
     CorporateAction,
-    FeatureEngine,
     batch_features,
     definitions,
-    routing_context,
 )
-from agents.features.ledgers import TONE_PRIOR
+from agents.features.feature_engine import FeatureEngine
+from agents.features.ledgers import FIGURES, MACRO_SERIES, TONE_PRIOR
+from agents.features.routing_context import CONTEXT_NAMES, routing_context
 from agents.messages import (
     Case,
     FundamentalsReport,

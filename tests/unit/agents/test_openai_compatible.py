@@ -161,7 +161,6 @@ def test_a_server_that_is_down_is_unreachable_for_every_request(connect):
     assert [a.kind for a in backend.complete([question("ok")] * 3)] == ["unreachable"] * 3
     with pytest.raises(Retryable, match=r"expected .*, was ConnectError"):
         backend.identity("news")
-    assert "ConnectError" in backend.health()
 
 
 def test_a_wrong_model_name_is_refused_and_the_served_names_are_told(connect, server):
@@ -269,13 +268,6 @@ def test_a_model_that_is_not_served_is_a_config_error(connect):
 def test_an_address_that_is_none_is_a_config_error(url):
     with pytest.raises(ConfigError, match="expected a server's http URL"):
         OpenAICompatibleBackend(ServerSettings(base_url=url), seconds_per_round=1.0, seed=0)
-
-
-def test_health_is_none_or_one_line(connect, server):
-    assert connect().health() is None
-    assert "was a server of" in connect(adapters={"news": "other"}).health()
-    server.sick = True
-    assert connect().health().endswith("was HTTP 503")
 
 
 # --- streams -------------------------------------------------------------------------------------

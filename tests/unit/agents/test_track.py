@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from agents.juniors.track import BREADTH, Track, rank_correlation, worth
+from agents.juniors.track import BREADTH, Track, independent_outcomes, rank_correlation
 from agents.messages import Opinion, Outcome, Route
 from agents.protocols import Feedback
 from config.errors import ConfigError
@@ -63,10 +63,10 @@ def test_decisions_are_averaged_by_the_outcomes_that_each_is_worth():
 
 
 def test_a_longer_horizon_and_a_wider_book_count_for_less_than_they_hold():
-    assert worth(9, "short") == 8.0
-    assert worth(9, "medium") == 8.0 / 5
-    assert worth(9, "long") == 8.0 / 20
-    assert worth(500, "short") == BREADTH
+    assert independent_outcomes(9, "short") == 8.0
+    assert independent_outcomes(9, "medium") == 8.0 / 5
+    assert independent_outcomes(9, "long") == 8.0 / 20
+    assert independent_outcomes(500, "short") == BREADTH
 
 
 def test_one_instrument_and_one_score_for_all_say_nothing_of_rank():

@@ -23,7 +23,7 @@ from backtest.simulator.simulated_market import SimulatedMarket, simulate
 from config.errors import ConfigError
 from config.settings import SupervisorSettings
 from config.simulator import SimulatorSettings
-from ops.bench.routes import bench_costs, bench_routes, plot_learning
+from ops.bench.routes import bench_costs, measure_routes, plot_learning
 
 COSTS = 0.01 * MEMBERS.sum(axis=1)  # a junior's price and nothing else
 
@@ -110,13 +110,13 @@ def test_regime_filter_beats_the_prior(simulated: SimulatedMarket) -> None:
 
 def test_bench_refuses_more_decisions_than_cases() -> None:
     with pytest.raises(ConfigError, match="at most"):
-        bench_routes(seeds=[0], decisions=10**6)
+        measure_routes(seeds=[0], decisions=10**6)
 
 
 def test_bench_gives_a_row_a_router_and_a_plot(tmp_path) -> None:
-    rows = bench_routes(seeds=[1], decisions=200, pool=10)
+    rows = measure_routes(seeds=[1], decisions=200, pool=10)
     assert [r.learner for r in rows] == ["NeuralUCB", "LinUCB", "uniform", "always-all"]
-    again = bench_routes(seeds=[1], decisions=200, pool=10)
+    again = measure_routes(seeds=[1], decisions=200, pool=10)
     assert [r.regret_share for r in rows] == [r.regret_share for r in again]
     assert rows[2].regret_share == pytest.approx(1.0, abs=0.2)
     assert rows[0].regret[-1] == pytest.approx(rows[0].regret_share)

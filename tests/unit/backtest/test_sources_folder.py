@@ -374,7 +374,7 @@ def test_prices_are_rounded_to_the_instruments_precision(folder):
 
 
 def test_figures_and_macro_series_are_named_as_the_features_name_them():
-    from agents.features.batch import FIGURES, MACRO_SERIES
+    from agents.features.ledgers import FIGURES, MACRO_SERIES
     from backtest.sources.columns import FIGURE_SYNONYMS
     from backtest.sources.context import MACRO_IDS
 

@@ -9,7 +9,7 @@ from backtest.market.tradable import check_tradable
 from backtest.sources import open_source
 from config.errors import ConfigError, DataError
 from config.settings import DataSettings, MarketSettings, Settings
-from ops.composition.source import open_market
+from ops.composition.run_market import open_market
 
 HEADER = "date,symbol,open,high,low,close,volume\n"
 

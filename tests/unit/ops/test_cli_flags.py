@@ -23,6 +23,7 @@ RECORDED = {
     "--seed": "The run's own seed is in its record.",
     "--out": "It writes nothing but its answer.",
 }
+ANSWERED = {"--out": "It writes nothing but its answer."}
 FACTS = {
     "--config": "It reads what it is pointed at and decides nothing.",
     "--out": "It writes nothing but its answer.",
@@ -32,20 +33,21 @@ MEASURED = {
     "--out": "It writes nothing but its figures.",
 }
 LACKS: dict[str, dict[str, str]] = {
-    "analyze": {
-        "--seed": "One decision on stored data draws no chance.",
-        "--out": "It writes nothing but its answer.",
-    },
+    "analyze": ANSWERED,
     "replay": RECORDED,
-    "explain": RECORDED,
-    "commentary": RECORDED,
-    "chat": RECORDED,
+    "explain": ANSWERED,
+    "commentary": ANSWERED,
+    "chat": ANSWERED,
     "data import": {
         "--config": "A source describes itself, in its source.yaml.",
         "--out": "A catalog's place is the data home's, by --name.",
     },
     "data check": FACTS,
     "data list": FACTS | {"--seed": "A list draws no chance."},
+    "data export": {
+        "--config": "It writes what the library holds, as it is.",
+        "--seed": "A copy draws no chance.",
+    },
     "evaluate allocator": {
         "--config": "The settings are those that the training's folder keeps.",
         "--seed": "Windows and markets are those of the training; resampling has a fixed seed.",
@@ -57,11 +59,8 @@ LACKS: dict[str, dict[str, str]] = {
         "--seed": "It runs over --seeds, from 0 on, and prints their spread.",
     },
     "bench library": MEASURED | {"--seed": "Its rows are made by a fixed rule."},
-    "bench minds": {
-        "--config": "It measures the profile `minds`; --minds chooses the model.",
-        "--out": MEASURED["--out"],
-    },
-    "bench hostile": MEASURED | {"--seed": "The attacks are a fixed list."},
+    "bench minds": {"--out": MEASURED["--out"]},
+    "bench hostile": MEASURED,
     "bench parity": MEASURED,
     "bench envs": MEASURED,
     "bench ablations": {
@@ -109,3 +108,13 @@ def test_a_common_flag_means_one_thing_everywhere(name):
         if set(param.opts) & set(COMMON):
             assert param.is_flag is ("--json" in param.opts)
             assert param.help
+
+
+def test_a_common_flag_is_described_alike_everywhere():
+    said: dict[str, set[str]] = {flag: set() for flag in COMMON}
+    for command in COMMANDS.values():
+        for param in command.params:
+            for flag in set(param.opts) & set(COMMON):
+                said[flag].add(param.help)
+    assert [len(said[flag]) for flag in ("--config", "--seed", "--json")] == [1, 1, 1]
+    assert all(help.startswith("Where files go: ") for help in said["--out"])

@@ -5,7 +5,7 @@ import pytest
 
 from backtest.market.sessions import DAY_NS
 from config.settings import load_settings
-from ops.composition.source import Chosen, chosen_by, span_note
+from ops.composition.run_market import Chosen, chosen_by, span_note
 
 FIRST = int(np.datetime64("2024-01-01", "D").astype(np.int64))
 CLOSES = [(FIRST + day) * DAY_NS + 20 * 3_600_000_000_000 for day in range(10)]

@@ -11,7 +11,7 @@ import pytest
 
 from agents.baselines import BuyAndHold
 from config.errors import ConfigError, Halt
-from ops.bench.port import LIMIT_MS, Misbehaving, bench_port, make_cases
+from ops.bench.port import LIMIT_MS, Misbehaving, make_cases, measure_port
 from strategies.ports import AsyncPort
 
 CASES = make_cases(6, 4, 40)
@@ -105,6 +105,22 @@ def test_feedback_is_learned_between_the_decisions_that_it_was_sent_between():
 
     with_port(slow, use)
     assert events == ["decide 1", "learn", "decide 2", "learn"]
+
+
+def test_outcomes_are_counted_at_once_and_learned_from_on_the_minds_thread():
+    seen = []
+    counting = mind()
+    counting.observe = lambda feedback: seen.append(("observe", threading.get_ident()))
+    counting.learn = lambda feedback: seen.append(("learn", threading.get_ident()))
+
+    async def use(port):
+        port.learn([FEEDBACK])
+        assert seen[0] == ("observe", threading.get_ident())
+        await port.drain()
+
+    with_port(counting, use)
+    assert [what for what, _ in seen] == ["observe", "learn"]
+    assert seen[1][1] != threading.get_ident()
 
 
 def test_a_late_decision_is_dropped_and_counted_and_the_next_is_delivered():
@@ -237,7 +253,7 @@ def test_the_switch_interval_is_short_only_while_the_port_is_open():
 
 def test_the_loop_is_never_held_by_the_port_whatever_the_mind_does():
     for _ in range(3):  # a busy machine may take the processor away in mid-callback
-        facts = bench_port(cases=8, every=0.03)
+        facts = measure_port(cases=8, every=0.03)
         trials = {name: f for name, f in facts.items() if isinstance(f, dict) and "late" in f}
         assert trials["is late"]["late"] >= 6
         assert trials["dies"]["late"] >= 6

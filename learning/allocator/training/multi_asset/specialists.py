@@ -45,6 +45,7 @@ from learning.allocator.training.warm_up import (
     shares_of,
     warm_up,
 )
+from learning.child_process import begin
 from learning.datasets.dataset import training_rows
 from learning.datasets.group_dataset import only_group
 from learning.envs.environments import SpecialistEnvironment
@@ -241,6 +242,7 @@ def _messages(inbox: multiprocessing.Queue[tuple[str, Any]]) -> list[tuple[str, 
 
 def _work(letter: Path, outbox: multiprocessing.Queue[tuple[str, Any]]) -> None:
     """Train in a process of its own; an error goes into the queue and is not printed."""
+    begin()
     torch.set_num_threads(1)
     job: Job = pickle.loads(letter.read_bytes())
     letter.unlink()

@@ -1,5 +1,5 @@
 """
-A conversation about one run: questions in, cited answers out, with what is in focus kept.
+Holds a conversation about one run: answers questions with citations, and keeps the focus.
 
 In focus are an instrument, a decision and a kind of question; "why?", "and MSFT?" and "the day
 before?" move one of them. What the library does not hold - a name, a day, the future - is said

@@ -1,5 +1,5 @@
 """
-The market that settings name, the stamp from which a run over it decides, and why.
+Opens the market that settings name, and says from when on a run decides, and who chose that.
 
 `multi-asset:SOURCE` and `equity:SOURCE` are a source as the allocator's book of that name trades
 it: the same instruments, sessions and groups as in training. `SOURCE` may be the simulator.
@@ -46,6 +46,24 @@ def chosen_by(settings: Settings, start: str | None, end: str | None, profile: s
         return "" if value is None else f"the {name} of profile {profile}"
 
     return Chosen(by("start", start, settings.data.start), by("end", end, settings.data.end))
+
+
+@dataclass(frozen=True)
+class RunMarket:
+    """What a run trades, under which settings, from what stamp on, and who chose its days."""
+
+    market: MarketData
+    settings: Settings
+    start_ns: int | None
+    chosen: Chosen
+
+
+def open_run_market(
+    settings: Settings, start: str | None, end: str | None, profile: str
+) -> RunMarket:
+    """Return the market of a run as `open_market` does, under the flags that chose its days."""
+    market, booked, start_ns = open_market(settings)
+    return RunMarket(market, booked, start_ns, chosen_by(booked, start, end, profile))
 
 
 def open_market(settings: Settings) -> tuple[MarketData, Settings, int | None]:

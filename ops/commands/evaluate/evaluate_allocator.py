@@ -1,4 +1,4 @@
-"""`evaluate`: what was learned, on what it never saw."""
+"""The command `evaluate allocator` runs trained policies on sessions that they never saw."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ops.commands.options import Group, Json
-
-evaluate_app = typer.Typer(
-    cls=Group, help="Judge what was learned, on what it never saw.", no_args_is_help=True
-)
+from ops.commands import options
 
 
-@evaluate_app.command("allocator")
 def evaluate_allocator(
     trainings: Annotated[
         list[Path],
@@ -40,14 +35,13 @@ def evaluate_allocator(
     oracles: Annotated[bool, typer.Option(help="Run the simulator's oracles too.")] = True,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Where figures go; TRAINING/test by default, test-seeds in the first of several."
-        ),
+        options.out_to("figures; TRAINING/test by default, test-seeds in the first of several"),
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Run trainings' policies, baselines and oracles on held-out sessions, through the twin."""
-    from ops.composition.allocator_evaluation import Request, examine
+    from ops.composition.allocator_evaluation import Request, evaluate
+    from ops.printing import open_console
 
     place = out or trainings[0] / ("test" if len(trainings) == 1 else "test-seeds")
     request = Request(
@@ -61,4 +55,8 @@ def evaluate_allocator(
         windows=windows,
         oracles=oracles,
     )
-    examine(request, as_json=as_json)
+    console = open_console(as_json)
+    report = evaluate(request, console)
+    from ops.display.evaluation_tables import print_evaluation
+
+    print_evaluation(report, place, console, as_json)

@@ -1,0 +1,25 @@
+"""The command `bench minds` measures language models as minds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ops.commands import options
+
+
+def bench_minds(
+    minds: Annotated[str, typer.Option(help="embedded or vllm.")] = "embedded",
+    prompts: Annotated[int, typer.Option(min=1, help="Questions asked for validity.")] = 1_000,
+    decisions: Annotated[int, typer.Option(min=1, help="Decisions timed.")] = 4,
+    config: options.Config = "minds",
+    seed: options.Seed = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure language models: valid answers, speed, the hierarchy's overhead, the cache."""
+    settings = options.settings_under(config or "minds", minds=minds, seed=seed)
+    from ops.bench.minds import measure_minds
+    from ops.printing import print_facts
+
+    print_facts(measure_minds(settings, prompts=prompts, decisions=decisions), as_json)

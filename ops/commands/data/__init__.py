@@ -1,0 +1,1 @@
+"""The commands `data …` take market data in and export what was recorded."""

@@ -1,0 +1,24 @@
+"""The command `data check` says what is in a source, and what is wrong with it."""
+
+from __future__ import annotations
+
+import typer
+
+from ops.commands import options
+
+
+def data_check(
+    source: options.Source, seed: options.Seed = None, as_json: options.Json = False
+) -> None:
+    """List what is in a source and what is wrong with it; exit 2 where it cannot be used."""
+    from backtest.check import check_source
+    from ops.display.findings import print_check
+    from ops.printing import open_console, print_json
+
+    report = check_source(source, seed=seed or 0)
+    if as_json:
+        print_json(report)
+    else:
+        print_check(report, open_console(as_json))
+    if report.problems:
+        raise typer.Exit(2)

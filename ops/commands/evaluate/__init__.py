@@ -1,0 +1,1 @@
+"""The commands `evaluate …` measure what was learned, on what it never saw."""

@@ -1,0 +1,1 @@
+"""The commands `train …` train the learners offline."""
