@@ -58,13 +58,11 @@ class Juniors(Protocol):
     @property
     def models(self) -> dict[str, str]:
         """The model of each junior."""
-        ...
 
     def opine(
         self, case: Case, asked: Mapping[JuniorName, Sequence[str]]
     ) -> list[Opinion | Abstention]:
         """Return one answer for each junior and symbol asked, in their order; one batch."""
-        ...
 
 
 class Strategist(Protocol):
@@ -74,7 +72,6 @@ class Strategist(Protocol):
 
     def propose(self, case: Case, opinions: Sequence[Opinion]) -> list[Proposal]:
         """Return a proposal for each instrument that has an opinion; one batch, one round."""
-        ...
 
 
 class Supervisor(Protocol):
@@ -89,11 +86,9 @@ class Supervisor(Protocol):
         A route asks no junior without evidence. Shapes: contexts (N, 16); evidence (N, 3), in
         JUNIORS' order.
         """
-        ...
 
     def update(self, context: FloatArray, action: int, reward: float) -> None:
         """Shapes: context (16,). Learn from one closed outcome."""
-        ...
 
 
 class TrainedPolicy(Protocol):
@@ -102,42 +97,34 @@ class TrainedPolicy(Protocol):
     @property
     def slot(self) -> str:
         """The place that it takes: top, bottom or bottom-<group>."""
-        ...
 
     @property
     def kind(self) -> Literal["top", "bottom"]:
         """Which tier it is."""
-        ...
 
     @property
     def book(self) -> str:
         """The kind of book that it was trained on."""
-        ...
 
     @property
     def name(self) -> str:
         """What it is called."""
-        ...
 
     @property
     def groups(self) -> tuple[str, ...]:
         """The groups of the book that it was trained on, sorted."""
-        ...
 
     @property
     def group(self) -> str:
         """The group that it places, "*" for any, "" for a top policy."""
-        ...
 
     @property
     def trained(self) -> TrainingRecord:
         """What it was trained on."""
-        ...
 
     @property
     def digest(self) -> str:
         """The SHA-256 of all that it is."""
-        ...
 
 
 class Allocator(Protocol):
@@ -146,16 +133,13 @@ class Allocator(Protocol):
     @property
     def models(self) -> dict[str, str]:
         """The policy of each tier."""
-        ...
 
     @property
     def policies(self) -> tuple[TrainedPolicy, ...]:
         """The cards of the policies that were trained."""
-        ...
 
     def allocate(self, case: Case, panel: Panel, proposals: Sequence[Proposal]) -> Allocation:
         """Return target weights for the case's instruments."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -201,26 +185,21 @@ class LearningMind(Mind, Protocol):
     @property
     def models(self) -> dict[str, str]:
         """The model of each role."""
-        ...
 
     @property
     def policies(self) -> tuple[TrainedPolicy, ...]:
         """The cards of the allocator's trained policies."""
-        ...
 
     @property
     def learned_until(self) -> int:
         """The stamp of the newest outcome that was learned from; 0 for a fresh prior."""
-        ...
 
     @property
     def digest(self) -> str:
         """The SHA-256 of everything that was learned."""
-        ...
 
     def save(self, folder: Path) -> None:
         """Write all learned state into a folder."""
-        ...
 
 
 type Record = (
@@ -233,8 +212,6 @@ class ExperienceWriter(Protocol):
 
     def add(self, record: Record) -> None:
         """Take one record; it is durable after the next `flush`."""
-        ...
 
     def flush(self) -> None:
         """Commit everything added so far in one transaction."""
-        ...

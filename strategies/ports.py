@@ -36,19 +36,15 @@ class Port(Protocol):
     @property
     def needs_features(self) -> bool:
         """Whether cases are to carry news, reports and macro values."""
-        ...
 
     def track(self) -> tuple[TrackRecord, ...]:
         """Return the juniors' track records so far, for the next case."""
-        ...
 
     def send(self, case: Case, panel: Panel) -> None:
         """Take a case away; the decision comes back through the deliver callback."""
-        ...
 
     def learn(self, feedback: Sequence[Feedback]) -> None:
         """Count closed outcomes at once; let the mind learn from them before the next case."""
-        ...
 
 
 class LocalMind:

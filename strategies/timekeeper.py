@@ -23,15 +23,12 @@ class Timekeeper(Protocol):
     @property
     def clock(self) -> Clock:
         """A Nautilus clock that shows the same time, for what Nautilus stamps and names."""
-        ...
 
     def now_ns(self) -> int:
         """Return the time."""
-        ...
 
     def alert(self, name: str, ts: int, callback: Callback) -> None:
         """Call `callback(ts)` once everything stamped `ts` is in; `name` is for the logs."""
-        ...
 
 
 class Alerts:

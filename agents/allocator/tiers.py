@@ -62,11 +62,9 @@ class TopPolicy(Protocol):
     @property
     def name(self) -> str:
         """What reports call it."""
-        ...
 
     def share(self, case: Case, estimates: Estimates) -> GroupBudgets:
         """Return a budget for each group that is to have one."""
-        ...
 
 
 class BottomPolicy(Protocol):
@@ -75,7 +73,6 @@ class BottomPolicy(Protocol):
     @property
     def name(self) -> str:
         """What reports call it."""
-        ...
 
     def place(
         self,
@@ -91,7 +88,6 @@ class BottomPolicy(Protocol):
         `members` are those with estimates, sorted by symbol. Absolute weights sum to at most the
         group's budget; a member that is not named gets none.
         """
-        ...
 
 
 @dataclass(frozen=True)

@@ -138,15 +138,12 @@ class Archive(Protocol):
 
     def stamps(self) -> Sequence[Stamp]:
         """Return all decisions, oldest first."""
-        ...
 
     def record(self, decision_id: str) -> Record:
         """Return one decision with all that belongs to it."""
-        ...
 
     def run(self) -> RunFacts:
         """Return the run's facts."""
-        ...
 
 
 def day_of(ts: int) -> str:

@@ -112,19 +112,15 @@ class ChatBackend(Protocol):
 
     def identity(self, role: Role) -> ModelIdentity:
         """Return what answers for a role; cheap, loads no weights. Raises ConfigError."""
-        ...
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | Failure]:
         """Return one answer for each request, in order; blocks until all are there."""
-        ...
 
     def stream(self, request: ChatRequest) -> Iterator[str]:
         """Yield an answer's text as it comes: for chat only. Raises Retryable."""
-        ...
 
     def close(self) -> None:
         """Let go of connections and memory."""
-        ...
 
 
 def canonical_schema(schema: object) -> str:
