@@ -10,12 +10,12 @@ knows no engine. One caller at a time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
 
-from agents.llm.chat import ChatBackend, ChatRequest, Completion, Failure, ModelIdentity, Role
+from agents.llm.chat import BackendAround, ChatBackend, ChatRequest, Completion, Failure
 from config.settings import BudgetSettings
 
 DECISIONS_KEPT = 1_000  # whose spending is remembered: those that may still ask
@@ -30,7 +30,7 @@ class Spent(msgspec.Struct):
     refused: int = 0
 
 
-class BudgetedBackend:
+class BudgetedBackend(BackendAround):
     """
     A backend within budgets; `spent` is the run's.
 
@@ -40,8 +40,8 @@ class BudgetedBackend:
     """
 
     def __init__(self, inner: ChatBackend, settings: BudgetSettings) -> None:
+        super().__init__(inner)
         self.spent = Spent()
-        self._inner = inner
         self._settings = settings
         self._decisions: OrderedDict[str, Spent] = OrderedDict()
 
@@ -66,18 +66,6 @@ class BudgetedBackend:
         self._charge(asked, heard)
         rest = iter(heard)
         return [next(rest) if answer is None else answer for answer in answers]
-
-    def identity(self, role: Role) -> ModelIdentity:
-        """Return the inner backend's."""
-        return self._inner.identity(role)
-
-    def stream(self, request: ChatRequest) -> Iterator[str]:
-        """Yield the inner backend's pieces: chat is no decision's cost."""
-        return self._inner.stream(request)
-
-    def close(self) -> None:
-        """Close the inner backend."""
-        self._inner.close()
 
     def _of(self, name: str) -> Spent:
         """Return a decision's spending, and forget that of the oldest one."""

@@ -123,6 +123,25 @@ class ChatBackend(Protocol):
         """Let go of connections and memory."""
 
 
+class BackendAround:
+    """A backend around another, which does all that a class derived from it leaves out."""
+
+    def __init__(self, inner: ChatBackend) -> None:
+        self._inner = inner
+
+    def identity(self, role: Role) -> ModelIdentity:
+        """Return the inner backend's."""
+        return self._inner.identity(role)
+
+    def stream(self, request: ChatRequest) -> Iterator[str]:
+        """Yield the inner backend's pieces: chat is no decision's business."""
+        return self._inner.stream(request)
+
+    def close(self) -> None:
+        """Close the inner backend."""
+        self._inner.close()
+
+
 def canonical_schema(schema: object) -> str:
     """Return a JSON Schema as the text that requests carry and caches key on."""
     return msgspec.json.encode(schema).decode()

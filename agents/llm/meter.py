@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.llm.chat import ChatBackend, ChatRequest, Completion, Failure, ModelIdentity, Role
+from agents.llm.chat import BackendAround, ChatBackend, ChatRequest, Completion, Failure, Role
 
 
 class _Tally:
@@ -65,13 +65,13 @@ class _Tally:
         }
 
 
-class MeteredBackend:
+class MeteredBackend(BackendAround):
     """A backend that counts; the outermost, so that it sees what the minds see."""
 
     def __init__(self, inner: ChatBackend) -> None:
+        super().__init__(inner)
         self.rounds = 0
         self.wall_seconds = 0.0
-        self._inner = inner
         self._roles: dict[Role, _Tally] = {}
         self._rounds_of: Counter[str] = Counter()
 
@@ -79,10 +79,6 @@ class MeteredBackend:
     def max_rounds_of_decision(self) -> int:
         """The most rounds that were asked for one decision."""
         return max(self._rounds_of.values(), default=0)
-
-    def identity(self, role: Role) -> ModelIdentity:
-        """Return what answers for a role."""
-        return self._inner.identity(role)
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | Failure]:
         """Return one answer for each request, in order; one round."""
@@ -102,10 +98,6 @@ class MeteredBackend:
         """Yield an answer's text as it comes; counted, its tokens are not known."""
         self._tally(request.role).streams += 1
         return self._inner.stream(request)
-
-    def close(self) -> None:
-        """Close what lies beneath."""
-        self._inner.close()
 
     def summary(self) -> dict[str, Any]:
         """
