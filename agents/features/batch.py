@@ -1,15 +1,15 @@
 """
 The 22 instrument features and the 18 macro features, by one definition for trading and training.
 
-`FeatureEngine` takes events and returns snapshots; `batch_features` replays a
-history through the same engine. Each feature is defined in the docstring of the function of
-its name, in `indicators`, `evidence` and `regime`. A feature that cannot be known is NaN here
-and None in messages. Intraday bars become sessions elsewhere; no clock is read here.
+`FeatureEngine` takes events and returns snapshots; `batch_features` replays a history through the
+same engine. Each feature is defined in the docstring of the function of its name, in `indicators`,
+`evidence` and `regime`; where that names no source, the feature is its own definition. A feature
+that cannot be known is NaN here and None in messages. Intraday bars become sessions elsewhere; no
+clock is read here.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -36,15 +36,6 @@ _MACRO = (
 )
 INSTRUMENT_FEATURES: tuple[str, ...] = tuple(f.__name__ for f in _INSTRUMENT)
 MACRO_FEATURES: tuple[str, ...] = tuple(f.__name__ for f in _MACRO)
-
-
-def definitions() -> dict[str, tuple[str, str]]:
-    """Return each feature's definition and source, from the docstring of its function."""
-    table = {}
-    for function in (*_INSTRUMENT, *_MACRO):
-        what, _, source = inspect.cleandoc(function.__doc__ or "").partition("\n\nSource: ")
-        table[function.__name__] = (" ".join(what.split()), " ".join(source.split()))
-    return table
 
 
 class CorporateAction(NamedTuple):
