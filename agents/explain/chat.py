@@ -11,8 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from agents.explain.cited import Answer, Sentence, line, listed, run
-from agents.explain.cited import decision as cited_decision
+from agents.explain.cited import Answer, Sentence, cite, line, listed
 from agents.explain.commentary import balance, frames, market, no_decision
 from agents.explain.explanation import explain_symbol, telling_symbols
 from agents.explain.facts import Archive, Record, Stamp
@@ -153,7 +152,7 @@ class Conversation:
     def _unknown(self, what: str, near: Stamp | None = None) -> Answer:
         """Return that the library does not hold something."""
         stamp = near or self._stamps[self._place]
-        cites = (cited_decision(stamp.decision_id), run(self._facts.run_id))
+        cites = (cite("decision", stamp.decision_id), cite("run", self._facts.run_id))
         said = line("Unknown", f"The library does not hold {what}", cites)
         return Answer(kind="unknown", known=False, sentences=(said,))
 

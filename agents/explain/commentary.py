@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from agents.explain.cited import Answer, AnswerKind, Sentence, line, listed, run
-from agents.explain.cited import decision as cited_decision
+from agents.explain.cited import Answer, AnswerKind, Sentence, cite, line, listed
 from agents.explain.facts import Archive, Record, Stamp
 from agents.explain.readings import amount, leaning, say
 from agents.explain.steps import LIMITS, allocation, of
@@ -70,7 +69,7 @@ def no_decision(run_id: str, stamps: Sequence[Stamp], day: str, kind: AnswerKind
         f"The library does not hold a decision on {day}: the nearest are on "
         f"{listed(stamp.day for stamp in near)}"
     )
-    cites = (*(cited_decision(stamp.decision_id) for stamp in near), run(run_id))
+    cites = (*(cite("decision", stamp.decision_id) for stamp in near), cite("run", run_id))
     sentence = line("No decision", text, cites)
     return Answer(kind=kind, known=False, sentences=(sentence,))
 

@@ -7,7 +7,7 @@ store.
 
 from __future__ import annotations
 
-from agents.explain.cited import Answer, Sentence, line, run
+from agents.explain.cited import Answer, Sentence, cite, line
 from agents.explain.facts import Record, minute_of
 from agents.explain.readings import say
 from agents.explain.steps import (
@@ -60,7 +60,7 @@ def telling_symbols(record: Record) -> tuple[str, ...]:
 
 def _opening(record: Record, chosen: tuple[str, ...], symbol: str | None) -> list[Sentence]:
     d = record.decision
-    cites = (of(record), run(record.run_id))
+    cites = (of(record), cite("run", record.run_id))
     text = (
         f"On {record.day} the {d.minds} minds decided on {len(d.routes)} instruments "
         f"(trigger: {d.trigger}); the decision could be acted on "

@@ -7,7 +7,7 @@ the record does not hold is said to be missing. It knows no model and no store.
 
 from __future__ import annotations
 
-from agents.explain.cited import Cite, Sentence, decision, line, listed, opinion, order
+from agents.explain.cited import Cite, Sentence, cite, line, listed
 from agents.explain.facts import Record, day_of, minute_of
 from agents.explain.readings import amount, say, strength
 from agents.features.batch import INSTRUMENT_FEATURES
@@ -89,7 +89,7 @@ def opinions(record: Record, symbol: str) -> list[Sentence]:
     """Return what each junior said, on what evidence, and who abstained and why."""
     sentences = []
     for o in record.opinions(symbol):
-        cites = (opinion(o.opinion_id), of(record))
+        cites = (cite("opinion", o.opinion_id), of(record))
         text = (
             f"The {o.junior} junior ({o.model}) scored {symbol} {o.score:+.2f} of ±2 at "
             f"confidence {o.confidence:.2f} on {_evidence(o)}; its reasons"
@@ -110,9 +110,10 @@ def features(record: Record, symbol: str) -> list[Sentence]:
     """Return the features that opinions named, the most unusual first, in words and numbers."""
     named: dict[str, list[Cite]] = {}
     for o in record.opinions(symbol):
+        source = cite("opinion", o.opinion_id)
         for item in o.evidence:
             if item.startswith(FEATURE):
-                named.setdefault(item.removeprefix(FEATURE), []).append(opinion(o.opinion_id))
+                named.setdefault(item.removeprefix(FEATURE), []).append(source)
     known = {
         name: value
         for name in named
@@ -121,7 +122,7 @@ def features(record: Record, symbol: str) -> list[Sentence]:
     first = sorted(known, key=lambda n: (-strength(n, known[n]), n))[:MOST_FEATURES]
     if not first:
         return []
-    cites = dict.fromkeys(cite for name in first for cite in named[name])
+    cites = dict.fromkeys(source for name in first for source in named[name])
     said = ", ".join(say(name, known[name]) for name in first)
     return [line(symbol, f"What stood out of {symbol}: {said}", (*cites, of(record)))]
 
@@ -132,7 +133,7 @@ def proposal(record: Record, symbol: str) -> list[Sentence]:
     if found is None:
         text = f"The strategist proposed nothing on {symbol}: there was no opinion"
         return [line(symbol, text, (of(record),))]
-    cites = (*map(opinion, found.cites), of(record))
+    cites = (*(cite("opinion", key) for key in found.cites), of(record))
     text = (
         f"The strategist proposed {found.action} {symbol} with conviction {found.conviction:+.3f} "
         f"over {HORIZON_SESSIONS[found.horizon]} sessions ({found.horizon}), "
@@ -206,7 +207,7 @@ def trades(record: Record, symbol: str) -> list[Sentence]:
             )
         else:
             text += "; the library holds no fill of it"
-        sentences.append(line(symbol, text, (order(o.order_id), of(record))))
+        sentences.append(line(symbol, text, (cite("order", o.order_id), of(record))))
     if not sentences:
         text = f"No order in {symbol} followed from this decision"
         sentences.append(line(symbol, text, (of(record),)))
@@ -279,4 +280,4 @@ def _evidence(o: Opinion) -> str:
 
 def of(record: Record) -> Cite:
     """Return the cite of a record's decision."""
-    return decision(record.decision.decision_id)
+    return cite("decision", record.decision.decision_id)
