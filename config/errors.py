@@ -16,6 +16,11 @@ Messages read "expected ..., was ...".
 """
 
 
+def one_line(error: Exception) -> str:
+    """Return an error's words on one line."""
+    return " ".join(str(error).split())
+
+
 class QuarterdeckError(Exception):
     """Base of everything that Quarterdeck raises on purpose."""
 

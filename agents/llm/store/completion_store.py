@@ -20,7 +20,7 @@ from typing import NamedTuple
 import msgspec
 
 from agents.llm.chat import Completion, Failure, ModelIdentity, Role
-from config.errors import ConfigError
+from config.errors import ConfigError, one_line
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x51444B43  # "QDKC"
@@ -269,9 +269,8 @@ class CompletionStore:
         except OSError as e:
             raise ConfigError(f"expected a folder for {self.path}, was: {e.strerror}") from e
         except (sqlite3.Error, msgspec.DecodeError) as e:
-            reason = " ".join(str(e).split())
             raise ConfigError(
-                f"expected a cache of completions at {self.path}, was unusable: {reason}"
+                f"expected a cache of completions at {self.path}, was unusable: {one_line(e)}"
             ) from e
 
 
