@@ -8,7 +8,7 @@ Imports point down; what a lower package needs of a higher one comes in through 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -16,7 +16,6 @@ from typing import Literal, Protocol
 from agents.arrays import BoolArray, FloatArray, Panel
 from agents.messages import (
     Abstention,
-    Allocation,
     Case,
     Decision,
     FillRecord,
@@ -50,19 +49,6 @@ class Junior(Protocol):
     @abstractmethod
     def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
         """Return one answer for each symbol, in their order: one batch, one round."""
-
-
-class Juniors(Protocol):
-    """All analysts of a hierarchy, asked in one round."""
-
-    @property
-    def models(self) -> dict[str, str]:
-        """The model of each junior."""
-
-    def opine(
-        self, case: Case, asked: Mapping[JuniorName, Sequence[str]]
-    ) -> list[Opinion | Abstention]:
-        """Return one answer for each junior and symbol asked, in their order; one batch."""
 
 
 class Strategist(Protocol):
@@ -125,21 +111,6 @@ class TrainedPolicy(Protocol):
     @property
     def digest(self) -> str:
         """The SHA-256 of all that it is."""
-
-
-class Allocator(Protocol):
-    """Places capital: a top policy over groups, a bottom policy within each."""
-
-    @property
-    def models(self) -> dict[str, str]:
-        """The policy of each tier."""
-
-    @property
-    def policies(self) -> tuple[TrainedPolicy, ...]:
-        """The cards of the policies that were trained."""
-
-    def allocate(self, case: Case, panel: Panel, proposals: Sequence[Proposal]) -> Allocation:
-        """Return target weights for the case's instruments."""
 
 
 @dataclass(frozen=True)
