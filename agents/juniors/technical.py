@@ -37,9 +37,6 @@ PATTERN_WEIGHT = 1.5  # of a full pattern vote, in indicator votes
 STOP_ATR, TARGET_ATR = 2.0, 3.0
 GAIN = 2.5  # from mean vote to score: a mean of 0.8 is the strongest score
 
-# the card: rank IC at 5 sessions on the default simulated market (ops/bench/juniors.py)
-SIMULATED_IC = -0.063  # eight seeds: -0.119 to -0.008
-
 
 class Vote(NamedTuple):
     """One indicator's vote, -1 bearish to 1 bullish; `follows` tells trend from contrarian."""
@@ -54,7 +51,8 @@ class RuleTechnicalJunior(Junior):
 
     name: JuniorName = "technical"
     model = "rules/technical-1"
-    simulated_ic = SIMULATED_IC
+    # the card: rank IC at 5 sessions on the default simulated market (ops/bench/juniors.py)
+    simulated_ic = -0.063  # eight seeds: -0.119 to -0.008
 
     def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
         """Return one answer for each symbol, in their order."""

@@ -178,7 +178,7 @@ def build_mind(
     }
     folder = settings.allocator.policies
     mind = Hierarchy(
-        supervisor=NeuralUCB.fresh(settings.supervisor, settings.seed),
+        supervisor=NeuralUCB(settings.supervisor, settings.seed),
         juniors=JuniorRound(named.juniors, speakers, backend, described=named.described),
         strategist=strategist,
         allocator=build_allocator(

@@ -7,7 +7,7 @@ import pytest
 
 from config.allocator import load_training
 from config.errors import ConfigError
-from config.secrets import Secret, read_secret, require_secret
+from config.secrets import Secret, read_secret
 from config.settings import PROFILES, Settings, load_settings
 
 
@@ -73,11 +73,6 @@ def test_a_secret_never_shows_itself(tmp_path):
     assert secret.reveal() == "abc123"
     assert "abc123" not in f"{secret} {secret!r} {[secret]}"
     assert read_secret("FINNHUB_API_KEY", environ={"FINNHUB_API_KEY": "x"}) == Secret("x")
-
-
-def test_a_missing_secret_is_named():
-    with pytest.raises(ConfigError, match="expected SOME_KEY"):
-        require_secret("SOME_KEY", environ={})
 
 
 def test_a_wide_books_band_is_at_most_half_an_even_holding():
