@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
+from agents.explain.cited import Cite, Sentence, cite, line
 from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
 from agents.messages import (
     Abstention,
@@ -45,6 +46,15 @@ class Record(Message, frozen=True, kw_only=True):
     fills: tuple[FillRecord, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     rewards: tuple[Reward, ...] = ()
+
+    @property
+    def cite(self) -> Cite:
+        """The cite of the decision."""
+        return cite("decision", self.decision.decision_id)
+
+    def line(self, topic: str, text: str) -> Sentence:
+        """Return a sentence of our own words that rests on the decision."""
+        return line(topic, text, (self.cite,))
 
     @property
     def day(self) -> str:

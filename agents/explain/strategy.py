@@ -12,7 +12,7 @@ from collections.abc import Callable
 from agents.explain.cited import Cite, Sentence, cite, line, listed
 from agents.explain.facts import Record, RunFacts
 from agents.explain.question import Topic
-from agents.explain.steps import LIMITS, allocation, of
+from agents.explain.steps import LIMITS, allocation
 from agents.messages import HORIZON_SESSIONS, JUNIORS, ROUTES
 from config.settings import Settings
 
@@ -64,17 +64,16 @@ def limits(run: RunFacts, record: Record) -> list[Sentence]:
     cut = sorted({i.limit for v in record.verdicts for i in v.lines if i.limit})
     by = listed(f"{LIMITS.get(name, name)} ({name})" for name in cut)
     text = f"On {record.day} weights were cut by {by}" if cut else f"On {record.day} none cut"
-    return [*sentences, line(TOPIC, text, (of(record),))]
+    return [*sentences, record.line(TOPIC, text)]
 
 
 def performance(run: RunFacts, record: Record) -> list[Sentence]:
     """Return what the run earned, as far as its library says."""
-    cites, tally = _both(run, record), run.tally
-    text = (
+    tally = run.tally
+    said = [
         f"The run {run.name} ({run.status}) holds {tally.decisions} decisions, {tally.orders} "
         f"orders and {tally.fills} fills, which cost {tally.commission:.2f} in commission"
-    )
-    sentences = [line(TOPIC, text, cites)]
+    ]
     if run.first_equity is not None and run.last_equity is not None:
         text = (
             f"Equity went from {run.first_equity:.2f} at the first case to "
@@ -83,22 +82,19 @@ def performance(run: RunFacts, record: Record) -> list[Sentence]:
         )
         if run.last_drawdown is not None:
             text += f", then {run.last_drawdown:.2%} below its peak"
-        sentences.append(line(TOPIC, text, cites))
+        said.append(text)
     if tally.sharpe is not None:
         yearly = tally.sharpe * tally.sessions_per_year**0.5
-        text = f"Its Sharpe ratio was {tally.sharpe:+.4f} a session ({yearly:+.2f} a year)"
-        sentences.append(line(TOPIC, text, cites))
+        said.append(f"Its Sharpe ratio was {tally.sharpe:+.4f} a session ({yearly:+.2f} a year)")
     if tally.acted and tally.realised is not None:
         text = (
             f"Of {tally.acted} closed proposals with a conviction {tally.hits} gained net of "
             f"costs ({tally.hits / tally.acted:.0%}), {tally.realised:+.3%} on average"
         )
-        sentences.append(line(TOPIC, text, cites))
+        said.append(text)
     if tally.reward is not None:
-        sentences.append(
-            line(TOPIC, f"The mean reward of a decision was {tally.reward:.4f}", cites)
-        )
-    return sentences
+        said.append(f"The mean reward of a decision was {tally.reward:.4f}")
+    return [line(TOPIC, text, _both(run, record)) for text in said]
 
 
 def supervisor(run: RunFacts, record: Record) -> list[Sentence]:
@@ -133,7 +129,7 @@ def juniors(run: RunFacts, record: Record) -> list[Sentence]:
     text = f"By {record.day} the right sign had been called by {listed(known)}"
     if not known:
         text = f"By {record.day} no opinion had closed: there was no track record"
-    return [*sentences, line(TOPIC, text, (of(record),))]
+    return [*sentences, record.line(TOPIC, text)]
 
 
 def costs(run: RunFacts, record: Record) -> list[Sentence]:
@@ -171,7 +167,7 @@ def _settings(run: RunFacts, record: Record, words: Callable[[Settings], str]) -
 
 
 def _both(run: RunFacts, record: Record) -> tuple[Cite, ...]:
-    return (cite("run", run.run_id), of(record))
+    return (cite("run", run.run_id), record.cite)
 
 
 def _share(fraction: float) -> str:
