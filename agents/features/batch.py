@@ -23,7 +23,14 @@ from agents.features.evidence import EVIDENCE_FEATURES, MACRO_VALUE_FEATURES, SE
 from agents.features.feature_engine import FeatureEngine
 from agents.features.indicators import BREADTH_FEATURES, INDEX_FEATURES, PRICE_FEATURES
 from agents.features.regime import regime_score
-from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem, Regime
+from agents.messages import (
+    FundamentalsReport,
+    Instrument,
+    InstrumentState,
+    MacroValue,
+    NewsItem,
+    Regime,
+)
 from config.errors import DataError
 
 _INSTRUMENT = (*PRICE_FEATURES, *EVIDENCE_FEATURES)
@@ -36,6 +43,12 @@ _MACRO = (
 )
 INSTRUMENT_FEATURES: tuple[str, ...] = tuple(f.__name__ for f in _INSTRUMENT)
 MACRO_FEATURES: tuple[str, ...] = tuple(f.__name__ for f in _MACRO)
+
+
+def known_features(state: InstrumentState) -> dict[str, float]:
+    """Return an instrument's features that are not masked, by name."""
+    named = zip(INSTRUMENT_FEATURES, state.features, strict=True)
+    return {name: value for name, value in named if value is not None}
 
 
 class CorporateAction(NamedTuple):

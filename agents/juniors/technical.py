@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from math import sqrt, tanh
 from typing import NamedTuple
 
-from agents.features.batch import INSTRUMENT_FEATURES
+from agents.features.batch import INSTRUMENT_FEATURES, known_features
 from agents.juniors.opinions import form_opinion
 from agents.juniors.patterns import Features, find_patterns
 from agents.messages import Abstention, Case, InstrumentState, JuniorName, Opinion, Regime
@@ -64,11 +64,7 @@ class RuleTechnicalJunior(Junior):
     ) -> Opinion | Abstention:
         if state is None:
             return self._abstain(symbol, "the case does not hold the instrument")
-        f = {
-            name: value
-            for name, value in zip(INSTRUMENT_FEATURES, state.features, strict=True)
-            if value is not None
-        }
+        f = known_features(state)
         votes = indicator_votes(f)
         if len(votes) < MIN_VOTES:
             return self._abstain(

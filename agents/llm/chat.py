@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, Protocol
 
-import msgspec
 from msgspec import Meta
 
 from agents.messages import Message
@@ -140,8 +139,3 @@ class BackendAround:
     def close(self) -> None:
         """Close the inner backend."""
         self._inner.close()
-
-
-def canonical_schema(schema: object) -> str:
-    """Return a JSON Schema as the text that requests carry and caches key on."""
-    return msgspec.json.encode(schema).decode()

@@ -186,12 +186,7 @@ class CompletionStore:
         row = (*served, _ENCODE(identity).decode())
         with self._writing() as db:
             db.execute(
-                "DELETE FROM identities "
-                "WHERE kind = ? AND role = ? AND configured = ? AND identity = ?",
-                row,
-            )
-            db.execute(
-                "INSERT INTO identities (kind, role, configured, identity) VALUES (?, ?, ?, ?)",
+                "REPLACE INTO identities (kind, role, configured, identity) VALUES (?, ?, ?, ?)",
                 row,
             )
 
