@@ -50,6 +50,10 @@ class Junior(Protocol):
     def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
         """Return one answer for each symbol, in their order: one batch, one round."""
 
+    def abstain(self, symbol: str, reason: str) -> Abstention:
+        """Return its abstention from a symbol."""
+        return Abstention(junior=self.name, symbol=symbol, reason=reason, model=self.model)
+
 
 class Strategist(Protocol):
     """Turns opinions into proposals; `described` names its model, and its prompt if it has one."""

@@ -29,12 +29,6 @@ class Secret:
 
     __str__ = __repr__
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
 
 def read_secret(
     name: str, *, environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")

@@ -78,10 +78,10 @@ class RuleFundamentalJunior(Junior):
     ) -> Opinion | Abstention:
         newest = newest_report(case, reports)
         if state is None or newest is None:
-            return self._abstain(symbol, "no report is known that is not stale")
+            return self.abstain(symbol, "no report is known that is not stale")
         votes = [*peer_votes(state, norms, newest), *past_votes(reports, newest)]
         if not votes:
-            return self._abstain(symbol, f"nothing to compare {_day(newest.ts_event)} with")
+            return self.abstain(symbol, f"nothing to compare {_day(newest.ts_event)} with")
         total = sum(vote.value for vote in votes)
         size = sum(abs(vote.value) for vote in votes)
         mean = total / len(votes)
@@ -97,9 +97,6 @@ class RuleFundamentalJunior(Junior):
         return form_opinion(
             case, self.name, symbol, GAIN * mean, confidence, evidence, rationale, self.model
         )
-
-    def _abstain(self, symbol: str, reason: str) -> Abstention:
-        return Abstention(junior=self.name, symbol=symbol, reason=reason, model=self.model)
 
 
 def newest_report(case: Case, reports: Sequence[FundamentalsReport]) -> FundamentalsReport | None:

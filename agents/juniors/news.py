@@ -45,7 +45,7 @@ class RuleNewsJunior(Junior):
 
     def _opine(self, case: Case, symbol: str, items: Sequence[NewsItem]) -> Opinion | Abstention:
         if not items:
-            return self._abstain(symbol, "no news since the last case")
+            return self.abstain(symbol, "no news since the last case")
         fresh = without_copies(items)
         tone = case.macro.news_tone
         scored = [(item, sentiment(item.text)) for item in fresh]
@@ -56,7 +56,7 @@ class RuleNewsJunior(Junior):
         ]
         weight = sum(w for w, _, _ in votes)
         if not weight:
-            return self._abstain(symbol, f"no word of {len(fresh)} items is in the lexicon")
+            return self.abstain(symbol, f"no word of {len(fresh)} items is in the lexicon")
         total = sum(w * reading for w, reading, _ in votes)
         size = sum(w * abs(reading) for w, reading, _ in votes)
         agreement = abs(total) / size if size else 0.0
@@ -74,9 +74,6 @@ class RuleNewsJunior(Junior):
         return form_opinion(
             case, self.name, symbol, score, confidence, evidence, rationale, self.model
         )
-
-    def _abstain(self, symbol: str, reason: str) -> Abstention:
-        return Abstention(junior=self.name, symbol=symbol, reason=reason, model=self.model)
 
 
 def without_copies(items: Sequence[NewsItem]) -> list[NewsItem]:

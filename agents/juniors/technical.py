@@ -63,13 +63,11 @@ class RuleTechnicalJunior(Junior):
         self, case: Case, symbol: str, state: InstrumentState | None
     ) -> Opinion | Abstention:
         if state is None:
-            return self._abstain(symbol, "the case does not hold the instrument")
+            return self.abstain(symbol, "the case does not hold the instrument")
         f = known_features(state)
         votes = indicator_votes(f)
         if len(votes) < MIN_VOTES:
-            return self._abstain(
-                symbol, f"expected {MIN_VOTES} known indicators, was {len(votes)}"
-            )
+            return self.abstain(symbol, f"expected {MIN_VOTES} known indicators, was {len(votes)}")
         patterns = find_patterns(f)
         weighed = [(vote.value, _regime_weight(vote, case.macro.regime)) for vote in votes]
         weighed += [(pattern.vote, PATTERN_WEIGHT) for pattern in patterns]
@@ -95,9 +93,6 @@ class RuleTechnicalJunior(Junior):
             _rationale(f, state.price, mean, votes, [p.name for p in patterns], case.macro.regime),
             self.model,
         )
-
-    def _abstain(self, symbol: str, reason: str) -> Abstention:
-        return Abstention(junior=self.name, symbol=symbol, reason=reason, model=self.model)
 
 
 def enough_indicators(state: InstrumentState) -> bool:
