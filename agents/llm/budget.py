@@ -27,7 +27,6 @@ class Spent(msgspec.Struct):
     calls: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    refused: int = 0
 
 
 class BudgetedBackend(BackendAround):
@@ -54,7 +53,6 @@ class BudgetedBackend(BackendAround):
         for request in requests:
             over = self._over(request, reserved, by_decision[request.of])
             if over:
-                self.spent.refused += 1
                 answers.append(Failure(kind="budget", detail=over))
                 continue
             for spent in (reserved, by_decision[request.of]):

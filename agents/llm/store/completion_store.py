@@ -199,11 +199,6 @@ class CompletionStore:
         with self._one_line():
             return [_IDENTITY.decode(body) for (body,) in self._db.execute(query, served)]
 
-    def __len__(self) -> int:
-        with self._one_line():
-            (count,) = self._db.execute("SELECT count(*) FROM completions").fetchone()
-        return int(count)
-
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
