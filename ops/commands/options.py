@@ -34,7 +34,6 @@ Config = Annotated[
     str | None,
     typer.Option(
         "--config",
-        "--profile",
         help="Settings: the name of a profile or a YAML file of one's own.",
     ),
 ]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agents.explain.chat import Conversation
 from agents.explain.cited import Answer
 from agents.explain.commentary import comment
+from agents.explain.conversation import Conversation
 from agents.explain.explanation import explain
 from agents.explain.facts import Record, RunFacts, Stamp
 from config.errors import ConfigError

@@ -245,7 +245,7 @@ def finished(
     tiny_market().write(place / "source")
     (place / "small.yaml").write_text(profile_text)
     (place / "kept").mkdir()
-    words = ("--profile", "small.yaml", "--source", "source", "--out", "kept/run")
+    words = ("--config", "small.yaml", "--source", "source", "--out", "kept/run")
     library = ("--library", "kept/library.sqlite")
     ended = command("backtest", *words, *library, "--json", cwd=place)
     assert ended.code == 0, ended.err

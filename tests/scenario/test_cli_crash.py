@@ -51,7 +51,7 @@ class Undisturbed:
 
     def words(self, where: Path) -> tuple[object, ...]:
         """Return the command's words for a run whose files go below `where`."""
-        given = ("--profile", "small.yaml", "--source", "source")
+        given = ("--config", "small.yaml", "--source", "source")
         return (
             "backtest",
             *given,

@@ -121,11 +121,11 @@ SIMULATED = "--start 2017-01-03 --end 2017-02-28"
 TRAINED = "runs/allocator-multi-asset"
 SLOW = {
     "backtest": f"backtest {WEEKS}",
-    "backtest --walk-forward": "backtest --walk-forward --profile walk.yaml --source source",
+    "backtest --walk-forward": "backtest --walk-forward --config walk.yaml --source source",
     "backtest --start 2010-01-04 --state runs/<run_id>/state": f"backtest {WEEKS} --state STATE",
-    "backtest --profile simulator": f"backtest --profile simulator {SIMULATED}",
-    "backtest --profile simulator --state state": (
-        f"backtest --profile simulator {SIMULATED} --state STATE"
+    "backtest --config simulator": f"backtest --config simulator {SIMULATED}",
+    "backtest --config simulator --state state": (
+        f"backtest --config simulator {SIMULATED} --state STATE"
     ),
     "paper --replay packaged": f"paper --replay packaged {WEEKS}",
     "paper --replay packaged --start 2010-01-04 --end 2010-06-30": (
@@ -152,7 +152,7 @@ SLOW = {
     "bench parity --schedules 200 --seed 7": "bench parity --schedules 4 --seed 7",
     "bench envs": "",
     "data collect-routes --num 10000 --out routes.parquet": (
-        "data collect-routes --num 210 --out routes.parquet --profile small.yaml --source source"
+        "data collect-routes --num 210 --out routes.parquet --config small.yaml --source source"
     ),
     "train supervisor --routes routes.parquet --out state": (
         "train supervisor --routes routes.parquet --out state --epochs 1"
@@ -174,8 +174,8 @@ SLOW = {
     "evaluate allocator runs/seed-0 runs/seed-1 runs/seed-2": (
         "evaluate allocator runs/quick --no-oracles --windows 1"
     ),
-    f"backtest --profile multi-asset --seed 500 --allocator {TRAINED}/policies": (
-        f"backtest --profile multi-asset --seed 500 --allocator {TRAINED}/policies {SIMULATED}"
+    f"backtest --config multi-asset --seed 500 --allocator {TRAINED}/policies": (
+        f"backtest --config multi-asset --seed 500 --allocator {TRAINED}/policies {SIMULATED}"
     ),
     "bench ablations TRAINING": f"bench ablations {TRAINED} --seeds 2 --timesteps 256 --epochs 1",
 }

@@ -33,7 +33,7 @@ def policies(tmp_path, finished):
 @pytest.fixture
 def backtest(command, finished, tmp_path):
     def run(folder, out="run"):
-        words = ("--profile", "small.yaml", "--source", "source", "--allocator", folder)
+        words = ("--config", "small.yaml", "--source", "source", "--allocator", folder)
         places = ("--out", tmp_path / out, "--library", tmp_path / "library.sqlite")
         return command("backtest", *words, *places, cwd=finished)
 

@@ -82,8 +82,8 @@ def asked(
 
 BACKTEST = ("backtest", "--source", "source")
 WITHOUT_DATA = {
-    "a profile that is not there": (("backtest", "--profile", "daring"), "'daring'"),
-    "a wrong field of a profile": (("backtest", "--profile", "bad.yaml"), "limits.max_positon"),
+    "a profile that is not there": (("backtest", "--config", "daring"), "'daring'"),
+    "a wrong field of a profile": (("backtest", "--config", "bad.yaml"), "limits.max_positon"),
     "an unknown option": (("backtest", "--colour", "red"), "--colour"),
     "unknown minds": ((*BACKTEST, "--minds", "psychic"), "psychic"),
     "a source that is not there": (("backtest", "--source", "nowhere"), "'nowhere'"),

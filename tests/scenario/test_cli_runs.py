@@ -148,7 +148,7 @@ def test_another_process_folder_order_of_files_and_day_give_the_same_bytes(
     for i, path in enumerate(sorted(source.iterdir())):
         os.utime(path, (2_000_000_000 + i, 2_000_000_000 + i))
     (elsewhere / "p.yaml").write_text(profile_text)
-    words = ["backtest", "--profile", "p.yaml", "--source", str(source)]
+    words = ["backtest", "--config", "p.yaml", "--source", str(source)]
     ended = subprocess.run(
         [sys.executable, "-m", "ops.cli", *words, "--out", "out", "--library", "l.sqlite"],
         capture_output=True,
@@ -173,7 +173,7 @@ def test_the_same_run_again_adds_nothing_and_leaves_its_files_as_they_were(finis
     with closing(sqlite3.connect(library)) as connection:
         before = list(connection.iterdump())
     digests = {p: hashlib.sha256((run / p).read_bytes()).hexdigest() for p in FILES - {"state"}}
-    words = ("--profile", "small.yaml", "--source", "source", "--out", "kept/run")
+    words = ("--config", "small.yaml", "--source", "source", "--out", "kept/run")
     ended = command("backtest", *words, "--library", "kept/library.sqlite", cwd=finished)
     assert ended.code == 0
     with closing(sqlite3.connect(library)) as connection:
@@ -187,7 +187,7 @@ def test_a_run_started_on_a_finished_runs_state_says_so_and_is_another_run(
 ):
     first = page(finished / "kept" / "run" / "manifest.json")
     state = finished / "kept" / "run" / "state"
-    words = ("--profile", "small.yaml", "--source", "source", "--state", state)
+    words = ("--config", "small.yaml", "--source", "source", "--state", state)
     places = ("--out", tmp_path / "run", "--library", tmp_path / "library.sqlite")
     ended = command("backtest", *words, *places, cwd=finished)
     assert ended.code == 0
@@ -213,7 +213,7 @@ def test_an_imported_catalog_gives_the_same_run_as_its_folder(finished, command,
     facts = json.loads(ended.out)
     listed = json.loads(command("data", "list", "--json", cwd=finished, env=home).out)
     assert [c["name"] for c in listed["catalogs"]] == ["tiny"]
-    words = ("--profile", "small.yaml", "--source", "tiny", "--out", tmp_path / "run")
+    words = ("--config", "small.yaml", "--source", "tiny", "--out", tmp_path / "run")
     library = ("--library", tmp_path / "library.sqlite")
     assert command("backtest", *words, *library, cwd=finished, env=home).code == 0
     first, second = finished / "kept" / "run", tmp_path / "run"
@@ -227,7 +227,7 @@ def test_an_imported_catalog_gives_the_same_run_as_its_folder(finished, command,
 def test_a_run_without_words_for_its_places_makes_them(finished, command, tmp_path):
     (tmp_path / "source").symlink_to(finished / "source")
     shutil.copy(finished / "small.yaml", tmp_path)
-    words = ("--profile", "small.yaml", "--source", "source")
+    words = ("--config", "small.yaml", "--source", "source")
     ended = command("backtest", *words, cwd=tmp_path)
     assert (ended.code, ended.err.strip()) == (0, "")
     run_id = page(finished / "kept" / "run" / "manifest.json")["run_id"]
@@ -238,7 +238,7 @@ def test_a_run_without_words_for_its_places_makes_them(finished, command, tmp_pa
 def test_a_run_leaves_nothing_in_the_temporary_folder(finished, command, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    words = ("--profile", "small.yaml", "--source", "source", "--out", tmp_path / "run")
+    words = ("--config", "small.yaml", "--source", "source", "--out", tmp_path / "run")
     library = ("--library", tmp_path / "library.sqlite")
     env = {"TMPDIR": str(scratch)}
     assert command("backtest", *words, *library, cwd=finished, env=env).code == 0
@@ -251,7 +251,7 @@ def test_a_walk_forward_run_decides_in_its_test_windows_only(
     tiny_market(150).write(tmp_path / "source")
     windows = "walk_forward:\n  train: 60\n  test: 30\n  purge: 20\n  embargo: 5\n"
     (tmp_path / "walk.yaml").write_text(profile_text + windows)
-    words = ("--profile", "walk.yaml", "--source", "source", "--out", "run")
+    words = ("--config", "walk.yaml", "--source", "source", "--out", "run")
     ended = command(
         "backtest", *words, "--library", "l.sqlite", "--walk-forward", "--json", cwd=tmp_path
     )
@@ -267,7 +267,7 @@ def test_a_walk_forward_run_decides_in_its_test_windows_only(
 
 
 def test_what_comes_after_the_end_changes_no_decision(finished, command, tmp_path):
-    words = ("--profile", "small.yaml", "--source", "source", "--start", "2020-02-21")
+    words = ("--config", "small.yaml", "--source", "source", "--start", "2020-02-21")
     runs = {}
     for end in ("2020-03-16", "2020-03-31"):
         out = tmp_path / end
@@ -300,7 +300,7 @@ def test_ctrl_c_in_mid_run_keeps_whole_decisions_and_leaves_no_run_folder(
 ):
     tiny_market(240).write(tmp_path / "source")
     (tmp_path / "small.yaml").write_text(profile_text)
-    words = ("--profile", "small.yaml", "--source", "source")
+    words = ("--config", "small.yaml", "--source", "source")
     for attempt in range(3):  # on a busy machine a run can be over before the signal comes
         library = tmp_path / f"library{attempt}.sqlite"
         places = ("--out", f"kept{attempt}/run", "--library", library)

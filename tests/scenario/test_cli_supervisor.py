@@ -16,7 +16,7 @@ def test_routes_are_collected_once_trained_on_and_a_run_on_the_same_data_says_so
         "collect-routes",
         "--source",
         "source",
-        "--profile",
+        "--config",
         "small.yaml",
         "--num",
         420,
@@ -50,7 +50,7 @@ def test_routes_are_collected_once_trained_on_and_a_run_on_the_same_data_says_so
         "backtest",
         "--source",
         "source",
-        "--profile",
+        "--config",
         "small.yaml",
         "--state",
         "state",
@@ -69,7 +69,7 @@ def test_bad_routes_and_places_end_in_one_line_and_code_two(command, workplace):
     (workplace / "text").write_text("no table")
     (workplace / "full").mkdir()
     (workplace / "full" / "thesis.txt").write_text("keep me")
-    collect = ("data", "collect-routes", "--source", "source", "--profile", "small.yaml")
+    collect = ("data", "collect-routes", "--source", "source", "--config", "small.yaml")
     train = ("train", "supervisor", "--routes")
     for argv, said in (
         ((*collect, "--num", 10**7, "--out", "a.parquet"), "at most --num"),

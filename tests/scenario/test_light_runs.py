@@ -17,7 +17,7 @@ print("imported:", *(name for name in heavy if name in sys.modules))
 
 
 def test_a_rules_run_imports_no_machine_learning_library(workplace, child_environ):
-    where = ("--profile", "small.yaml", "--source", "source", "--out", "kept/run")
+    where = ("--config", "small.yaml", "--source", "source", "--out", "kept/run")
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, "backtest", *where, "--library", "kept/l.sqlite", "--json"],
         cwd=workplace,

@@ -67,7 +67,7 @@ def words(workplace: Path, server: Minds) -> list[object]:
     (workplace / "minds.yaml").write_text(PROFILE.replace("URL", server.url))
     return [
         "backtest",
-        *("--profile", "minds.yaml", "--source", "source"),
+        *("--config", "minds.yaml", "--source", "source"),
         *("--library", "kept/library.sqlite"),
     ]
 

@@ -28,7 +28,7 @@ def both(tmp_path_factory, command) -> Path:
     place = tmp_path_factory.mktemp("paper")
     (place / "short.yaml").write_text(PROFILE)
     for verb, source in (("backtest", "--source"), ("paper", "--replay")):
-        words = (source, "packaged", *SOURCE, "--profile", "short.yaml", "--out", verb)
+        words = (source, "packaged", *SOURCE, "--config", "short.yaml", "--out", verb)
         ended = command(verb, *words, "--library", "library.sqlite", "--json", cwd=place)
         assert (ended.code, ended.err) == (0, ""), verb
         (place / f"{verb}.json").write_text(ended.out)
@@ -100,7 +100,7 @@ def test_the_session_says_what_the_backtest_says(both):
         (("--replay", "packaged", "--speed", "abc"), "expected --speed max or a positive number"),
         (("--replay", "packaged", "--speed", "-1"), "expected --speed max or a positive number"),
         (("--replay", "packaged", "--speed", "nan"), "expected --speed max or a positive number"),
-        (("--replay", "packaged", "--profile", "nowhere"), "expected a profile"),
+        (("--replay", "packaged", "--config", "nowhere"), "expected a profile"),
         ((), "Missing option '--replay'"),
     ],
 )
@@ -114,7 +114,7 @@ def test_bad_input_ends_in_one_line_and_two(command, tmp_path, words, said):
 
 def test_ctrl_c_stops_the_node_and_leaves_an_interrupted_run(command, tmp_path):
     (tmp_path / "short.yaml").write_text(PROFILE)
-    words = ("--replay", "packaged", *SOURCE[:2], "--profile", "short.yaml", "--out", "kept/run")
+    words = ("--replay", "packaged", *SOURCE[:2], "--config", "short.yaml", "--out", "kept/run")
     slow = ("--speed", "10000000")  # 3 s a year, four years: the signal finds it at work
     child = command.start("paper", *words, *slow, "--library", "kept.sqlite", cwd=tmp_path)
     until = time.monotonic() + 40

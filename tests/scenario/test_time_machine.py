@@ -174,7 +174,7 @@ def test_a_run_of_before_returns_were_kept_says_what_is_missing(replay, decided,
 
 
 def test_a_run_from_a_snapshot_needs_its_state(command, finished, tmp_path, replay):
-    words = ("--profile", "small.yaml", "--source", "source", "--state", "kept/run/state")
+    words = ("--config", "small.yaml", "--source", "source", "--state", "kept/run/state")
     places = ("--out", tmp_path / "run", "--library", tmp_path / "l.sqlite")
     assert command("backtest", *words, *places, cwd=finished).code == 0
     with open_library(tmp_path / "l.sqlite") as library:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agents.explain.chat import Conversation
 from agents.explain.cited import Answer, cite, line
 from agents.explain.commentary import comment
+from agents.explain.conversation import Conversation
 from agents.explain.explanation import explain
 from agents.explain.facts import Record, RunFacts, Stamp, Tally
 from agents.explain.phrasing import Phraser, ask, mismatch

@@ -1,3 +1,5 @@
+import base64
+import gzip
 import json
 import re
 import time
@@ -63,7 +65,7 @@ def test_notes_come_before_everything_else(run, summary, tmp_path):
 
 def test_the_page_fetches_nothing(run, summary, tmp_path):
     page = written(run, summary, tmp_path)
-    assert page.count("plotly.js (basic - minified) v") == 1
+    assert page.count('id="plotly"') == 1
     assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=", page)
     assert "default-src 'none'" in page
 
@@ -366,3 +368,11 @@ def test_a_book_that_was_never_invested_is_not_given_a_verdict(run):
     )
     said = verdict(summarise(replace(run, book=idle), seed=0))
     assert "It has no Sharpe ratio: never invested." in said
+
+
+def test_the_page_holds_plotly_packed_and_whole(run, summary, tmp_path):
+    page = written(run, summary, tmp_path)
+    packed = re.search(r'<script type="application/gzip" id="plotly">([^<]*)</script>', page)
+    script = gzip.decompress(base64.b64decode(packed[1])).decode()
+    assert script.count("plotly.js (basic - minified) v") == 1
+    assert len(page) < 1_000_000

@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,36 @@ def test_the_way_of_a_headline_is_at_most_twelve_files_and_each_has_what_is_to_b
         for name in re.findall(r"`([\w.]+)`", names):
             for part in name.split("."):
                 assert re.search(rf"^ *(def|class) {part}\b", source, flags=re.MULTILINE), name
+
+
+LONGEST = 500  # lines of a file; the joint trainer reads top to bottom and may have more
+JOINT_TRAINER = "learning/allocator/training/joint/joint.py"
+MOST_FILES = 15  # of a folder's own
+
+
+def modules() -> list[Path]:
+    return [p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
+
+
+def test_no_folder_holds_more_files_than_one_sees_at_a_glance():
+    folders = Counter(path.parent for path in modules())
+    assert {str(f): n for f, n in folders.items() if n > MOST_FILES} == {}
+
+
+def test_no_file_is_longer_than_one_reads_in_one_go():
+    lines = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in modules()}
+    assert {f: n for f, n in lines.items() if n > LONGEST and f != JOINT_TRAINER} == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_name_stands_twice_in_a_package(package):
+    names = Counter(
+        path.name
+        for path in modules()
+        if path.is_relative_to(ROOT / package) and path.name != "__init__.py"
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_code_cites_methods_and_papers_and_no_row_of_a_plan():
+    assert [str(p) for p in modules() if re.search(r"\bSPEC\b", p.read_text())] == []
