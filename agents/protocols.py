@@ -2,7 +2,7 @@
 The seams between minds and bodies, as Protocols.
 
 Imports point down; what a lower package needs of a higher one comes in through these. `ops` and
-`live` put the real parts in. `Mind` and `Junior` have defaults that do nothing: derive from them.
+`live` put the real parts in. `Mind`, `Junior` and `Supervisor` have defaults: derive from them.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class Supervisor(Protocol):
         """
 
     def update(self, context: FloatArray, action: int, reward: float) -> None:
-        """Shapes: context (16,). Learn from one closed outcome."""
+        """Shapes: context (16,). Learn from one closed outcome; nothing by default."""
+        return
 
 
 class TrainedPolicy(Protocol):
