@@ -252,7 +252,7 @@ def test_the_switch_interval_is_short_only_while_the_port_is_open():
 
 
 def test_the_loop_is_never_held_by_the_port_whatever_the_mind_does():
-    for _ in range(3):  # a busy machine may take the processor away in mid-callback
+    for _ in range(10):  # a busy machine may take the processor away in mid-callback
         facts = measure_port(cases=8, every=0.03)
         trials = {name: f for name, f in facts.items() if isinstance(f, dict) and "late" in f}
         assert trials["is late"]["late"] >= 6
