@@ -18,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from agents.allocator.tiers import TieredAllocator
 from agents.arrays import BoolArray, Panel
 from agents.features.routing_context import routing_context
 from agents.juniors.evidence_lines import has_evidence
+from agents.juniors.round import JuniorRound
 from agents.juniors.track import Track
 from agents.messages import (
     JUNIORS,
@@ -33,15 +35,7 @@ from agents.messages import (
     Route,
     TrackRecord,
 )
-from agents.protocols import (
-    Allocator,
-    Feedback,
-    Juniors,
-    Mind,
-    Strategist,
-    Supervisor,
-    TrainedPolicy,
-)
+from agents.protocols import Feedback, Mind, Strategist, Supervisor, TrainedPolicy
 from agents.supervisor.neural_ucb import NeuralUCB
 from config.paths import SUPERVISOR_FILE, TRACK_FILE, check_state
 
@@ -58,9 +52,9 @@ class Hierarchy(Mind):
     def __init__(
         self,
         supervisor: NeuralUCB,
-        juniors: Juniors,
+        juniors: JuniorRound,
         strategist: Strategist,
-        allocator: Allocator,
+        allocator: TieredAllocator,
         *,
         name: str = "rules",
     ) -> None:

@@ -100,6 +100,11 @@ class NewsItem(Message, frozen=True, kw_only=True):
     headline: str
     body: str = ""
 
+    @property
+    def text(self) -> str:
+        """What of it is scored."""
+        return f"{self.headline}\n{self.body}" if self.body else self.headline
+
 
 class FundamentalsReport(Message, frozen=True, kw_only=True):
     """

@@ -2,13 +2,13 @@
 The seams between minds and bodies, as Protocols.
 
 Imports point down; what a lower package needs of a higher one comes in through these. `ops` and
-`live` put the real parts in. `Mind` and `Junior` have defaults that do nothing: derive from them.
+`live` put the real parts in. `Mind`, `Junior` and `Supervisor` have defaults: derive from them.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -16,7 +16,6 @@ from typing import Literal, Protocol
 from agents.arrays import BoolArray, FloatArray, Panel
 from agents.messages import (
     Abstention,
-    Allocation,
     Case,
     Decision,
     FillRecord,
@@ -51,20 +50,9 @@ class Junior(Protocol):
     def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
         """Return one answer for each symbol, in their order: one batch, one round."""
 
-
-class Juniors(Protocol):
-    """All analysts of a hierarchy, asked in one round."""
-
-    @property
-    def models(self) -> dict[str, str]:
-        """The model of each junior."""
-        ...
-
-    def opine(
-        self, case: Case, asked: Mapping[JuniorName, Sequence[str]]
-    ) -> list[Opinion | Abstention]:
-        """Return one answer for each junior and symbol asked, in their order; one batch."""
-        ...
+    def abstain(self, symbol: str, reason: str) -> Abstention:
+        """Return its abstention from a symbol."""
+        return Abstention(junior=self.name, symbol=symbol, reason=reason, model=self.model)
 
 
 class Strategist(Protocol):
@@ -74,7 +62,6 @@ class Strategist(Protocol):
 
     def propose(self, case: Case, opinions: Sequence[Opinion]) -> list[Proposal]:
         """Return a proposal for each instrument that has an opinion; one batch, one round."""
-        ...
 
 
 class Supervisor(Protocol):
@@ -89,11 +76,10 @@ class Supervisor(Protocol):
         A route asks no junior without evidence. Shapes: contexts (N, 16); evidence (N, 3), in
         JUNIORS' order.
         """
-        ...
 
     def update(self, context: FloatArray, action: int, reward: float) -> None:
-        """Shapes: context (16,). Learn from one closed outcome."""
-        ...
+        """Shapes: context (16,). Learn from one closed outcome; nothing by default."""
+        return
 
 
 class TrainedPolicy(Protocol):
@@ -102,60 +88,34 @@ class TrainedPolicy(Protocol):
     @property
     def slot(self) -> str:
         """The place that it takes: top, bottom or bottom-<group>."""
-        ...
 
     @property
     def kind(self) -> Literal["top", "bottom"]:
         """Which tier it is."""
-        ...
 
     @property
     def book(self) -> str:
         """The kind of book that it was trained on."""
-        ...
 
     @property
     def name(self) -> str:
         """What it is called."""
-        ...
 
     @property
     def groups(self) -> tuple[str, ...]:
         """The groups of the book that it was trained on, sorted."""
-        ...
 
     @property
     def group(self) -> str:
         """The group that it places, "*" for any, "" for a top policy."""
-        ...
 
     @property
     def trained(self) -> TrainingRecord:
         """What it was trained on."""
-        ...
 
     @property
     def digest(self) -> str:
         """The SHA-256 of all that it is."""
-        ...
-
-
-class Allocator(Protocol):
-    """Places capital: a top policy over groups, a bottom policy within each."""
-
-    @property
-    def models(self) -> dict[str, str]:
-        """The policy of each tier."""
-        ...
-
-    @property
-    def policies(self) -> tuple[TrainedPolicy, ...]:
-        """The cards of the policies that were trained."""
-        ...
-
-    def allocate(self, case: Case, panel: Panel, proposals: Sequence[Proposal]) -> Allocation:
-        """Return target weights for the case's instruments."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -201,26 +161,21 @@ class LearningMind(Mind, Protocol):
     @property
     def models(self) -> dict[str, str]:
         """The model of each role."""
-        ...
 
     @property
     def policies(self) -> tuple[TrainedPolicy, ...]:
         """The cards of the allocator's trained policies."""
-        ...
 
     @property
     def learned_until(self) -> int:
         """The stamp of the newest outcome that was learned from; 0 for a fresh prior."""
-        ...
 
     @property
     def digest(self) -> str:
         """The SHA-256 of everything that was learned."""
-        ...
 
     def save(self, folder: Path) -> None:
         """Write all learned state into a folder."""
-        ...
 
 
 type Record = (
@@ -233,8 +188,6 @@ class ExperienceWriter(Protocol):
 
     def add(self, record: Record) -> None:
         """Take one record; it is durable after the next `flush`."""
-        ...
 
     def flush(self) -> None:
         """Commit everything added so far in one transaction."""
-        ...

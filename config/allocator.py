@@ -1,15 +1,15 @@
 """
 What a human sets about the allocator's training: one struct a concern.
 
-Profiles are `config/allocator/*.yaml`; `load_training` reads them as `config.settings` reads its
-own. Steps are sessions, as the desk lives them; fractions are of equity.
+Profiles are `config/allocator/*.yaml`, which `config.settings.load_struct` reads. Steps are
+sessions, as the desk lives them; fractions are of equity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -23,7 +23,6 @@ from config.settings import (
     Positive,
     Settings,
     _Settings,
-    load_struct,
 )
 
 TRAININGS = Path(__file__).parent / "allocator"
@@ -327,15 +326,3 @@ class TrainingSettings(_Settings, frozen=True, kw_only=True):
     def trading(self) -> Settings:
         """The settings of a run under the same rules."""
         return Settings(market=self.market, limits=self.limits, desk=self.desk, seed=self.seed)
-
-
-def load_training(
-    name: str | Path, overrides: Mapping[str, Any] | None = None
-) -> TrainingSettings:
-    """
-    Return the settings of a training, by a YAML file's path or the name of one in this folder.
-
-    `overrides` are dotted paths, as from a command line; None values are ignored.
-    Raises ConfigError naming the path of the wrong field.
-    """
-    return load_struct(TrainingSettings, name, TRAININGS, overrides)

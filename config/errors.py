@@ -9,11 +9,15 @@ The exception tree, grouped by what the operator must do.
     │   ├── FutureDataError    a case was given something it could not have known
     │   ├── OrderFailed        a venue did not take or fill an order
     │   └── RunIncomplete      the run ended before its data did
-    ├── Retryable          back off and try again
-    └── Abstain            no opinion this time: the safe answer
+    └── Retryable          back off and try again
 
 Messages read "expected ..., was ...".
 """
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's words on one line."""
+    return " ".join(str(error).split())
 
 
 class QuarterdeckError(Exception):
@@ -50,7 +54,3 @@ class RunIncomplete(Halt):
 
 class Retryable(QuarterdeckError):
     """A service failed in a way that may pass: back off and try again."""
-
-
-class Abstain(QuarterdeckError):
-    """No opinion this time; counted, and the decision goes on without it."""

@@ -11,8 +11,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from config.errors import ConfigError
-
 
 class Secret:
     """A string that shows itself as stars; `reveal()` gives the text."""
@@ -31,12 +29,6 @@ class Secret:
 
     __str__ = __repr__
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
 
 def read_secret(
     name: str, *, environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")
@@ -46,14 +38,6 @@ def read_secret(
     if text is None:
         text = _read_dotenv(dotenv).get(name)
     return Secret(text) if text else None
-
-
-def require_secret(name: str, *, environ: Mapping[str, str] | None = None) -> Secret:
-    """Return the secret called `name`. Raises ConfigError where it is not set."""
-    secret = read_secret(name, environ=environ)
-    if secret is None:
-        raise ConfigError(f"expected {name} in the environment or .env, was not set")
-    return secret
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:

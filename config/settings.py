@@ -21,7 +21,7 @@ import yaml
 from msgspec import Meta
 
 from config.costs import COST_FRAC, SPREAD_BPS
-from config.errors import ConfigError
+from config.errors import ConfigError, one_line
 
 Frac = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0, le=1e12)]  # finite, and within Nautilus's Money
@@ -386,7 +386,7 @@ def _read(name: str | Path, folder: Path) -> tuple[dict[str, Any], str]:
     try:
         tree = _parse(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"expected YAML in {path.name}, was unreadable: {_one_line(e)}") from e
+        raise ConfigError(f"expected YAML in {path.name}, was unreadable: {one_line(e)}") from e
     if not isinstance(tree, dict):
         raise ConfigError(f"expected a mapping in {path.name}, was {type(tree).__name__}")
     return tree, path.name
@@ -445,7 +445,3 @@ def _choices(kind: type[_Settings], path: str | None) -> str:
         info = fields.get(key)
     values = [str(value) for value in getattr(info, "values", ())]
     return " or ".join(filter(None, [", ".join(values[:-1]), *values[-1:]]))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

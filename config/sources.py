@@ -1,6 +1,4 @@
-"""
-What a source may be called, and whether there is one of that name; nothing is read.
-"""
+"""What a source may be called, and whether there is one of that name; nothing is read."""
 
 from __future__ import annotations
 

@@ -73,40 +73,18 @@ for _kind in (News, Fundamentals, Macro, Action):
 
 def from_news(item: NewsItem) -> News:
     """Return a news item as custom data."""
-    return News(
-        item.ts_event,
-        item.ts_init,
-        symbol=item.symbol,
-        source=item.source,
-        item_id=item.item_id,
-        headline=item.headline,
-        body=item.body,
-    )
+    return News(**msgspec.structs.asdict(item))
 
 
 def to_news(data: News) -> NewsItem:
     """Return the news item that custom data carries."""
-    return NewsItem(
-        symbol=data.symbol,
-        ts_event=data.ts_event,
-        ts_init=data.ts_init,
-        source=data.source,
-        item_id=data.item_id,
-        headline=data.headline,
-        body=data.body,
-    )
+    return msgspec.convert(data, NewsItem, from_attributes=True)
 
 
 def from_fundamentals(report: FundamentalsReport) -> Fundamentals:
     """Return a fundamentals report as custom data."""
     figures = msgspec.json.encode(report.figures).decode()
-    return Fundamentals(
-        report.ts_event,
-        report.ts_init,
-        symbol=report.symbol,
-        period=report.period,
-        figures=figures,
-    )
+    return Fundamentals(**msgspec.structs.asdict(report) | {"figures": figures})
 
 
 def to_fundamentals(data: Fundamentals) -> FundamentalsReport:
@@ -125,14 +103,12 @@ def to_fundamentals(data: Fundamentals) -> FundamentalsReport:
 
 def from_macro(value: MacroValue) -> Macro:
     """Return a macro value as custom data."""
-    return Macro(value.ts_event, value.ts_init, series=value.series, value=value.value)
+    return Macro(**msgspec.structs.asdict(value))
 
 
 def to_macro(data: Macro) -> MacroValue:
     """Return the macro value that custom data carries."""
-    return MacroValue(
-        series=data.series, ts_event=data.ts_event, ts_init=data.ts_init, value=data.value
-    )
+    return msgspec.convert(data, MacroValue, from_attributes=True)
 
 
 def from_action(symbol: str, ts: int, split: float, dividend: float) -> Action:

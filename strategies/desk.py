@@ -70,10 +70,6 @@ CLIENT = ClientId("QUARTERDECK")  # the data client of news, reports, macro valu
 VOLUME_PRECISION = 2  # decimals; no lot is finer
 
 
-class DeskConfig(StrategyConfig, frozen=True):  # type: ignore[call-arg]  # untyped
-    """Nautilus's part of the desk's configuration; the rest is `config.settings.Settings`."""
-
-
 class Desk(Strategy):
     """
     One book: a universe, a port to its mind, a gate, and the state between them.
@@ -94,7 +90,7 @@ class Desk(Strategy):
         decide_from: int,
         make_time: Callable[[Clock], Timekeeper] = EngineTime,
     ) -> None:
-        super().__init__(DeskConfig(strategy_id="DESK-000"))
+        super().__init__(StrategyConfig(strategy_id="DESK-000"))
         self.universe = universe
         self.settings = settings
         self.gate = gate

@@ -14,10 +14,10 @@ import logging
 import math
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Protocol
 
 from agents.arrays import Panel
 from agents.messages import Case, Decision, TrackRecord
@@ -28,27 +28,6 @@ from strategies.timekeeper import Timekeeper
 SWITCH_SECONDS = 0.0005  # a thread that computes gives the interpreter up this often
 
 log = logging.getLogger(__name__)
-
-
-class Port(Protocol):
-    """Everything that the desk asks of its mind, wherever that thinks."""
-
-    @property
-    def needs_features(self) -> bool:
-        """Whether cases are to carry news, reports and macro values."""
-        ...
-
-    def track(self) -> tuple[TrackRecord, ...]:
-        """Return the juniors' track records so far, for the next case."""
-        ...
-
-    def send(self, case: Case, panel: Panel) -> None:
-        """Take a case away; the decision comes back through the deliver callback."""
-        ...
-
-    def learn(self, feedback: Sequence[Feedback]) -> None:
-        """Count closed outcomes at once; let the mind learn from them before the next case."""
-        ...
 
 
 class LocalMind:
@@ -85,7 +64,15 @@ class LocalMind:
         self._mind.learn(feedback)
 
 
-class SimulatedPort(LocalMind):
+class Port(LocalMind, ABC):
+    """Everything that the desk asks of its mind."""
+
+    @abstractmethod
+    def send(self, case: Case, panel: Panel) -> None:
+        """Take a case away; the decision comes back through the deliver callback."""
+
+
+class SimulatedPort(Port):
     """Answers within the simulation's time, which stands still while the mind thinks."""
 
     def __init__(
@@ -122,7 +109,7 @@ class _Job:
     timer: asyncio.TimerHandle | None = None
 
 
-class AsyncPort(LocalMind):
+class AsyncPort(Port):
     """
     Asks the mind on a worker thread, so that the event loop is free while it thinks.
 

@@ -87,11 +87,6 @@ class Gate:
         return float(self.state.drawdown[0])
 
     @property
-    def halted(self) -> bool:
-        """Whether nothing may grow any more."""
-        return bool(self.state.halted[0])
-
-    @property
     def waits(self) -> bool:
         """Whether any target waits for a price."""
         return self.state.waits
@@ -204,13 +199,9 @@ class Gate:
         """Leave vanished instruments (N,), held or not: what was to be bought is not any more."""
         self.state.force(EVERY, gone[None], DELISTED, np.array([ts]))
 
-    def drifted(self, held: FloatArray) -> BoolArray:
-        """Return where a book that drifted beyond a limit must be reduced."""
-        return drifted(held, self.model, self.limits)
-
     def reduce_drift(self, held: FloatArray, holding: Holding, ts: int) -> bool:
         """Ask for a reduction where a book drifted beyond a limit; tell whether it did."""
-        beyond = self.drifted(held)
+        beyond = drifted(held, self.model, self.limits)
         if not beyond.any():
             return False
         targets, _ = self.targets(held, held)

@@ -1,6 +1,4 @@
-"""
-Folds the bars of the session under way into one an instrument, in engine prices.
-"""
+"""Folds the bars of the session under way into one an instrument, in engine prices."""
 
 from __future__ import annotations
 

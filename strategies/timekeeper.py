@@ -10,54 +10,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Protocol
 
 from nautilus_trader.common.component import Clock, TestClock, TimeEvent
 
 type Callback = Callable[[int], None]
 
 
-class Timekeeper(Protocol):
-    """Tells the time and calls back at a stamp."""
+class Timekeeper:
+    """
+    Tells the time and calls back at a stamp: the earliest first, then the longest waiting.
 
-    @property
-    def clock(self) -> Clock:
-        """A Nautilus clock that shows the same time, for what Nautilus stamps and names."""
-        ...
+    `clock` is a Nautilus clock that shows the same time, for what Nautilus stamps and names.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._alerts: list[tuple[int, int, Callback]] = []
+        self._count = 0
 
     def now_ns(self) -> int:
         """Return the time."""
-        ...
+        return int(self.clock.timestamp_ns())
 
     def alert(self, name: str, ts: int, callback: Callback) -> None:
-        """Call `callback(ts)` once everything stamped `ts` is in; `name` is for the logs."""
-        ...
-
-
-class Alerts:
-    """Callbacks that wait for their stamps, the earliest first, then the longest waiting."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Callback]] = []
-        self._count = 0
+        """Call `callback(ts)` once everything stamped `ts` is in; `name` says what for."""
+        self._count += 1
+        heappush(self._alerts, (ts, self._count, callback))
 
     @property
-    def next_ts(self) -> int | None:
-        """The earliest stamp that a callback waits for; None where none does."""
-        return self._heap[0][0] if self._heap else None
-
-    def add(self, ts: int, callback: Callback) -> None:
-        """Let a callback wait for a stamp."""
-        self._count += 1
-        heappush(self._heap, (ts, self._count, callback))
+    def next_alert(self) -> int | None:
+        """The stamp of the earliest alert; None where there is none."""
+        return self._alerts[0][0] if self._alerts else None
 
     def call_next(self) -> None:
-        """Call the first one back."""
-        ts, _, callback = heappop(self._heap)
+        """Call the earliest alert."""
+        ts, _, callback = heappop(self._alerts)
         callback(ts)
 
 
-class EngineTime:
+class EngineTime(Timekeeper):
     """
     The time of a Nautilus engine.
 
@@ -66,21 +57,16 @@ class EngineTime:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self._alerts = Alerts()
+        super().__init__(clock)
         self._set: set[int] = set()  # the stamps that the engine will call at
-
-    def now_ns(self) -> int:
-        """Return the clock's time."""
-        return int(self.clock.timestamp_ns())
 
     def alert(self, name: str, ts: int, callback: Callback) -> None:
         """Set an alert; those of one stamp are called in the order in which they were set."""
-        self._alerts.add(ts, callback)
+        super().alert(name, ts, callback)
         self._arm()
 
     def _arm(self) -> None:
-        ts = self._alerts.next_ts
+        ts = self.next_alert
         if ts is not None and ts not in self._set:
             self._set.add(ts)
             self.clock.set_time_alert_ns(f"alert-{ts}", ts, self._call)
@@ -88,38 +74,24 @@ class EngineTime:
     def _call(self, event: TimeEvent) -> None:
         """Call back all that waits for the event's stamp, what is added meanwhile included."""
         ts = event.ts_event
-        while self._alerts.next_ts == ts:
-            self._alerts.call_next()
+        while self.next_alert == ts:
+            self.call_next()
         self._set.discard(ts)
         self._arm()
 
 
-class ReplayTime:
+class ReplayTime(Timekeeper):
     """The time of a replay: it goes on when the feed says so, and only then."""
 
     def __init__(self) -> None:
-        self.clock = TestClock()
-        self._alerts = Alerts()
-
-    def now_ns(self) -> int:
-        """Return the stamp that the feed has come to."""
-        return int(self.clock.timestamp_ns())
-
-    def alert(self, name: str, ts: int, callback: Callback) -> None:
-        """Let a callback wait until the feed comes to a stamp."""
-        self._alerts.add(ts, callback)
+        super().__init__(TestClock())
 
     def advance(self, ts: int) -> None:
         """Go on to a stamp; alerts are the feed's to call."""
         self.clock.set_time(ts)
 
-    @property
-    def next_alert(self) -> int | None:
-        """The stamp of the earliest alert; None where there is none."""
-        return self._alerts.next_ts
-
     def call_next(self) -> None:
         """Go on to the earliest alert and call it."""
-        if self._alerts.next_ts is not None:
-            self.advance(self._alerts.next_ts)
-            self._alerts.call_next()
+        if self.next_alert is not None:
+            self.advance(self.next_alert)
+            super().call_next()

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from agents.allocator.networks import EMBEDDING
 from agents.arrays import Float32Array, FloatArray, IntArray
-from config.errors import ConfigError
+from config.errors import ConfigError, one_line
 
 HIDDEN = 64
 WINDOW = 120  # sessions whose returns make a graph
@@ -161,8 +161,7 @@ def load_graph(path: Path) -> SectorGraph:
             raise ConfigError(f"{path}: expected the format {FORMAT!r}, was {found!r}")
         net.load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as e:
-        line = " ".join(str(e).split())
-        raise ConfigError(f"expected a sector graph in {path}, was: {line}") from e
+        raise ConfigError(f"expected a sector graph in {path}, was: {one_line(e)}") from e
     return net.eval().requires_grad_(False)
 
 

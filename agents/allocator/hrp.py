@@ -55,7 +55,6 @@ class HierarchicalParityTop:
                 group: self.gross * exposure * share
                 for group, share in zip(groups, shares.tolist(), strict=True)
             },
-            conditions={"exposure": exposure},
         )
 
 

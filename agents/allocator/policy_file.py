@@ -27,7 +27,7 @@ from agents.allocator.observation import (
     Normaliser,
 )
 from agents.messages import TrainingRecord
-from config.errors import ConfigError
+from config.errors import ConfigError, one_line
 from config.settings import Count
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def load_policy(folder: Path) -> tuple[TopNet | BottomNet, PolicyCard]:
         net.load_state_dict(load((folder / WEIGHTS_FILE).read_bytes()))
     except (SafetensorError, RuntimeError) as e:
         raise ConfigError(
-            f"expected the weights of {card.name!r} in {folder / WEIGHTS_FILE}, was {_one_line(e)}"
+            f"expected the weights of {card.name!r} in {folder / WEIGHTS_FILE}, was {one_line(e)}"
         ) from e
     if not all(torch.isfinite(weight).all() for weight in net.state_dict().values()):
         raise ConfigError(f"expected finite weights of {card.name!r} in {folder}, was not")
@@ -172,7 +172,7 @@ def read_card(folder: Path) -> PolicyCard:
             )
         card = msgspec.json.decode(text, type=PolicyCard)
     except msgspec.DecodeError as e:
-        raise ConfigError(f"expected a policy's card in {path}, was: {_one_line(e)}") from e
+        raise ConfigError(f"expected a policy's card in {path}, was: {one_line(e)}") from e
     if card.inputs != INPUTS:
         other = sorted(set(card.inputs) ^ set(INPUTS)) or ["another order"]
         raise ConfigError(f"{path}: expected this version's inputs, was {', '.join(other)}")
@@ -233,7 +233,3 @@ def _write(folder: Path, contents: dict[str, bytes]) -> None:
             raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -29,23 +29,18 @@ class GroupBudgets(Message, frozen=True, kw_only=True):
     What the top tier tells the bottom tier.
 
     `budgets` are fractions of equity: the most that a group's absolute weights may sum to; a
-    group that is not named has none. `conditions` are named numbers that a bottom policy may
-    condition on, the top's goal. `policy` names who made it.
-    Raises ValueError if a budget is negative, or any number is not finite.
+    group that is not named has none. `policy` names who made it.
+    Raises ValueError if a budget is negative or not finite.
     """
 
     policy: str
     regime: Regime
     budgets: dict[str, float]
-    conditions: dict[str, float]
 
     def __post_init__(self) -> None:
         for group, budget in self.budgets.items():
             if not (math.isfinite(budget) and budget >= 0.0):
                 raise ValueError(f"expected a finite budget >= 0 for {group!r}, was {budget}")
-        for name, value in self.conditions.items():
-            if not math.isfinite(value):
-                raise ValueError(f"expected a finite condition {name!r}, was {value}")
 
 
 @dataclass(frozen=True)
@@ -62,11 +57,9 @@ class TopPolicy(Protocol):
     @property
     def name(self) -> str:
         """What reports call it."""
-        ...
 
     def share(self, case: Case, estimates: Estimates) -> GroupBudgets:
         """Return a budget for each group that is to have one."""
-        ...
 
 
 class BottomPolicy(Protocol):
@@ -75,7 +68,6 @@ class BottomPolicy(Protocol):
     @property
     def name(self) -> str:
         """What reports call it."""
-        ...
 
     def place(
         self,
@@ -91,13 +83,12 @@ class BottomPolicy(Protocol):
         `members` are those with estimates, sorted by symbol. Absolute weights sum to at most the
         group's budget; a member that is not named gets none.
         """
-        ...
 
 
 @dataclass(frozen=True)
 class TieredAllocator:
     """
-    An `agents.protocols.Allocator` of one top and one bottom policy.
+    The allocator of one top and one bottom policy.
 
     `policies` are the cards of those that were trained; `assumptions` what else the baselines
     were made with that no settings say, by name.

@@ -126,7 +126,7 @@ class TrainedTop:
             budgets = dict(zip(groups, shares.tolist(), strict=True))
             if self.card.regimes:
                 regime = LOGIT_REGIMES[int(logits[0].argmax())]
-        return GroupBudgets(policy=self.name, regime=regime, budgets=budgets, conditions={})
+        return GroupBudgets(policy=self.name, regime=regime, budgets=budgets)
 
 
 @dataclass(frozen=True)

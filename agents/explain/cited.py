@@ -95,24 +95,9 @@ def line(topic: str, text: str, cites: tuple[Cite, ...]) -> Sentence:
     return Sentence(topic=topic, text=text, cites=cites)
 
 
-def decision(decision_id: str) -> Cite:
-    """Return the cite of a decision."""
-    return Cite(kind="decision", id=decision_id)
-
-
-def opinion(opinion_id: str) -> Cite:
-    """Return the cite of an opinion."""
-    return Cite(kind="opinion", id=opinion_id)
-
-
-def order(order_id: str) -> Cite:
-    """Return the cite of an order."""
-    return Cite(kind="order", id=order_id)
-
-
-def run(run_id: str) -> Cite:
-    """Return the cite of a run."""
-    return Cite(kind="run", id=run_id)
+def cite(kind: CiteKind, record_id: str) -> Cite:
+    """Return the cite of a record."""
+    return Cite(kind=kind, id=record_id)
 
 
 def brackets(cites: Iterable[Cite]) -> str:

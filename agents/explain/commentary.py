@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from agents.explain.cited import Answer, AnswerKind, Sentence, line, listed, run
-from agents.explain.cited import decision as cited_decision
+from agents.explain.cited import Answer, AnswerKind, Sentence, cite, line, listed
 from agents.explain.facts import Archive, Record, Stamp
 from agents.explain.readings import amount, leaning, say
-from agents.explain.steps import LIMITS, allocation, of
+from agents.explain.steps import LIMITS, allocation, market_said
 from config.errors import ConfigError
 
 MARKET = ("index_return_1", "index_return_20", "index_trend", "index_drawdown")
@@ -70,7 +69,7 @@ def no_decision(run_id: str, stamps: Sequence[Stamp], day: str, kind: AnswerKind
         f"The library does not hold a decision on {day}: the nearest are on "
         f"{listed(stamp.day for stamp in near)}"
     )
-    cites = (*(cited_decision(stamp.decision_id) for stamp in near), run(run_id))
+    cites = (*(cite("decision", stamp.decision_id) for stamp in near), cite("run", run_id))
     sentence = line("No decision", text, cites)
     return Answer(kind=kind, known=False, sentences=(sentence,))
 
@@ -79,15 +78,15 @@ def market(record: Record) -> list[Sentence]:
     """Return the index, the regime, risk, breadth and rates, as far as they are known."""
     if record.case is None:
         text = f"The library holds no case of {record.day}: what the market was like is not in it"
-        return [line("Market", text, (of(record),))]
+        return [record.line("Market", text)]
     score = record.macro("regime_score")
     regime = f"On {record.day} the market was {record.case.macro.regime}"
     regime += "" if score is None else f" (regime score {score:+.2f} of ±1)"
-    sentences = [line("Market", regime, (of(record),))]
+    sentences = [record.line("Market", regime)]
     for opening, names in (("Prices", MARKET), ("Risk", RISK), ("Rates", RATES)):
-        known = _said(record, names)
+        known = market_said(record, names)
         if known:
-            sentences.append(line("Market", f"{opening}: {', '.join(known)}", (of(record),)))
+            sentences.append(record.line("Market", f"{opening}: {', '.join(known)}"))
     return sentences + movers(record)
 
 
@@ -103,7 +102,7 @@ def movers(record: Record) -> list[Sentence]:
         f"Up most: {listed(f'{s} {moves[s]:+.2%}' for s in up)}; "
         f"down most: {listed(f'{s} {moves[s]:+.2%}' for s in down)} (log returns of the day)"
     )
-    return [line("Market", text, (of(record),))]
+    return [record.line("Market", text)]
 
 
 def frames(record: Record) -> list[Sentence]:
@@ -117,8 +116,7 @@ def frames(record: Record) -> list[Sentence]:
             said.append(f"over a {frame} {middle:+.2%} ({up} of {len(moves)} up)")
     if not said:
         return []
-    text = f"The median instrument's log return: {', '.join(said)}"
-    return [line("Time frames", text, (of(record),))]
+    return [record.line("Time frames", f"The median instrument's log return: {', '.join(said)}")]
 
 
 def balance(record: Record) -> list[Sentence]:
@@ -129,7 +127,7 @@ def balance(record: Record) -> list[Sentence]:
         if value is not None and (verdict := leaning(name, value) * sign):
             sides["For" if verdict > 0 else "Against"].append(say(name, value))
     return [
-        line("Balance", f"{side} being long: {listed(said)}", (of(record),))
+        record.line("Balance", f"{side} being long: {listed(said)}")
         for side, said in sides.items()
         if record.case is not None
     ]
@@ -147,27 +145,23 @@ def decided(record: Record) -> list[Sentence]:
             if views
             else f"{p.action} {p.symbol} at conviction {p.conviction:+.3f}"
         )
-        sentences.append(line(topic, text, (of(record),)))
+        sentences.append(record.line(topic, text))
     if not strongest:
-        sentences.append(line(topic, "Nothing was proposed: no junior spoke", (of(record),)))
+        sentences.append(record.line(topic, "Nothing was proposed: no junior spoke"))
     sentences += [line(topic, s.text, s.cites) for s in allocation(record)]
     for verdict in record.verdicts:
         cut = {item.limit for item in verdict.lines if item.limit}
         count = sum(item.limit != "" for item in verdict.lines)
         text = f"At {verdict.stage} the gate cut {count} of {len(verdict.lines)} weights"
         text += f", by {listed(LIMITS.get(name, name) for name in sorted(cut))}" if cut else ""
-        sentences.append(line(topic, text, (of(record),)))
+        sentences.append(record.line(topic, text))
     text = f"{len(record.orders)} orders followed: " + listed(
         f"{'buy' if o.quantity > 0 else 'sell'} {amount(abs(o.quantity))} {o.symbol}"
         for o in record.orders[:MOST_DECIDED]
     )
     if not record.orders:
         text = "No order followed"
-    return [*sentences, line(topic, text, (of(record),))]
-
-
-def _said(record: Record, names: Sequence[str]) -> list[str]:
-    return [say(n, value) for n in names if (value := record.macro(n)) is not None]
+    return [*sentences, record.line(topic, text)]
 
 
 def _moves(record: Record, name: str) -> dict[str, float]:

@@ -11,14 +11,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from agents.explain.cited import Answer, Sentence, line, listed, run
-from agents.explain.cited import decision as cited_decision
+from agents.explain.cited import Answer, Sentence, cite, line, listed
 from agents.explain.commentary import balance, frames, market, no_decision
 from agents.explain.explanation import explain_symbol, telling_symbols
 from agents.explain.facts import Archive, Record, Stamp
 from agents.explain.question import OVERVIEW, Kind, Question, Shift, Topic, understand
 from agents.explain.readings import READINGS, amount, say
-from agents.explain.steps import allocation, gate, of, opinions, proposal, route, target
+from agents.explain.steps import allocation, gate, opinions, proposal, route, target
 from agents.explain.strategy import strategy
 from agents.features.ledgers import DAY_NS
 from config.errors import ConfigError
@@ -123,8 +122,11 @@ class Conversation:
         place = self._moved(q.shift)
         if 0 <= place < len(self._stamps):
             return place
-        side, end = ("before", self._stamps[0]) if place < 0 else ("after", self._stamps[-1])
-        return self._unknown(f"a decision {side} {end.day}, its {_end(side)} one", end)
+        if place < 0:
+            first = self._stamps[0]
+            return self._unknown(f"a decision before {first.day}, its first one", first)
+        newest = self._stamps[-1]
+        return self._unknown(f"a decision after {newest.day}, its newest one", newest)
 
     def _moved(self, shift: Shift) -> int:
         """Return the place that a shift leads to, outside the run where there is none."""
@@ -140,20 +142,20 @@ class Conversation:
     def _future(self, newest: Record, symbols: Sequence[str]) -> Answer:
         """Return that the future is not recorded, and what the newest decision expected."""
         text = f"The library does not hold the future: its newest decision is of {newest.day}"
-        said = [line("Unknown", text, (of(newest),))]
+        said = [newest.line("Unknown", text)]
         for symbol in symbols:
             if found := newest.proposal(symbol):
                 text = (
                     f"What it holds is an expectation, no price: {found.action} {symbol} with "
                     f"conviction {found.conviction:+.3f}"
                 )
-                said.append(line("Unknown", text, (of(newest),)))
+                said.append(newest.line("Unknown", text))
         return Answer(kind="unknown", known=False, sentences=tuple(said))
 
     def _unknown(self, what: str, near: Stamp | None = None) -> Answer:
         """Return that the library does not hold something."""
         stamp = near or self._stamps[self._place]
-        cites = (cited_decision(stamp.decision_id), run(self._facts.run_id))
+        cites = (cite("decision", stamp.decision_id), cite("run", self._facts.run_id))
         said = line("Unknown", f"The library does not hold {what}", cites)
         return Answer(kind="unknown", known=False, sentences=(said,))
 
@@ -169,11 +171,11 @@ def technical(record: Record, symbols: Sequence[str], features: Sequence[str]) -
             any_known = True
             words = ", ".join(say(name, value) for name, value in known.items())
             text = f"On {record.day} {symbol} closed at {amount(state.price)}: {words}"
-            said.append(line("Technical", text, (of(record),)))
+            said.append(record.line("Technical", text))
         missing = [READINGS[name].label for name in features if name not in known]
         if missing:
             text = f"The library does not hold {listed(missing)} of {symbol} on {record.day}"
-            said.append(line("Technical", text, (of(record),)))
+            said.append(record.line("Technical", text))
     return Answer(kind="technical", known=any_known, sentences=tuple(said))
 
 
@@ -191,8 +193,4 @@ def signal(record: Record, symbols: Sequence[str]) -> Answer:
 
 def _dated(record: Record) -> Sentence:
     text = f"This was decided on {record.day}; it is a record, not advice"
-    return line("Signal", text, (of(record),))
-
-
-def _end(side: str) -> str:
-    return "first" if side == "before" else "newest"
+    return record.line("Signal", text)

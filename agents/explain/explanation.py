@@ -7,15 +7,14 @@ store.
 
 from __future__ import annotations
 
-from agents.explain.cited import Answer, Sentence, line, run
+from agents.explain.cited import Answer, Sentence, cite, line
 from agents.explain.facts import Record, minute_of
-from agents.explain.readings import say
 from agents.explain.steps import (
     MOST_SYMBOLS,
     allocation,
     features,
     gate,
-    of,
+    market_said,
     opinions,
     outcome,
     proposal,
@@ -60,7 +59,7 @@ def telling_symbols(record: Record) -> tuple[str, ...]:
 
 def _opening(record: Record, chosen: tuple[str, ...], symbol: str | None) -> list[Sentence]:
     d = record.decision
-    cites = (of(record), run(record.run_id))
+    cites = (record.cite, cite("run", record.run_id))
     text = (
         f"On {record.day} the {d.minds} minds decided on {len(d.routes)} instruments "
         f"(trigger: {d.trigger}); the decision could be acted on "
@@ -69,29 +68,24 @@ def _opening(record: Record, chosen: tuple[str, ...], symbol: str | None) -> lis
     sentences = [line("Decision", text, cites)]
     if record.case is None:
         text = "The library holds no case of this decision: features and news are missing here"
-        sentences.append(line("Decision", text, (of(record),)))
+        sentences.append(record.line("Decision", text))
     elif (score := record.macro("regime_score")) is not None:
-        market = ", ".join(
-            say(name, value)
-            for name in ("index_return_20", "index_volatility", "breadth")
-            if (value := record.macro(name)) is not None
-        )
+        market = ", ".join(market_said(record, ("index_return_20", "index_volatility", "breadth")))
         text = f"The market was {record.case.macro.regime} (regime score {score:+.2f}): {market}"
-        sentences.append(line("Decision", text, (of(record),)))
+        sentences.append(record.line("Decision", text))
     if symbol is None and len(chosen) < len(record.symbols):
         text = f"Told here are the {len(chosen)} of {len(record.symbols)} with most at stake"
-        sentences.append(line("Decision", text, (of(record),)))
+        sentences.append(record.line("Decision", text))
     return sentences
 
 
 def _risk(record: Record) -> list[Sentence]:
     return [
-        line(
+        record.line(
             "Gate",
             f"At {verdict.stage}, {minute_of(verdict.ts_event)}, the book allowed had a one-day "
             f"99% value at risk of {verdict.var_frac:.2%}, and limits cut "
             f"{sum(item.limit != '' for item in verdict.lines)} of {len(verdict.lines)} weights",
-            (of(record),),
         )
         for verdict in record.verdicts
         if verdict.var_frac is not None
@@ -102,5 +96,5 @@ def _closing(record: Record) -> list[Sentence]:
     own = [r for r in record.rewards if r.learner == "decision" and not r.symbol]
     if not own:
         text = "The library holds no reward of this decision: its outcomes had not closed"
-        return [line("Reward", text, (of(record),))]
-    return [line("Reward", f"The decision's reward was {own[0].value:.4f}", (of(record),))]
+        return [record.line("Reward", text)]
+    return [record.line("Reward", f"The decision's reward was {own[0].value:.4f}")]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
+from agents.explain.cited import Cite, Sentence, cite, line
 from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
 from agents.messages import (
     Abstention,
@@ -45,6 +46,15 @@ class Record(Message, frozen=True, kw_only=True):
     fills: tuple[FillRecord, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     rewards: tuple[Reward, ...] = ()
+
+    @property
+    def cite(self) -> Cite:
+        """The cite of the decision."""
+        return cite("decision", self.decision.decision_id)
+
+    def line(self, topic: str, text: str) -> Sentence:
+        """Return a sentence of our own words that rests on the decision."""
+        return line(topic, text, (self.cite,))
 
     @property
     def day(self) -> str:
@@ -87,38 +97,42 @@ class Record(Message, frozen=True, kw_only=True):
         return next((p for p in self.decision.proposals if p.symbol == symbol), None)
 
 
-class RunFacts(Message, frozen=True, kw_only=True):
+class Tally(Message, frozen=True, kw_only=True):
     """
-    A run in numbers, as its library holds them.
+    What a run's records sum to; None where there is nothing to average.
 
-    `sharpe` is per session, of `sessions_per_year`. `equity` and `drawdown` are of the first and
-    the newest case. Of outcomes with a conviction: `acted` counts them, `hits` those with a
-    positive realised return, `realised` is their mean. `by_arm` counts routes, `arm_reward` is
-    their mean reward.
+    `sharpe` is per session, of `sessions_per_year`. `acted` counts closed proposals with a
+    conviction, `hits` those with a positive realised return, `realised` is their mean; `reward` is
+    the mean of decisions' own rewards. `routes` counts each arm, `arm_rewards` is its mean reward.
     """
 
-    run_id: str
-    name: str
-    status: str
-    settings: Settings | None
     decisions: int
     orders: int
     fills: int
-    outcomes: int
     commission: float
-    first_equity: float | None
-    last_equity: float | None
-    last_drawdown: float | None
     sharpe: float | None
     sessions_per_year: int
     acted: int
     hits: int
     realised: float | None
     reward: float | None
-    by_arm: Mapping[int, int]
-    arm_reward: Mapping[int, float]
+    routes: Mapping[int, int]
+    arm_rewards: Mapping[int, float]
     spoke: Mapping[JuniorName, int]
     silent: Mapping[JuniorName, int]
+
+
+class RunFacts(Message, frozen=True, kw_only=True):
+    """A run as its library holds it; equity and drawdown are of the first and the newest case."""
+
+    run_id: str
+    name: str
+    status: str
+    settings: Settings | None
+    tally: Tally
+    first_equity: float | None
+    last_equity: float | None
+    last_drawdown: float | None
 
 
 class Stamp(Message, frozen=True, kw_only=True):
@@ -138,15 +152,12 @@ class Archive(Protocol):
 
     def stamps(self) -> Sequence[Stamp]:
         """Return all decisions, oldest first."""
-        ...
 
     def record(self, decision_id: str) -> Record:
         """Return one decision with all that belongs to it."""
-        ...
 
     def run(self) -> RunFacts:
         """Return the run's facts."""
-        ...
 
 
 def day_of(ts: int) -> str:

@@ -116,7 +116,6 @@ class Question(Message, frozen=True, kw_only=True):
     day relative to the one in focus.
     """
 
-    text: str
     kind: Kind | None
     symbols: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -141,7 +140,6 @@ def understand(text: str, known: Collection[str]) -> Question:
     )
     topics = tuple(topic for topic, words in TOPICS.items() if re.search(words, low))
     return Question(
-        text=text,
         kind=_kind(low, symbols, features, topics),
         symbols=symbols,
         unknown=unknown,

@@ -7,9 +7,19 @@ decision reads them. A masked feature has no reading.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 type Form = Literal["percent", "size", "hundredth", "times", "number", "share"]
+
+FORMS: dict[Form, Callable[[float], str]] = {
+    "percent": "{:+.2%}".format,
+    "size": "{:.2%}".format,
+    "share": "{:.0%}".format,
+    "hundredth": lambda value: f"{100.0 * value:.1f}",
+    "times": "{:.2f} times".format,
+    "number": "{:+.2f}".format,
+}
 
 
 class Reading(NamedTuple):
@@ -24,15 +34,16 @@ class Reading(NamedTuple):
     calm: str = "ordinary"
 
 
+# words for a high value, a low one and one between
+MOVE = ("up", "down", "little moved")
+TREND = ("uptrend", "downtrend", "flat")
+HIGH = ("near the high", "far below it")
+
 READINGS: dict[str, Reading] = {
-    "return_1": Reading("one-day log return", "percent", 0.0, 0.01, "up", "down", "little moved"),
-    "return_5": Reading("one-week log return", "percent", 0.0, 0.02, "up", "down", "little moved"),
-    "return_20": Reading(
-        "one-month log return", "percent", 0.0, 0.04, "up", "down", "little moved"
-    ),
-    "return_60": Reading(
-        "one-quarter log return", "percent", 0.0, 0.07, "up", "down", "little moved"
-    ),
+    "return_1": Reading("one-day log return", "percent", 0.0, 0.01, *MOVE),
+    "return_5": Reading("one-week log return", "percent", 0.0, 0.02, *MOVE),
+    "return_20": Reading("one-month log return", "percent", 0.0, 0.04, *MOVE),
+    "return_60": Reading("one-quarter log return", "percent", 0.0, 0.07, *MOVE),
     "volatility_20": Reading("volatility a year", "size", 0.25, 0.10, "high", "low"),
     "volatility_ratio": Reading("5-to-60-day volatility", "times", 1.0, 0.4, "rising", "falling"),
     "rsi_14": Reading("RSI (14)", "hundredth", 0.5, 0.2, "overbought", "oversold", "neutral"),
@@ -44,12 +55,8 @@ READINGS: dict[str, Reading] = {
     ),
     "atr_14": Reading("average true range over price", "size", 0.02, 0.01, "wide", "narrow"),
     "volume_ratio": Reading("volume over its 20-day mean", "times", 1.0, 0.5, "heavy", "thin"),
-    "trend": Reading(
-        "20-day over 60-day mean", "percent", 0.0, 0.02, "uptrend", "downtrend", "flat"
-    ),
-    "drawdown": Reading(
-        "distance from the one-year high", "percent", -0.1, 0.07, "near the high", "far below it"
-    ),
+    "trend": Reading("20-day over 60-day mean", "percent", 0.0, 0.02, *TREND),
+    "drawdown": Reading("distance from the one-year high", "percent", -0.1, 0.07, *HIGH),
     "gap": Reading("opening gap", "percent", 0.0, 0.01, "gapped up", "gapped down", "no gap"),
     "relative_strength": Reading(
         "one-month log return over its group's",
@@ -67,19 +74,11 @@ READINGS: dict[str, Reading] = {
     "book_yield": Reading("book yield", "percent", 0.5, 0.3, "cheap", "dear", "fair"),
     "profitability": Reading("return on equity", "percent", 0.15, 0.1, "strong", "weak"),
     "growth": Reading("revenue growth", "percent", 0.05, 0.08, "growing", "slow", "steady"),
-    "index_return_1": Reading(
-        "index one-day log return", "percent", 0.0, 0.005, "up", "down", "little moved"
-    ),
-    "index_return_20": Reading(
-        "index one-month log return", "percent", 0.0, 0.02, "up", "down", "little moved"
-    ),
-    "index_trend": Reading(
-        "index 20-day over 60-day mean", "percent", 0.0, 0.01, "uptrend", "downtrend", "flat"
-    ),
+    "index_return_1": Reading("index one-day log return", "percent", 0.0, 0.005, *MOVE),
+    "index_return_20": Reading("index one-month log return", "percent", 0.0, 0.02, *MOVE),
+    "index_trend": Reading("index 20-day over 60-day mean", "percent", 0.0, 0.01, *TREND),
     "index_volatility": Reading("index volatility a year", "size", 0.16, 0.06, "high", "low"),
-    "index_drawdown": Reading(
-        "index from its one-year high", "percent", -0.06, 0.05, "near the high", "far below it"
-    ),
+    "index_drawdown": Reading("index from its one-year high", "percent", -0.06, 0.05, *HIGH),
     "vix": Reading("VIX", "number", 19.0, 5.0, "fearful", "calm"),
     "vix_change_5": Reading("VIX over five sessions", "number", 0.0, 2.0, "rising", "falling"),
     "yield_short": Reading("short yield, percent", "number", 2.0, 2.0, "high", "low"),
@@ -87,7 +86,7 @@ READINGS: dict[str, Reading] = {
     "yield_slope": Reading("yield slope, points", "number", 1.0, 1.0, "steep", "flat or inverted"),
     "credit_spread": Reading("credit spread, points", "number", 2.0, 1.0, "wide", "narrow"),
     "commodity_return_20": Reading(
-        "commodities' one-month log change", "percent", 0.0, 0.04, "up", "down", "little moved"
+        "commodities' one-month log change", "percent", 0.0, 0.04, *MOVE
     ),
     "breadth": Reading(
         "share above the 60-day mean", "share", 0.5, 0.15, "broad", "narrow", "mixed"
@@ -102,30 +101,11 @@ READINGS: dict[str, Reading] = {
 }
 
 
-def figure(name: str, value: float) -> str:
-    """Return a feature's value as it is written everywhere."""
-    form = READINGS[name].form
-    if form == "percent":
-        return f"{value:+.2%}"
-    if form == "size":
-        return f"{value:.2%}"
-    if form == "share":
-        return f"{value:.0%}"
-    if form == "hundredth":
-        return f"{100.0 * value:.1f}"
-    return f"{value:.2f} times" if form == "times" else f"{value:+.2f}"
-
-
 def say(name: str, value: float) -> str:
     """Return a feature in words and numbers: "RSI (14) 49.5 (neutral)"."""
     reading = READINGS[name]
-    return f"{reading.label} {figure(name, value)} ({word(name, value)})"
-
-
-def word(name: str, value: float) -> str:
-    """Return the word for a value: which side of its band it lies on."""
-    reading = READINGS[name]
-    return (reading.calm, reading.high, reading.low)[leaning(name, value)]
+    word = (reading.calm, reading.high, reading.low)[leaning(name, value)]
+    return f"{reading.label} {FORMS[reading.form](value)} ({word})"
 
 
 def leaning(name: str, value: float) -> int:

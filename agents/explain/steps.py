@@ -7,7 +7,9 @@ the record does not hold is said to be missing. It knows no model and no store.
 
 from __future__ import annotations
 
-from agents.explain.cited import Cite, Sentence, decision, line, listed, opinion, order
+from collections.abc import Sequence
+
+from agents.explain.cited import Cite, Sentence, cite, line, listed
 from agents.explain.facts import Record, day_of, minute_of
 from agents.explain.readings import amount, say, strength
 from agents.features.batch import INSTRUMENT_FEATURES
@@ -41,17 +43,16 @@ REASONS = {
 
 def route(record: Record, symbol: str) -> list[Sentence]:
     """Return which juniors were asked and by which upper confidence bounds."""
-    cites = (of(record),)
     found = record.route(symbol)
     if found is None:
-        return [line(symbol, f"No route to {symbol} is recorded", cites)]
+        return [record.line(symbol, f"No route to {symbol} is recorded")]
     asked = listed(found.juniors)
     text = f"The supervisor asked {asked} about {symbol}"
     if len(found.scores) == len(ROUTES):
         text += _bounds(found)
     if found.propensity < 1.0:
         text += f"; it was drawn with probability {found.propensity:.2f}"
-    sentences = [line(symbol, text, cites)]
+    sentences = [record.line(symbol, text)]
     if len(found.context) == len(CONTEXT_NAMES):
         context = dict(zip(CONTEXT_NAMES, found.context, strict=True))
         kind = max(
@@ -63,7 +64,7 @@ def route(record: Record, symbol: str) -> list[Sentence]:
             f"{context['news_freshness']:.2f} and fundamentals freshness "
             f"{context['fundamentals_freshness']:.2f}"
         )
-        sentences.append(line(symbol, seen, cites))
+        sentences.append(record.line(symbol, seen))
     return sentences
 
 
@@ -89,7 +90,7 @@ def opinions(record: Record, symbol: str) -> list[Sentence]:
     """Return what each junior said, on what evidence, and who abstained and why."""
     sentences = []
     for o in record.opinions(symbol):
-        cites = (opinion(o.opinion_id), of(record))
+        cites = (cite("opinion", o.opinion_id), record.cite)
         text = (
             f"The {o.junior} junior ({o.model}) scored {symbol} {o.score:+.2f} of ±2 at "
             f"confidence {o.confidence:.2f} on {_evidence(o)}; its reasons"
@@ -102,7 +103,7 @@ def opinions(record: Record, symbol: str) -> list[Sentence]:
         sentences += _headlines(record, o, cites)
     for a in record.abstentions(symbol):
         text = f"The {a.junior} junior ({a.model}) had no opinion on {symbol}"
-        sentences.append(Sentence(topic=symbol, text=text, cites=(of(record),), quoted=a.reason))
+        sentences.append(Sentence(topic=symbol, text=text, cites=(record.cite,), quoted=a.reason))
     return sentences
 
 
@@ -110,9 +111,10 @@ def features(record: Record, symbol: str) -> list[Sentence]:
     """Return the features that opinions named, the most unusual first, in words and numbers."""
     named: dict[str, list[Cite]] = {}
     for o in record.opinions(symbol):
+        source = cite("opinion", o.opinion_id)
         for item in o.evidence:
             if item.startswith(FEATURE):
-                named.setdefault(item.removeprefix(FEATURE), []).append(opinion(o.opinion_id))
+                named.setdefault(item.removeprefix(FEATURE), []).append(source)
     known = {
         name: value
         for name in named
@@ -121,9 +123,9 @@ def features(record: Record, symbol: str) -> list[Sentence]:
     first = sorted(known, key=lambda n: (-strength(n, known[n]), n))[:MOST_FEATURES]
     if not first:
         return []
-    cites = dict.fromkeys(cite for name in first for cite in named[name])
+    cites = dict.fromkeys(source for name in first for source in named[name])
     said = ", ".join(say(name, known[name]) for name in first)
-    return [line(symbol, f"What stood out of {symbol}: {said}", (*cites, of(record)))]
+    return [line(symbol, f"What stood out of {symbol}: {said}", (*cites, record.cite))]
 
 
 def proposal(record: Record, symbol: str) -> list[Sentence]:
@@ -131,8 +133,8 @@ def proposal(record: Record, symbol: str) -> list[Sentence]:
     found = record.proposal(symbol)
     if found is None:
         text = f"The strategist proposed nothing on {symbol}: there was no opinion"
-        return [line(symbol, text, (of(record),))]
-    cites = (*map(opinion, found.cites), of(record))
+        return [record.line(symbol, text)]
+    cites = (*(cite("opinion", key) for key in found.cites), record.cite)
     text = (
         f"The strategist proposed {found.action} {symbol} with conviction {found.conviction:+.3f} "
         f"over {HORIZON_SESSIONS[found.horizon]} sessions ({found.horizon}), "
@@ -147,8 +149,7 @@ def proposal(record: Record, symbol: str) -> list[Sentence]:
         without = listed(
             f"{value:+.3f} without {name}" for name, value in found.conviction_without.items()
         )
-        text = f"Its conviction would have been {without}"
-        sentences.append(line(symbol, text, (of(record),)))
+        sentences.append(record.line(symbol, f"Its conviction would have been {without}"))
     return sentences
 
 
@@ -157,10 +158,10 @@ def target(record: Record, symbol: str) -> list[Sentence]:
     weight = record.decision.allocation.weights.get(symbol)
     state = record.state(symbol)
     if weight is None:
-        return [line(symbol, f"The allocator named no weight for {symbol}", (of(record),))]
+        return [record.line(symbol, f"The allocator named no weight for {symbol}")]
     held = "" if state is None else f"; {state.weight:.2%} was held at {amount(state.price)}"
     text = f"The allocator asked for {weight:.2%} of equity in {symbol}{held}"
-    return [line(symbol, text, (of(record),))]
+    return [record.line(symbol, text)]
 
 
 def gate(record: Record, symbol: str) -> list[Sentence]:
@@ -170,12 +171,12 @@ def gate(record: Record, symbol: str) -> list[Sentence]:
         for item in verdict.lines:
             if item.symbol == symbol:
                 text = f"At {verdict.stage}, {minute_of(verdict.ts_event)}, the gate {_cut(item)}"
-                sentences.append(line(symbol, text, (of(record),)))
+                sentences.append(record.line(symbol, text))
     if not sentences:
         text = f"The gate had nothing of {symbol} to judge: nothing held, nothing asked"
         if not record.verdicts:
             text = "The library holds no verdict of the gate on this decision"
-        sentences.append(line(symbol, text, (of(record),)))
+        sentences.append(record.line(symbol, text))
     return sentences
 
 
@@ -206,34 +207,33 @@ def trades(record: Record, symbol: str) -> list[Sentence]:
             )
         else:
             text += "; the library holds no fill of it"
-        sentences.append(line(symbol, text, (order(o.order_id), of(record))))
+        sentences.append(line(symbol, text, (cite("order", o.order_id), record.cite)))
     if not sentences:
         text = f"No order in {symbol} followed from this decision"
-        sentences.append(line(symbol, text, (of(record),)))
+        sentences.append(record.line(symbol, text))
     return sentences
 
 
 def outcome(record: Record, symbol: str) -> list[Sentence]:
     """Return how the proposal ended and what the learners were told of it."""
-    cites = (of(record),)
     found = next((o for o in record.outcomes if o.symbol == symbol), None)
     if found is None:
         text = f"The library holds no outcome of {symbol}: its horizon had not ended"
-        return [line(symbol, text, cites)]
+        return [record.line(symbol, text)]
     text = (
         f"By {day_of(found.ts_event)} {symbol} had returned {found.instrument_return:+.2%} "
         f"against {found.benchmark_return:+.2%} of all and {found.group_return:+.2%} of its "
         f"group; one unit in the conviction's direction realised {found.realised:+.2%} net of "
         f"costs, with a drawdown of {found.max_drawdown:.2%}"
     )
-    sentences = [line(symbol, text, cites)]
+    sentences = [record.line(symbol, text)]
     if found.leave_one_out:
         shares = listed(f"{name} {value:+.4f}" for name, value in found.leave_one_out.items())
-        sentences.append(line(symbol, f"The juniors' shares of the outcome: {shares}", cites))
+        sentences.append(record.line(symbol, f"The juniors' shares of the outcome: {shares}"))
     for reward in record.rewards:
         if reward.symbol == symbol:
             text = f"The {reward.learner} was told a reward of {reward.value:+.4f} for {symbol}"
-            sentences.append(line(symbol, text, cites))
+            sentences.append(record.line(symbol, text))
     return sentences
 
 
@@ -246,12 +246,17 @@ def allocation(record: Record) -> list[Sentence]:
         f"placed it: {gross:.2%} of equity in {sum(w != 0.0 for w in a.weights.values())} of "
         f"{len(a.weights)} instruments"
     )
-    sentences = [line("Allocation", text, (of(record),))]
+    sentences = [record.line("Allocation", text)]
     if a.group_budgets:
         budgets = sorted(a.group_budgets.items(), key=lambda item: (-item[1], item[0]))
         shown = listed(f"{name} {budget:.2%}" for name, budget in budgets[:MOST_SYMBOLS])
-        sentences.append(line("Allocation", f"The largest budgets: {shown}", (of(record),)))
+        sentences.append(record.line("Allocation", f"The largest budgets: {shown}"))
     return sentences
+
+
+def market_said(record: Record, names: Sequence[str]) -> list[str]:
+    """Return the features of the market that are known, in words and numbers."""
+    return [say(n, value) for n in names if (value := record.macro(n)) is not None]
 
 
 def _headlines(record: Record, o: Opinion, cites: tuple[Cite, ...]) -> list[Sentence]:
@@ -275,8 +280,3 @@ def _evidence(o: Opinion) -> str:
     kinds = {"feature": "features", "news": "news items", "report": "reports"}
     counts = {words: sum(e.startswith(f"{k}:") for e in o.evidence) for k, words in kinds.items()}
     return listed(f"{n} {words}" for words, n in counts.items() if n)
-
-
-def of(record: Record) -> Cite:
-    """Return the cite of a record's decision."""
-    return decision(record.decision.decision_id)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agents.explain.cited import Cite, Sentence, line, listed
-from agents.explain.cited import run as cited_run
+from agents.explain.cited import Cite, Sentence, cite, line, listed
 from agents.explain.facts import Record, RunFacts
 from agents.explain.question import Topic
-from agents.explain.steps import LIMITS, allocation, of
+from agents.explain.steps import LIMITS, allocation
 from agents.messages import HORIZON_SESSIONS, JUNIORS, ROUTES
 from config.settings import Settings
 
@@ -65,17 +64,16 @@ def limits(run: RunFacts, record: Record) -> list[Sentence]:
     cut = sorted({i.limit for v in record.verdicts for i in v.lines if i.limit})
     by = listed(f"{LIMITS.get(name, name)} ({name})" for name in cut)
     text = f"On {record.day} weights were cut by {by}" if cut else f"On {record.day} none cut"
-    return [*sentences, line(TOPIC, text, (of(record),))]
+    return [*sentences, record.line(TOPIC, text)]
 
 
 def performance(run: RunFacts, record: Record) -> list[Sentence]:
     """Return what the run earned, as far as its library says."""
-    cites = _both(run, record)
-    text = (
-        f"The run {run.name} ({run.status}) holds {run.decisions} decisions, {run.orders} "
-        f"orders and {run.fills} fills, which cost {run.commission:.2f} in commission"
-    )
-    sentences = [line(TOPIC, text, cites)]
+    tally = run.tally
+    said = [
+        f"The run {run.name} ({run.status}) holds {tally.decisions} decisions, {tally.orders} "
+        f"orders and {tally.fills} fills, which cost {tally.commission:.2f} in commission"
+    ]
     if run.first_equity is not None and run.last_equity is not None:
         text = (
             f"Equity went from {run.first_equity:.2f} at the first case to "
@@ -84,25 +82,24 @@ def performance(run: RunFacts, record: Record) -> list[Sentence]:
         )
         if run.last_drawdown is not None:
             text += f", then {run.last_drawdown:.2%} below its peak"
-        sentences.append(line(TOPIC, text, cites))
-    if run.sharpe is not None:
-        yearly = run.sharpe * run.sessions_per_year**0.5
-        text = f"Its Sharpe ratio was {run.sharpe:+.4f} a session ({yearly:+.2f} a year)"
-        sentences.append(line(TOPIC, text, cites))
-    if run.acted and run.realised is not None:
+        said.append(text)
+    if tally.sharpe is not None:
+        yearly = tally.sharpe * tally.sessions_per_year**0.5
+        said.append(f"Its Sharpe ratio was {tally.sharpe:+.4f} a session ({yearly:+.2f} a year)")
+    if tally.acted and tally.realised is not None:
         text = (
-            f"Of {run.acted} closed proposals with a conviction {run.hits} gained net of costs "
-            f"({run.hits / run.acted:.0%}), {run.realised:+.3%} on average"
+            f"Of {tally.acted} closed proposals with a conviction {tally.hits} gained net of "
+            f"costs ({tally.hits / tally.acted:.0%}), {tally.realised:+.3%} on average"
         )
-        sentences.append(line(TOPIC, text, cites))
-    if run.reward is not None:
-        sentences.append(line(TOPIC, f"The mean reward of a decision was {run.reward:.4f}", cites))
-    return sentences
+        said.append(text)
+    if tally.reward is not None:
+        said.append(f"The mean reward of a decision was {tally.reward:.4f}")
+    return [line(TOPIC, text, _both(run, record)) for text in said]
 
 
 def supervisor(run: RunFacts, record: Record) -> list[Sentence]:
     """Return how routes are chosen, and which were taken with what reward."""
-    cites = _both(run, record)
+    cites, tally = _both(run, record), run.tally
     text = (
         "The supervisor chooses which juniors to ask about each instrument by the highest upper "
         f"confidence bound of the reward of the {len(ROUTES)} routes, and learns from each closed "
@@ -111,8 +108,8 @@ def supervisor(run: RunFacts, record: Record) -> list[Sentence]:
     sentences = [line(TOPIC, text, cites)]
     said = [
         f"{listed(ROUTES[arm])} {count} times"
-        + (f" (mean reward {run.arm_reward[arm]:+.4f})" if arm in run.arm_reward else "")
-        for arm, count in sorted(run.by_arm.items(), key=lambda item: (-item[1], item[0]))
+        + (f" (mean reward {tally.arm_rewards[arm]:+.4f})" if arm in tally.arm_rewards else "")
+        for arm, count in sorted(tally.routes.items(), key=lambda item: (-item[1], item[0]))
     ]
     if said:
         sentences.append(line(TOPIC, f"Routes taken: {'; '.join(said)}", cites))
@@ -121,9 +118,9 @@ def supervisor(run: RunFacts, record: Record) -> list[Sentence]:
 
 def juniors(run: RunFacts, record: Record) -> list[Sentence]:
     """Return how often each junior spoke and how often it was right."""
-    cites = _both(run, record)
+    cites, tally = _both(run, record), run.tally
     said = [
-        f"{name} spoke {run.spoke.get(name, 0)} times and abstained {run.silent.get(name, 0)}"
+        f"{name} spoke {tally.spoke.get(name, 0)} times and abstained {tally.silent.get(name, 0)}"
         for name in JUNIORS
     ]
     sentences = [line(TOPIC, f"In this run {'; '.join(said)}", cites)]
@@ -132,7 +129,7 @@ def juniors(run: RunFacts, record: Record) -> list[Sentence]:
     text = f"By {record.day} the right sign had been called by {listed(known)}"
     if not known:
         text = f"By {record.day} no opinion had closed: there was no track record"
-    return [*sentences, line(TOPIC, text, (of(record),))]
+    return [*sentences, record.line(TOPIC, text)]
 
 
 def costs(run: RunFacts, record: Record) -> list[Sentence]:
@@ -165,12 +162,12 @@ def _settings(run: RunFacts, record: Record, words: Callable[[Settings], str]) -
     """Return a sentence on the run's settings, or that this version cannot read them."""
     if run.settings is None:
         text = "The library does not hold this run's settings in a form that this version reads"
-        return [line(TOPIC, text, (cited_run(run.run_id),))]
+        return [line(TOPIC, text, (cite("run", run.run_id),))]
     return [line(TOPIC, words(run.settings), _both(run, record))]
 
 
 def _both(run: RunFacts, record: Record) -> tuple[Cite, ...]:
-    return (cited_run(run.run_id), of(record))
+    return (cite("run", run.run_id), record.cite)
 
 
 def _share(fraction: float) -> str:

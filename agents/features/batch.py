@@ -1,15 +1,15 @@
 """
 The 22 instrument features and the 18 macro features, by one definition for trading and training.
 
-`FeatureEngine` takes events and returns snapshots; `batch_features` replays a
-history through the same engine. Each feature is defined in the docstring of the function of
-its name, in `indicators`, `evidence` and `regime`. A feature that cannot be known is NaN here
-and None in messages. Intraday bars become sessions elsewhere; no clock is read here.
+`FeatureEngine` takes events and returns snapshots; `batch_features` replays a history through the
+same engine. Each feature is defined in the docstring of the function of its name, in `indicators`,
+`evidence` and `regime`; where that names no source, the feature is its own definition. A feature
+that cannot be known is NaN here and None in messages. Intraday bars become sessions elsewhere; no
+clock is read here.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,14 @@ from agents.features.evidence import EVIDENCE_FEATURES, MACRO_VALUE_FEATURES, SE
 from agents.features.feature_engine import FeatureEngine
 from agents.features.indicators import BREADTH_FEATURES, INDEX_FEATURES, PRICE_FEATURES
 from agents.features.regime import regime_score
-from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem, Regime
+from agents.messages import (
+    FundamentalsReport,
+    Instrument,
+    InstrumentState,
+    MacroValue,
+    NewsItem,
+    Regime,
+)
 from config.errors import DataError
 
 _INSTRUMENT = (*PRICE_FEATURES, *EVIDENCE_FEATURES)
@@ -38,13 +45,10 @@ INSTRUMENT_FEATURES: tuple[str, ...] = tuple(f.__name__ for f in _INSTRUMENT)
 MACRO_FEATURES: tuple[str, ...] = tuple(f.__name__ for f in _MACRO)
 
 
-def definitions() -> dict[str, tuple[str, str]]:
-    """Return each feature's definition and source, from the docstring of its function."""
-    table = {}
-    for function in (*_INSTRUMENT, *_MACRO):
-        what, _, source = inspect.cleandoc(function.__doc__ or "").partition("\n\nSource: ")
-        table[function.__name__] = (" ".join(what.split()), " ".join(source.split()))
-    return table
+def known_features(state: InstrumentState) -> dict[str, float]:
+    """Return an instrument's features that are not masked, by name."""
+    named = zip(INSTRUMENT_FEATURES, state.features, strict=True)
+    return {name: value for name, value in named if value is not None}
 
 
 class CorporateAction(NamedTuple):

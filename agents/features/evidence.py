@@ -87,11 +87,7 @@ def profitability(e: Evidence) -> FloatArray:
 
 
 def growth(e: Evidence) -> FloatArray:
-    """
-    Revenue over that of the same period a year before, less one.
-
-    Source: definition.
-    """
+    """Revenue over that of the same period a year before, less one."""
     year_on_year: FloatArray = e.ratios[3]
     return year_on_year
 
@@ -106,11 +102,7 @@ def vix(e: Evidence) -> float:
 
 
 def vix_change_5(e: Evidence) -> float:
-    """
-    Change of vix since what was known at the close 5 sessions before the newest, in points.
-
-    Source: definition.
-    """
+    """Change of vix since what was known at the close 5 sessions before the newest, in points."""
     return vix(e) - e.macro.value("vix", e.session_closes[-6])
 
 

@@ -261,7 +261,7 @@ class FeatureEngine:
     def on_news(self, item: NewsItem) -> None:
         """Score one item; raises DataError for an unknown symbol or a score beyond -2..2."""
         i = self._place(item.symbol)
-        value = self._score(f"{item.headline}\n{item.body}" if item.body else item.headline)
+        value = self._score(item.text)
         if not -2.0 <= value <= 2.0:
             raise DataError(f"expected a score of -2..2 for {item.item_id}, was {value}")
         self._news.add(i, item.ts_init, item.source, item.item_id, value)

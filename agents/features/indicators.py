@@ -160,56 +160,32 @@ class Prices:
 
 
 def return_1(p: Prices) -> FloatArray:
-    """
-    Log return over the newest session, dividends included.
-
-    Source: definition.
-    """
+    """Log return over the newest session, dividends included."""
     return p.log.tail(1)[0, :-1]
 
 
 def return_5(p: Prices) -> FloatArray:
-    """
-    Log return over 5 sessions, dividends included.
-
-    Source: definition.
-    """
+    """Log return over 5 sessions, dividends included."""
     return _sum(p.log.tail(5))[:-1]
 
 
 def return_20(p: Prices) -> FloatArray:
-    """
-    Log return over 20 sessions, dividends included.
-
-    Source: definition.
-    """
+    """Log return over 20 sessions, dividends included."""
     return p.return_20[:-1]
 
 
 def return_60(p: Prices) -> FloatArray:
-    """
-    Log return over 60 sessions, dividends included.
-
-    Source: definition.
-    """
+    """Log return over 60 sessions, dividends included."""
     return _sum(p.log.tail(60))[:-1]
 
 
 def volatility_20(p: Prices) -> FloatArray:
-    """
-    Sample standard deviation of 20 daily log returns, times √252.
-
-    Source: definition.
-    """
+    """Sample standard deviation of 20 daily log returns, times √252."""
     return p.volatility_20[:-1]
 
 
 def volatility_ratio(p: Prices) -> FloatArray:
-    """
-    Standard deviation of 5 daily log returns over that of 60.
-
-    Source: definition.
-    """
+    """Standard deviation of 5 daily log returns over that of 60."""
     return (_std(p.log.tail(5)) / _std(p.log.tail(60)))[:-1]
 
 
@@ -260,11 +236,7 @@ def atr_14(p: Prices) -> FloatArray:
 
 
 def volume_ratio(p: Prices) -> FloatArray:
-    """
-    Volume over its mean in the previous 20 sessions, in today's shares.
-
-    Source: definition.
-    """
+    """Volume over its mean in the previous 20 sessions, in today's shares."""
     window = p.volume.tail(21)
     ratio: FloatArray = window[-1] / _mean(window[:-1])
     return ratio
@@ -289,11 +261,7 @@ def drawdown(p: Prices) -> FloatArray:
 
 
 def gap(p: Prices) -> FloatArray:
-    """
-    Open over the previous session's close, less one, splits removed.
-
-    Source: definition.
-    """
+    """Open over the previous session's close, less one, splits removed."""
     overnight: FloatArray = p.open.tail(1)[0] / p.close.tail(2)[0, :-1] - 1.0
     return overnight
 
@@ -334,11 +302,7 @@ def index_return_1(p: Prices) -> float:
 
 
 def index_return_20(p: Prices) -> float:
-    """
-    Log return of the index over 20 sessions.
-
-    Source: definition.
-    """
+    """Log return of the index over 20 sessions."""
     return float(p.return_20[-1])
 
 
@@ -370,11 +334,7 @@ def index_drawdown(p: Prices) -> float:
 
 
 def breadth(p: Prices) -> float:
-    """
-    Share of instruments whose close is above their SMA60.
-
-    Source: definition.
-    """
+    """Share of instruments whose close is above their SMA60."""
     mean = p.sma_60[:-1]
     there = int(np.count_nonzero(mean == mean))
     return int(np.count_nonzero(p.last > mean)) / there if there else np.nan
@@ -397,11 +357,7 @@ def correlation(p: Prices) -> float:
 
 
 def dispersion(p: Prices) -> float:
-    """
-    Sample standard deviation of return_20 across the instruments.
-
-    Source: definition.
-    """
+    """Sample standard deviation of return_20 across the instruments."""
     own = p.return_20[:-1]
     own = own[own == own]
     return float(_std(own)) if len(own) > 1 else np.nan

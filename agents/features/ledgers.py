@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right, insort
 from math import exp2, nan
+from operator import itemgetter
 
 import msgspec
 import numpy as np
@@ -259,8 +260,4 @@ def _known_by(entries: list[tuple[int, int, float]], ts: int) -> int:
     """Return how many entries are known at `ts`; mostly all of them, so that is tried first."""
     if not entries or entries[-1][0] <= ts:
         return len(entries)
-    return bisect_right(entries, ts, key=_ts_init)
-
-
-def _ts_init(entry: tuple[int, int, float]) -> int:
-    return entry[0]
+    return bisect_right(entries, ts, key=itemgetter(0))

@@ -86,9 +86,18 @@ def correlation_exposure(weights: FloatArray, model: RiskModel) -> FloatArray:
     return pull(np.sign(weights), weights, model)
 
 
-def measure(weights: FloatArray, model: RiskModel) -> Measures:
-    """Return all book measures. Shapes: weights (..., N)."""
-    return _measure(weights, model, None)
+def measure(
+    weights: FloatArray, model: RiskModel, enough: FloatArray | float | None = None
+) -> Measures:
+    """Return all book measures, the VaR as far as `enough` asks. Shapes: weights (..., N)."""
+    size = np.abs(weights)
+    return Measures(
+        position=size,
+        group=size @ model.members,
+        gross=total(size),
+        correlation=correlation_exposure(weights, model),
+        var=value_at_risk(weights, model, enough),
+    )
 
 
 def caps_of(limits: LimitSettings) -> Measures:
@@ -104,7 +113,7 @@ def caps_of(limits: LimitSettings) -> Measures:
 
 def allowance(held: FloatArray, model: RiskModel, limits: LimitSettings) -> Measures:
     """Return how far each measure may go: its limit, or its value in `held` where larger."""
-    before, caps = _measure(held, model, limits.max_var), caps_of(limits)
+    before, caps = measure(held, model, limits.max_var), caps_of(limits)
     return Measures(
         position=np.maximum(caps.position, before.position),
         group=np.maximum(caps.group, before.group),
@@ -136,17 +145,6 @@ def within(
         if over.any():  # seldom: a reduction of each row is dear
             fits = fits & ~over.any(axis=-1)
     return fits
-
-
-def _measure(weights: FloatArray, model: RiskModel, enough: FloatArray | float | None) -> Measures:
-    size = np.abs(weights)
-    return Measures(
-        position=size,
-        group=size @ model.members,
-        gross=total(size),
-        correlation=correlation_exposure(weights, model),
-        var=value_at_risk(weights, model, enough),
-    )
 
 
 def pull(sign: FloatArray, weights: FloatArray, model: RiskModel) -> FloatArray:

@@ -27,23 +27,19 @@ class Windows(Protocol):
 
     def take(self, rows: IntArray) -> Windows:
         """Return those of some of the books."""
-        ...
 
     def pnl(self, weights: FloatArray) -> FloatArray:
         """Return what books make in each scenario, a vast gain in one that a history lacks.
 
         Shapes: (R, N) -> (R, S), or (R, P, N) -> (R, P, S).
         """
-        ...
 
     def deviation(self, weights: FloatArray) -> FloatArray:
         """Return the standard deviation of books over their scenarios; (R, N) -> (R,)."""
-        ...
 
     @property
     def rank(self) -> IntArray:
         """The rank of the 99% loss among each book's scenarios, 0 the worst; (R,)."""
-        ...
 
 
 @dataclass(frozen=True)

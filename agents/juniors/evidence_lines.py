@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.arrays import BoolArray
-from agents.features.batch import INSTRUMENT_FEATURES
+from agents.features.batch import known_features
 from agents.juniors.fundamental import (
     RATIOS,
     can_compare,
@@ -29,7 +29,7 @@ from agents.juniors.patterns import find_patterns
 from agents.juniors.technical import enough_indicators
 from agents.llm.masking.mask import Mask
 from agents.llm.prompts.quoting import clean, quote
-from agents.messages import JUNIORS, Case, FundamentalsReport, InstrumentState, NewsItem
+from agents.messages import JUNIORS, Case, FundamentalsReport, NewsItem
 
 DAY_NS = 86_400_000_000_000
 HEADLINE_LIMIT = 200  # characters of a headline and of a body's beginning together
@@ -159,13 +159,8 @@ def _text(item: NewsItem) -> str:
 
 
 def _features(case: Case, symbol: str) -> dict[str, float]:
-    state: InstrumentState | None = next(
-        (state for state in case.instruments if state.symbol == symbol), None
-    )
-    if state is None:
-        return {}
-    named = zip(INSTRUMENT_FEATURES, state.features, strict=True)
-    return {name: value for name, value in named if value is not None}
+    state = next((state for state in case.instruments if state.symbol == symbol), None)
+    return {} if state is None else known_features(state)
 
 
 def _way(value: float) -> str:

@@ -39,8 +39,6 @@ PLACES = {name: INSTRUMENT_FEATURES.index(name) for name in RATIOS}
 FULL = 8  # votes of a company whose yields, quality, growth and past are all known
 GAIN = 2.5  # from mean vote to score
 
-# the card: rank IC at 5 sessions on the default simulated market (ops/bench/juniors.py)
-SIMULATED_IC = 0.018  # eight seeds: -0.011 to 0.039
 
 type Periods = Mapping[int, FundamentalsReport]
 
@@ -58,7 +56,8 @@ class RuleFundamentalJunior(Junior):
 
     name: JuniorName = "fundamental"
     model = "rules/fundamental-1"
-    simulated_ic = SIMULATED_IC
+    # the card: rank IC at 5 sessions on the default simulated market (ops/bench/juniors.py)
+    simulated_ic = 0.018  # eight seeds: -0.011 to 0.039
 
     def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
         """Return one answer for each symbol, in their order."""
@@ -79,10 +78,10 @@ class RuleFundamentalJunior(Junior):
     ) -> Opinion | Abstention:
         newest = newest_report(case, reports)
         if state is None or newest is None:
-            return self._abstain(symbol, "no report is known that is not stale")
+            return self.abstain(symbol, "no report is known that is not stale")
         votes = [*peer_votes(state, norms, newest), *past_votes(reports, newest)]
         if not votes:
-            return self._abstain(symbol, f"nothing to compare {_day(newest.ts_event)} with")
+            return self.abstain(symbol, f"nothing to compare {_day(newest.ts_event)} with")
         total = sum(vote.value for vote in votes)
         size = sum(abs(vote.value) for vote in votes)
         mean = total / len(votes)
@@ -98,9 +97,6 @@ class RuleFundamentalJunior(Junior):
         return form_opinion(
             case, self.name, symbol, GAIN * mean, confidence, evidence, rationale, self.model
         )
-
-    def _abstain(self, symbol: str, reason: str) -> Abstention:
-        return Abstention(junior=self.name, symbol=symbol, reason=reason, model=self.model)
 
 
 def newest_report(case: Case, reports: Sequence[FundamentalsReport]) -> FundamentalsReport | None:

@@ -25,8 +25,6 @@ DEAD_ZONE = 0.2  # of a mean reading: a quarter of one item's standard deviation
 DOUBT = 2.0  # fresh items at which confidence in an undivided press is one half
 CITED = 8  # items that an opinion names, the weightiest
 
-# the card: rank IC at 5 sessions on the default simulated market (ops/bench/juniors.py)
-SIMULATED_IC = 0.083  # eight seeds: 0.013 to 0.121
 COPY_NOISE = re.compile(r"https?://\S*|\bRT\b|@\w+|[^\w@]+")
 
 
@@ -35,7 +33,8 @@ class RuleNewsJunior(Junior):
 
     name: JuniorName = "news"
     model = "rules/news-2"
-    simulated_ic = SIMULATED_IC
+    # the card: rank IC at 5 sessions on the default simulated market (ops/bench/juniors.py)
+    simulated_ic = 0.083  # eight seeds: 0.013 to 0.121
 
     def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
         """Return one answer for each symbol, in their order."""
@@ -46,10 +45,10 @@ class RuleNewsJunior(Junior):
 
     def _opine(self, case: Case, symbol: str, items: Sequence[NewsItem]) -> Opinion | Abstention:
         if not items:
-            return self._abstain(symbol, "no news since the last case")
+            return self.abstain(symbol, "no news since the last case")
         fresh = without_copies(items)
         tone = case.macro.news_tone
-        scored = [(item, sentiment(text_of(item))) for item in fresh]
+        scored = [(item, sentiment(item.text)) for item in fresh]
         votes = [
             (0.5 ** (max(case.ts_event - item.ts_event, 0) / HALF_LIFE_NS), score - tone, item)
             for item, score in scored
@@ -57,7 +56,7 @@ class RuleNewsJunior(Junior):
         ]
         weight = sum(w for w, _, _ in votes)
         if not weight:
-            return self._abstain(symbol, f"no word of {len(fresh)} items is in the lexicon")
+            return self.abstain(symbol, f"no word of {len(fresh)} items is in the lexicon")
         total = sum(w * reading for w, reading, _ in votes)
         size = sum(w * abs(reading) for w, reading, _ in votes)
         agreement = abs(total) / size if size else 0.0
@@ -76,19 +75,11 @@ class RuleNewsJunior(Junior):
             case, self.name, symbol, score, confidence, evidence, rationale, self.model
         )
 
-    def _abstain(self, symbol: str, reason: str) -> Abstention:
-        return Abstention(junior=self.name, symbol=symbol, reason=reason, model=self.model)
-
-
-def text_of(item: NewsItem) -> str:
-    """Return the text of an item that is scored: what `FeatureEngine.on_news` scores too."""
-    return f"{item.headline}\n{item.body}" if item.body else item.headline
-
 
 def without_copies(items: Sequence[NewsItem]) -> list[NewsItem]:
     """Return the items with one of each text, the oldest; addresses and case do not count."""
     first: dict[str, NewsItem] = {}
     for item in sorted(items, key=lambda i: (i.ts_event, i.source, i.item_id)):
-        key = " ".join(COPY_NOISE.sub(" ", text_of(item)).casefold().split())
+        key = " ".join(COPY_NOISE.sub(" ", item.text).casefold().split())
         first.setdefault(key, item)
     return list(first.values())

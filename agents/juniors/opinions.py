@@ -1,6 +1,4 @@
-"""
-Makes an opinion of a junior's finding: rounds and bounds its numbers, and computes its id.
-"""
+"""Makes an opinion of a junior's finding: rounds and bounds its numbers, and computes its id."""
 
 from __future__ import annotations
 
@@ -23,8 +21,10 @@ def form_opinion(
     """Return the opinion, its score clipped to -2..2 and both numbers rounded to four digits."""
     score = round(min(max(score, -2.0), 2.0), 4) + 0.0  # no negative zero
     confidence = round(min(max(confidence, 0.0), 1.0), 4)
+    numbers = (str(case.ts_event), junior, symbol, repr(score), repr(confidence))
+    content = "\x1f".join((*numbers, *evidence))
     return Opinion(
-        opinion_id=opinion_id(case.ts_event, junior, symbol, score, confidence, evidence),
+        opinion_id=hashlib.sha256(content.encode()).hexdigest()[:16],
         junior=junior,
         symbol=symbol,
         score=score,
@@ -33,18 +33,3 @@ def form_opinion(
         rationale=rationale,
         model=model,
     )
-
-
-def opinion_id(
-    ts_event: int,
-    junior: JuniorName,
-    symbol: str,
-    score: float,
-    confidence: float,
-    evidence: Sequence[str],
-) -> str:
-    """Return the first 16 hex digits of the SHA-256 of what an opinion says and rests on."""
-    content = "\x1f".join(
-        (str(ts_event), junior, symbol, repr(score), repr(confidence), *evidence)
-    )
-    return hashlib.sha256(content.encode()).hexdigest()[:16]

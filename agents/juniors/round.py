@@ -25,11 +25,9 @@ class ModelJunior(Protocol):
 
     def ask(self, case: Case, symbols: Sequence[str]) -> list[ChatRequest | Abstention]:
         """Return one question for each symbol, or an abstention where there is no evidence."""
-        ...
 
     def hear(self, case: Case, symbol: str, answer: Completion | Failure) -> Opinion | Abstention:
         """Return what an answer says of a symbol; never raises on what a model wrote."""
-        ...
 
 
 class JuniorRound:

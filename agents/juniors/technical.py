@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from math import sqrt, tanh
 from typing import NamedTuple
 
-from agents.features.batch import INSTRUMENT_FEATURES
+from agents.features.batch import INSTRUMENT_FEATURES, known_features
 from agents.juniors.opinions import form_opinion
 from agents.juniors.patterns import Features, find_patterns
 from agents.messages import Abstention, Case, InstrumentState, JuniorName, Opinion, Regime
@@ -37,9 +37,6 @@ PATTERN_WEIGHT = 1.5  # of a full pattern vote, in indicator votes
 STOP_ATR, TARGET_ATR = 2.0, 3.0
 GAIN = 2.5  # from mean vote to score: a mean of 0.8 is the strongest score
 
-# the card: rank IC at 5 sessions on the default simulated market (ops/bench/juniors.py)
-SIMULATED_IC = -0.063  # eight seeds: -0.119 to -0.008
-
 
 class Vote(NamedTuple):
     """One indicator's vote, -1 bearish to 1 bullish; `follows` tells trend from contrarian."""
@@ -54,7 +51,8 @@ class RuleTechnicalJunior(Junior):
 
     name: JuniorName = "technical"
     model = "rules/technical-1"
-    simulated_ic = SIMULATED_IC
+    # the card: rank IC at 5 sessions on the default simulated market (ops/bench/juniors.py)
+    simulated_ic = -0.063  # eight seeds: -0.119 to -0.008
 
     def opine(self, case: Case, symbols: Sequence[str]) -> list[Opinion | Abstention]:
         """Return one answer for each symbol, in their order."""
@@ -65,17 +63,11 @@ class RuleTechnicalJunior(Junior):
         self, case: Case, symbol: str, state: InstrumentState | None
     ) -> Opinion | Abstention:
         if state is None:
-            return self._abstain(symbol, "the case does not hold the instrument")
-        f = {
-            name: value
-            for name, value in zip(INSTRUMENT_FEATURES, state.features, strict=True)
-            if value is not None
-        }
+            return self.abstain(symbol, "the case does not hold the instrument")
+        f = known_features(state)
         votes = indicator_votes(f)
         if len(votes) < MIN_VOTES:
-            return self._abstain(
-                symbol, f"expected {MIN_VOTES} known indicators, was {len(votes)}"
-            )
+            return self.abstain(symbol, f"expected {MIN_VOTES} known indicators, was {len(votes)}")
         patterns = find_patterns(f)
         weighed = [(vote.value, _regime_weight(vote, case.macro.regime)) for vote in votes]
         weighed += [(pattern.vote, PATTERN_WEIGHT) for pattern in patterns]
@@ -101,9 +93,6 @@ class RuleTechnicalJunior(Junior):
             _rationale(f, state.price, mean, votes, [p.name for p in patterns], case.macro.regime),
             self.model,
         )
-
-    def _abstain(self, symbol: str, reason: str) -> Abstention:
-        return Abstention(junior=self.name, symbol=symbol, reason=reason, model=self.model)
 
 
 def enough_indicators(state: InstrumentState) -> bool:

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from agents.llm.chat import canonical_schema
 from agents.llm.schema import longest_answer
 from agents.messages import Action, Horizon, Message
 
@@ -98,7 +97,7 @@ def answer_schema(kind: type[Message], shown: int) -> str:
             numbers = schema["properties"][name]
             numbers["items"]["maximum"] = shown
             numbers["maxItems"] = min(numbers["maxItems"], shown)
-    return canonical_schema(schema)
+    return msgspec.json.encode(schema).decode()
 
 
 @cache

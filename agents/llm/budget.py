@@ -10,12 +10,12 @@ knows no engine. One caller at a time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
 
-from agents.llm.chat import ChatBackend, ChatRequest, Completion, Failure, ModelIdentity, Role
+from agents.llm.chat import BackendAround, ChatBackend, ChatRequest, Completion, Failure
 from config.settings import BudgetSettings
 
 DECISIONS_KEPT = 1_000  # whose spending is remembered: those that may still ask
@@ -27,10 +27,9 @@ class Spent(msgspec.Struct):
     calls: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    refused: int = 0
 
 
-class BudgetedBackend:
+class BudgetedBackend(BackendAround):
     """
     A backend within budgets; `spent` is the run's.
 
@@ -40,8 +39,8 @@ class BudgetedBackend:
     """
 
     def __init__(self, inner: ChatBackend, settings: BudgetSettings) -> None:
+        super().__init__(inner)
         self.spent = Spent()
-        self._inner = inner
         self._settings = settings
         self._decisions: OrderedDict[str, Spent] = OrderedDict()
 
@@ -54,7 +53,6 @@ class BudgetedBackend:
         for request in requests:
             over = self._over(request, reserved, by_decision[request.of])
             if over:
-                self.spent.refused += 1
                 answers.append(Failure(kind="budget", detail=over))
                 continue
             for spent in (reserved, by_decision[request.of]):
@@ -66,18 +64,6 @@ class BudgetedBackend:
         self._charge(asked, heard)
         rest = iter(heard)
         return [next(rest) if answer is None else answer for answer in answers]
-
-    def identity(self, role: Role) -> ModelIdentity:
-        """Return the inner backend's."""
-        return self._inner.identity(role)
-
-    def stream(self, request: ChatRequest) -> Iterator[str]:
-        """Yield the inner backend's pieces: chat is no decision's cost."""
-        return self._inner.stream(request)
-
-    def close(self) -> None:
-        """Close the inner backend."""
-        self._inner.close()
 
     def _of(self, name: str) -> Spent:
         """Return a decision's spending, and forget that of the oldest one."""

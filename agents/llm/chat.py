@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, Protocol
 
-import msgspec
 from msgspec import Meta
 
 from agents.messages import Message
@@ -112,21 +111,31 @@ class ChatBackend(Protocol):
 
     def identity(self, role: Role) -> ModelIdentity:
         """Return what answers for a role; cheap, loads no weights. Raises ConfigError."""
-        ...
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | Failure]:
         """Return one answer for each request, in order; blocks until all are there."""
-        ...
 
     def stream(self, request: ChatRequest) -> Iterator[str]:
         """Yield an answer's text as it comes: for chat only. Raises Retryable."""
-        ...
 
     def close(self) -> None:
         """Let go of connections and memory."""
-        ...
 
 
-def canonical_schema(schema: object) -> str:
-    """Return a JSON Schema as the text that requests carry and caches key on."""
-    return msgspec.json.encode(schema).decode()
+class BackendAround:
+    """A backend around another, which does all that a class derived from it leaves out."""
+
+    def __init__(self, inner: ChatBackend) -> None:
+        self._inner = inner
+
+    def identity(self, role: Role) -> ModelIdentity:
+        """Return the inner backend's."""
+        return self._inner.identity(role)
+
+    def stream(self, request: ChatRequest) -> Iterator[str]:
+        """Yield the inner backend's pieces: chat is no decision's business."""
+        return self._inner.stream(request)
+
+    def close(self) -> None:
+        """Close the inner backend."""
+        self._inner.close()

@@ -14,25 +14,25 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from agents.llm.chat import ChatBackend, ChatRequest, Completion, Failure, ModelIdentity, Role
+from agents.llm.chat import BackendAround, ChatBackend, ChatRequest, Completion, Failure, Role
 
 
-class _Tally:
+class _Tally(msgspec.Struct):
     """One role's counts; `latencies` holds one number of nanoseconds an answer or failure."""
 
-    def __init__(self) -> None:
-        self.rounds = 0
-        self.requests = 0
-        self.answers = 0
-        self.streams = 0
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
-        self.failed_tokens = 0
-        self.forward_passes = 0
-        self.failures: Counter[str] = Counter()
-        self.latencies = array("q")
+    rounds: int = 0
+    requests: int = 0
+    answers: int = 0
+    streams: int = 0
+    failures: Counter[str] = msgspec.field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    failed_tokens: int = 0
+    forward_passes: int = 0
+    latencies: array[int] = msgspec.field(default_factory=lambda: array("q"))
 
     def take(self, answer: Completion | Failure) -> None:
         self.requests += 1
@@ -47,31 +47,24 @@ class _Tally:
         self.forward_passes += answer.forward_passes
 
     def summary(self) -> dict[str, Any]:
-        latencies = np.array(self.latencies, dtype=np.int64)
+        counts = msgspec.structs.asdict(self)
+        latencies = np.array(counts.pop("latencies"), dtype=np.int64)
         p50, p95 = np.percentile(latencies, (50, 95)).tolist() if len(latencies) else (0.0, 0.0)
-        return {
-            "rounds": self.rounds,
-            "requests": self.requests,
-            "answers": self.answers,
-            "streams": self.streams,
+        return counts | {
             "failures": dict(sorted(self.failures.items())),
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "failed_tokens": self.failed_tokens,
-            "forward_passes": self.forward_passes,
             "latency_seconds": int(latencies.sum()) / 1e9,
             "latency_p50_seconds": p50 / 1e9,
             "latency_p95_seconds": p95 / 1e9,
         }
 
 
-class MeteredBackend:
+class MeteredBackend(BackendAround):
     """A backend that counts; the outermost, so that it sees what the minds see."""
 
     def __init__(self, inner: ChatBackend) -> None:
+        super().__init__(inner)
         self.rounds = 0
         self.wall_seconds = 0.0
-        self._inner = inner
         self._roles: dict[Role, _Tally] = {}
         self._rounds_of: Counter[str] = Counter()
 
@@ -79,10 +72,6 @@ class MeteredBackend:
     def max_rounds_of_decision(self) -> int:
         """The most rounds that were asked for one decision."""
         return max(self._rounds_of.values(), default=0)
-
-    def identity(self, role: Role) -> ModelIdentity:
-        """Return what answers for a role."""
-        return self._inner.identity(role)
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | Failure]:
         """Return one answer for each request, in order; one round."""
@@ -102,10 +91,6 @@ class MeteredBackend:
         """Yield an answer's text as it comes; counted, its tokens are not known."""
         self._tally(request.role).streams += 1
         return self._inner.stream(request)
-
-    def close(self) -> None:
-        """Close what lies beneath."""
-        self._inner.close()
 
     def summary(self) -> dict[str, Any]:
         """

@@ -28,10 +28,10 @@ from agents.supervisor.routing import (
 class LinUCB:
     """Ridge regression of reward on context, one per arm, with an upper confidence bound."""
 
-    def __init__(self, alpha: float = 0.2, regularisation: float = 1.0) -> None:
+    def __init__(self, alpha: float = 0.2) -> None:
         size = CONTEXT_SIZE + 1
         self.alpha = alpha
-        self._inverse = np.tile(np.eye(size) / regularisation, (ARMS, 1, 1))
+        self._inverse = np.tile(np.eye(size), (ARMS, 1, 1))
         self._response = np.zeros((ARMS, size))
 
     def select(

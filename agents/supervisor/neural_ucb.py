@@ -93,11 +93,6 @@ class NeuralUCB:
             diagonal=settings.precision == "diagonal",
         )
 
-    @classmethod
-    def fresh(cls, settings: SupervisorSettings, seed: int) -> Self:
-        """Return the fresh prior: the state that a backtest starts from by default."""
-        return cls(settings, seed)
-
     def select(
         self, contexts: FloatArray, symbols: Sequence[str], evidence: BoolArray
     ) -> list[Route]:

@@ -12,14 +12,13 @@ every `train_every` of them. It knows no store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.arrays import FloatArray
-from agents.messages import Route
 from agents.supervisor.linear import Trust
 from agents.supervisor.neural_ucb import NeuralUCB
 from agents.supervisor.reward_network import Adam, encode
@@ -52,18 +51,6 @@ class Trajectories:
             self.propensities[which],
         )
 
-    @classmethod
-    def of(cls, routes: Sequence[Route], rewards: Sequence[float]) -> Trajectories:
-        """Return the trajectories of routes and their rewards, in the same order."""
-        if len(routes) != len(rewards):
-            raise DataError(f"expected {len(routes)} rewards, one a route, was {len(rewards)}")
-        return cls(
-            contexts=np.array([route.context for route in routes], dtype=np.float64),
-            actions=np.array([route.arm for route in routes], dtype=np.int64),
-            rewards=np.array(rewards, dtype=np.float64),
-            propensities=np.array([route.propensity for route in routes], dtype=np.float64),
-        )
-
 
 def train_offline(
     trajectories: Trajectories,
@@ -89,9 +76,9 @@ def train_offline(
         raise DataError("expected one propensity in (0, 1] a route, was another number")
 
     held_out = len(trajectories.rewards) // HELD_OUT
-    learner = NeuralUCB.fresh(settings, seed)
+    learner = NeuralUCB(settings, seed)
     if held_out:
-        novice = NeuralUCB.fresh(settings, seed)
+        novice = NeuralUCB(settings, seed)
         _fit(novice, trajectories[:-held_out], seed, epochs, batch, lr, None)
         learner.trust = _trust(novice, trajectories[-held_out:])
     _fit(learner, trajectories, seed, epochs, batch, lr, progress)

@@ -12,10 +12,11 @@ import numpy as np
 
 from agents.arrays import BoolArray, FloatArray
 from agents.messages import Route
+from agents.protocols import Supervisor
 from agents.supervisor.routing import ASKED, check_contexts, make_routes, open_arms
 
 
-class UniformRouter:
+class UniformRouter(Supervisor):
     """Draws each route that may be taken with equal chance: logs with full support."""
 
     def __init__(self, seed: int) -> None:
@@ -36,11 +37,8 @@ class UniformRouter:
         arms = np.argmax(np.cumsum(may, axis=1) > drawn[:, None], axis=1)
         return make_routes(contexts, symbols, np.zeros(may.shape), may, arms, 1.0 / count)
 
-    def update(self, context: FloatArray, action: int, reward: float) -> None:
-        """Learn nothing."""
 
-
-class AlwaysAll:
+class AlwaysAll(Supervisor):
     """Asks every junior that has evidence about every instrument."""
 
     def select(
@@ -51,6 +49,3 @@ class AlwaysAll:
         may = open_arms(evidence, symbols)
         width = np.tile(ASKED.mean(axis=1), (len(symbols), 1))
         return make_routes(contexts, symbols, width, may)
-
-    def update(self, context: FloatArray, action: int, reward: float) -> None:
-        """Learn nothing."""

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Select, case, func, select
 
-from agents.messages import FillRecord, JuniorName, OrderRecord, Reward, Verdict
+from agents.explain.facts import Tally
+from agents.messages import FillRecord, OrderRecord, Reward, Verdict
 from config.errors import ConfigError
 from learning.experience import models as m
 from learning.experience.library import Library, RunRow
@@ -32,34 +33,6 @@ class DecisionKey:
 
 
 OLD_YEAR = 252  # sessions a year of runs from before a run kept its own
-
-
-@dataclass(frozen=True)
-class Tally:
-    """
-    A run in numbers.
-
-    `acted` counts closed proposals with a conviction, `hits` those whose realised return was
-    positive, `realised` is their mean; `reward` the mean of decisions' own rewards. `routes`
-    maps an arm to its count, `arm_rewards` to the supervisor's mean reward. None where there is
-    nothing to average.
-    """
-
-    decisions: int
-    orders: int
-    fills: int
-    outcomes: int
-    commission: float
-    sharpe: float | None
-    sessions_per_year: int
-    acted: int
-    hits: int
-    realised: float | None
-    reward: float | None
-    routes: dict[int, int]
-    arm_rewards: dict[int, float]
-    spoke: dict[JuniorName, int]
-    silent: dict[JuniorName, int]
 
 
 def find_run(library: Library, prefix: str | None = None) -> RunRow:
@@ -176,7 +149,6 @@ def tally(library: Library, run_id: str) -> Tally:
             decisions=counts["decisions"],
             orders=counts["orders"],
             fills=counts["fills"],
-            outcomes=counts["outcomes"],
             commission=connection.execute(paid).scalar_one(),
             sharpe=sharpe,
             sessions_per_year=year or OLD_YEAR,

@@ -13,10 +13,10 @@ import asyncio
 import math
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from nautilus_trader.common.providers import InstrumentProvider
 from nautilus_trader.core.data import Data
-from nautilus_trader.data.messages import SubscribeBars, SubscribeData, SubscribeQuoteTicks
 from nautilus_trader.live.data_client import LiveMarketDataClient
 from nautilus_trader.system.kernel import NautilusKernel
 
@@ -47,17 +47,12 @@ class ReplayClient(LiveMarketDataClient):  # type: ignore[misc]  # untyped
     async def _connect(self) -> None:
         """Do nothing: the data are in this process."""
 
-    async def _disconnect(self) -> None:
-        """Do nothing: the data are in this process."""
+    _disconnect = _connect
 
-    async def _subscribe(self, command: SubscribeData) -> None:
+    async def _subscribe(self, command: Any) -> None:
         """Do nothing: all data are published."""
 
-    async def _subscribe_bars(self, command: SubscribeBars) -> None:
-        """Do nothing: all data are published."""
-
-    async def _subscribe_quote_ticks(self, command: SubscribeQuoteTicks) -> None:
-        """Do nothing: all data are published."""
+    _subscribe_bars = _subscribe_quote_ticks = _subscribe
 
 
 class Replay:

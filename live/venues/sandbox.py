@@ -43,8 +43,7 @@ class SandboxClient(BacktestExecClient):  # type: ignore[misc]  # untyped
     def connect(self) -> None:
         """Do nothing: the venue is in this process."""
 
-    def disconnect(self) -> None:
-        """Do nothing: the venue is in this process."""
+    disconnect = connect
 
     def submit_order(self, command: SubmitOrder) -> None:
         """Hand an order to the venue, which works when it is told to."""

@@ -3,7 +3,7 @@ Measures juniors where the answer is known: their rank ICs on simulated markets.
 
 A mind that asks every junior about everything and buys nothing runs in the engine, and its
 juniors' records are what came of their opinions at the desk's horizon. The rule-backed juniors'
-cards (`SIMULATED_IC`) are these figures; on real data no junior is expected to be as good.
+cards (`simulated_ic`) are these figures; on real data no junior is expected to be as good.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def measure_routes(
     for seed in seeds:
         market = route_market(simulate(MARKET, seed), bench_costs(chosen))
         routers: list[tuple[str, Supervisor]] = [
-            ("NeuralUCB", NeuralUCB.fresh(chosen, seed)),
+            ("NeuralUCB", NeuralUCB(chosen, seed)),
             ("LinUCB", LinUCB()),
             ("uniform", UniformRouter(seed)),
             ("always-all", AlwaysAll()),

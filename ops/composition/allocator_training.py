@@ -19,8 +19,9 @@ import msgspec
 from rich.console import Console
 from rich.progress import TaskID
 
-from config.allocator import TrainingSettings, load_training
+from config.allocator import TRAININGS, TrainingSettings
 from config.errors import ConfigError
+from config.settings import load_struct
 from config.sources import check_source
 from ops.printing import PALETTE, progress_bar, write_json
 
@@ -65,7 +66,7 @@ def settings_of(
     Raises ConfigError where the file is of another book.
     """
     name = config or (book if preset == "full" else f"{book}-{preset}")
-    settings = load_training(name, overrides)
+    settings = load_struct(TrainingSettings, name, TRAININGS, overrides)
     if settings.dataset.name != book:
         raise ConfigError(f"expected settings of the {book} book, was {settings.dataset.name}")
     return settings

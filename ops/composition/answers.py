@@ -50,7 +50,6 @@ class LibraryArchive:
     def run(self) -> RunFacts:
         """Return the run's facts."""
         run_id = self._run.run_id
-        tally = reading.tally(self._library, run_id)
         stamps = self.stamps()
         ends = [self.record(stamps[i].decision_id).case for i in (0, -1)] if stamps else [None] * 2
         first, last = (None if case is None else case.portfolio for case in ends)
@@ -59,24 +58,10 @@ class LibraryArchive:
             name=self._run.name,
             status=self._run.status,
             settings=_settings_of(self._run),
-            decisions=tally.decisions,
-            orders=tally.orders,
-            fills=tally.fills,
-            outcomes=tally.outcomes,
-            commission=tally.commission,
+            tally=reading.tally(self._library, run_id),
             first_equity=None if first is None else first.equity,
             last_equity=None if last is None else last.equity,
             last_drawdown=None if last is None else last.drawdown,
-            sharpe=tally.sharpe,
-            sessions_per_year=tally.sessions_per_year,
-            acted=tally.acted,
-            hits=tally.hits,
-            realised=tally.realised,
-            reward=tally.reward,
-            by_arm=tally.routes,
-            arm_reward=tally.arm_rewards,
-            spoke=tally.spoke,
-            silent=tally.silent,
         )
 
 

@@ -66,10 +66,6 @@ class Models:
             mode=mode, replayable_digest=digest, nonce="" if mode == "replay" else nonce
         )
 
-    def calls(self) -> dict[str, Any]:
-        """Return what was asked, answered and spent, by role; the same when it is replayed."""
-        return self.backend.summary()
-
     def used(self) -> dict[str, Any]:
         """Return the hash of all answers that were used, in order, and how many were asked for."""
         return {
@@ -178,7 +174,7 @@ def build_mind(
     }
     folder = settings.allocator.policies
     mind = Hierarchy(
-        supervisor=NeuralUCB.fresh(settings.supervisor, settings.seed),
+        supervisor=NeuralUCB(settings.supervisor, settings.seed),
         juniors=JuniorRound(named.juniors, speakers, backend, described=named.described),
         strategist=strategist,
         allocator=build_allocator(
@@ -237,14 +233,11 @@ def _speaking(
         speakers["news"] = ModelNewsJunior(
             backend.identity("news"), seed=seed, mask=mask, timed=timed, shown=minds.news_shown
         )
-    if minds.of("technical") != "rules":
-        speakers["technical"] = ModelTechnicalJunior(
-            backend.identity("technical"), seed=seed, mask=mask, timed=timed
-        )
-    if minds.of("fundamental") != "rules":
-        speakers["fundamental"] = ModelFundamentalJunior(
-            backend.identity("fundamental"), seed=seed, mask=mask, timed=timed
-        )
+    for junior in (ModelTechnicalJunior, ModelFundamentalJunior):
+        if minds.of(junior.name) != "rules":
+            speakers[junior.name] = junior(
+                backend.identity(junior.name), seed=seed, mask=mask, timed=timed
+            )
     if minds.of("strategist") == "rules":
         return speakers, fallback
     loo = minds.leave_one_out

@@ -72,7 +72,7 @@ class Recording:
         if models is not None:
             result = replace(
                 result,
-                calls=msgspec.convert(models.calls(), Calls),
+                calls=msgspec.convert(models.backend.summary(), Calls),
                 manifest={**result.manifest, "completions_used": models.used()},
             )
         stamps = result.book.ts

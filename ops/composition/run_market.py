@@ -73,23 +73,19 @@ def open_market(settings: Settings) -> tuple[MarketData, Settings, int | None]:
     That is `data.start` in UTC nanoseconds, None where there is none.
     Raises DataError where an account in the settings' currency cannot trade it.
     """
-    market, start = _open(settings)
-    require_tradable(market, settings.market.currency)
-    return *as_book(market, settings), start
-
-
-def _open(settings: Settings) -> tuple[MarketData, int | None]:
     data = settings.data
     start = None if data.start is None else parse_day(data.start, "start") * DAY_NS
     book, source = book_of(data.source)
     if book is not None:
         from learning.datasets.markets import book_market
 
-        return book_market(book, source, end=data.end, seed=settings.seed), start
-    market = open_source(
-        source, start=data.start, end=data.end, symbols=data.symbols, seed=settings.seed
-    )
-    return market, start
+        market = book_market(book, source, end=data.end, seed=settings.seed)
+    else:
+        market = open_source(
+            source, start=data.start, end=data.end, symbols=data.symbols, seed=settings.seed
+        )
+    require_tradable(market, settings.market.currency)
+    return *as_book(market, settings), start
 
 
 def span_note(

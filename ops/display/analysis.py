@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from backtest.market.sessions import stamp_text
 from ops.api import Analysis
+from ops.printing import make_table
 
 
 def print_analysis(analysis: Analysis, console: Console) -> None:
@@ -25,20 +25,15 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
         f"minds: {analysis.minds}",
         soft_wrap=True,
     )
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("junior", "score", "confidence", "says", "id"):
-        table.add_column(name, justify="right" if name in ("score", "confidence") else "left")
-    for opinion in analysis.opinions:
-        table.add_row(
-            opinion.junior,
-            f"{opinion.score:+.2f}",
-            f"{opinion.confidence:.2f}",
-            escape(opinion.rationale),
-            opinion.opinion_id,
-        )
-    for abstention in analysis.abstentions:
-        table.add_row(abstention.junior, "–", "–", escape(f"abstains: {abstention.reason}"), "")
-    console.print(table)
+    rows = [
+        (o.junior, f"{o.score:+.2f}", f"{o.confidence:.2f}", escape(o.rationale), o.opinion_id)
+        for o in analysis.opinions
+    ]
+    rows += [
+        (a.junior, "–", "–", escape(f"abstains: {a.reason}"), "") for a in analysis.abstentions
+    ]
+    heads, words = ("junior", "score", "confidence", "says", "id"), ("junior", "says", "id")
+    console.print(make_table(None, heads, rows, words, box=None, padding=(0, 2, 0, 0)))
     if analysis.proposal is not None:
         console.print(f"strategist: {escape(analysis.proposal.rationale)}")
 

@@ -25,13 +25,9 @@ def print_check(report: CheckReport, console: Console) -> None:
     for name in ("symbol", "first", "last", *COLUMNS.values()):
         table.add_column(name, justify="left" if name == "symbol" else "right", no_wrap=True)
     for row in report.rows:
-        counts = (getattr(row, name) for name in COLUMNS)
-        table.add_row(
-            row.symbol,
-            row.first,
-            row.last,
-            *(str(len(c) if isinstance(c, tuple) else c) for c in counts),
-        )
+        found = [getattr(row, name) for name in COLUMNS]
+        counts = [str(len(c) if isinstance(c, tuple) else c) for c in found]
+        table.add_row(row.symbol, row.first, row.last, *counts)
     console.print(table)
     for note in report.notes:
         console.print(f"note: {note}", style="yellow", markup=False)

@@ -25,7 +25,7 @@ from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure, Role
 from agents.llm.embedded.attention import PACKED
 from agents.llm.embedded.decoding import Prefix, Row, decode, read_prefix
 from agents.llm.embedded.weights import quiet_transformers
-from config.errors import ConfigError
+from config.errors import ConfigError, one_line
 
 CHARACTERS = 32  # a longer prompt than this for each token of the context is not tokenised
 WORTH = 16  # tokens from which a shared beginning is kept
@@ -173,7 +173,7 @@ class Engine:
             try:
                 grammar = LLMatcher.grammar_from_json_schema(schema, overrides=COMPACT)
             except ValueError as e:
-                return " ".join(str(e).split())[:200]
+                return one_line(e)[:200]
             wrong = LLMatcher.validate_grammar(grammar, self._guide)
             if len(self._grammars) >= 256:
                 self._grammars.clear()

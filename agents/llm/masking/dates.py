@@ -50,11 +50,6 @@ def hide_dates(text: str, now_ns: int | None = None) -> str:
     return FOUND.sub(lambda match: _told(match, now), text)
 
 
-def distance(ts: int, now_ns: int) -> str:
-    """Return how far one stamp lies from another: "today", "3 days ago", "in 2 months"."""
-    return _days_apart(_day(ts), _day(now_ns))
-
-
 def _day(ts: int) -> date:
     return datetime.fromtimestamp(ts // 1_000_000_000, tz=UTC).date()
 

@@ -15,7 +15,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from agents.llm.masking.dates import distance, hide_dates
+from agents.llm.masking.dates import hide_dates
 from agents.llm.prompts.quoting import clean
 
 READ = 4_000  # characters of a text that are looked at; prompts show far fewer
@@ -93,10 +93,6 @@ class Mask:
         cleaned = clean(text, READ)
         hidden = self._found.sub(lambda match: self._told(match, symbol), cleaned)
         return hide_dates(hidden, now_ns)
-
-    def date(self, ts: int, case_ts: int) -> str:
-        """Return a stamp as its distance from a case's: "3 days ago"."""
-        return distance(ts, case_ts)
 
     def _told(self, match: re.Match[str], symbol: str | None) -> str:
         kind, found = match.lastgroup, match.group()

@@ -9,16 +9,15 @@ its place. It knows no engine. One caller at a time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from agents.llm.chat import (
+    BackendAround,
     ChatBackend,
     ChatRequest,
     Completion,
     Failure,
     FailureKind,
-    ModelIdentity,
-    Role,
 )
 from config.settings import ServerSettings
 
@@ -27,7 +26,7 @@ log = logging.getLogger(__name__)
 SICK: frozenset[FailureKind] = frozenset({"timeout", "unreachable", "refused"})
 
 
-class CircuitBreaker:
+class CircuitBreaker(BackendAround):
     """
     A backend behind a breaker.
 
@@ -38,8 +37,8 @@ class CircuitBreaker:
     """
 
     def __init__(self, inner: ChatBackend, settings: ServerSettings) -> None:
+        super().__init__(inner)
         self.opened = 0
-        self._inner = inner
         self._failures_to_open = settings.circuit_failures
         self._rounds_to_rest = settings.circuit_rounds
         self._row = 0  # failures since the last answer
@@ -57,18 +56,6 @@ class CircuitBreaker:
         answers = self._inner.complete(asked)
         self._judge(answers)
         return answers + [self._unasked() for _ in requests[len(asked) :]]
-
-    def identity(self, role: Role) -> ModelIdentity:
-        """Return the inner backend's."""
-        return self._inner.identity(role)
-
-    def stream(self, request: ChatRequest) -> Iterator[str]:
-        """Yield the inner backend's pieces: whoever chats may try."""
-        return self._inner.stream(request)
-
-    def close(self) -> None:
-        """Close the inner backend."""
-        self._inner.close()
 
     def _judge(self, answers: Sequence[Completion | Failure]) -> None:
         for answer in answers:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import msgspec
 
 from agents.llm.chat import Completion, Failure, ModelIdentity, Role
-from config.errors import ConfigError
+from config.errors import ConfigError, one_line
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x51444B43  # "QDKC"
@@ -186,12 +186,7 @@ class CompletionStore:
         row = (*served, _ENCODE(identity).decode())
         with self._writing() as db:
             db.execute(
-                "DELETE FROM identities "
-                "WHERE kind = ? AND role = ? AND configured = ? AND identity = ?",
-                row,
-            )
-            db.execute(
-                "INSERT INTO identities (kind, role, configured, identity) VALUES (?, ?, ?, ?)",
+                "REPLACE INTO identities (kind, role, configured, identity) VALUES (?, ?, ?, ?)",
                 row,
             )
 
@@ -203,11 +198,6 @@ class CompletionStore:
         )
         with self._one_line():
             return [_IDENTITY.decode(body) for (body,) in self._db.execute(query, served)]
-
-    def __len__(self) -> int:
-        with self._one_line():
-            (count,) = self._db.execute("SELECT count(*) FROM completions").fetchone()
-        return int(count)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -269,9 +259,8 @@ class CompletionStore:
         except OSError as e:
             raise ConfigError(f"expected a folder for {self.path}, was: {e.strerror}") from e
         except (sqlite3.Error, msgspec.DecodeError) as e:
-            reason = " ".join(str(e).split())
             raise ConfigError(
-                f"expected a cache of completions at {self.path}, was unusable: {reason}"
+                f"expected a cache of completions at {self.path}, was unusable: {one_line(e)}"
             ) from e
 
 

@@ -62,7 +62,7 @@ def test_without_limits_everything_is_asked_and_counted():
         "ok",
         "invalid",
     ]
-    assert (backend.spent.calls, backend.spent.tokens, backend.spent.refused) == (3, 80, 0)
+    assert (backend.spent.calls, backend.spent.tokens) == (3, 80)
     assert backend.spent.seconds == 2.0
     assert len(inner.rounds) == 1
 
@@ -75,7 +75,6 @@ def test_the_first_calls_of_a_decision_fit_and_the_rest_are_not_asked():
     assert kinds(second) == ["ok", "budget", "ok"]
     assert second[1].detail == "expected at most 3 calls a decision, was 4"
     assert len(inner.rounds[1]) == 2
-    assert backend.spent.refused == 1
 
 
 def test_calls_of_a_run_are_bounded_over_decisions():
@@ -116,9 +115,10 @@ def test_the_same_answers_are_refused_the_same_way_again():
         for i in range(8)
     ]
     (one, _), (two, _) = budgeted(**limits), budgeted(**limits)
-    assert [one.complete(b) for b in batches] == [two.complete(b) for b in batches]
+    answers = [one.complete(b) for b in batches]
+    assert answers == [two.complete(b) for b in batches]
     assert one.spent == two.spent
-    assert one.spent.refused > 0
+    assert any("budget" in kinds(batch) for batch in answers)
 
 
 def test_spending_is_forgotten_only_of_old_decisions():

@@ -96,6 +96,12 @@ def test_answers_outlive_the_process_that_recorded_them(tmp_path):
         assert replay(store).complete([question()]) == answers
 
 
+def kept(store):
+    """Return how many completions a store's file holds."""
+    with closing(sqlite3.connect(store.path)) as file:
+        return file.execute("SELECT count(*) FROM completions").fetchone()[0]
+
+
 def test_recording_asks_again_and_keeps_the_newest_answer(store):
     engine = Engine()
     first = record(store, question(), engine=engine)
@@ -103,7 +109,7 @@ def test_recording_asks_again_and_keeps_the_newest_answer(store):
     assert first != second
     assert len(engine.asked) == 2
     assert replay(store).complete([question()]) == second
-    assert len(store) == 1
+    assert kept(store) == 1
 
 
 @pytest.mark.parametrize("mode", ["record", "replay-or-live"])
@@ -357,7 +363,7 @@ def test_a_stream_is_kept_at_its_end_and_replayed_whole(store):
     stream = recorder.stream(question())
     assert next(stream) == "one "
     stream.close()
-    assert len(store) == 0  # half an answer is none
+    assert kept(store) == 0  # half an answer is none
     assert list(recorder.stream(question())) == ["one ", "two"]
     backend = replay(store)
     assert list(backend.stream(question())) == ["one two"]
@@ -389,7 +395,7 @@ def test_two_writers_share_a_file_and_other_threads_may_use_it(tmp_path):
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(one) == len(two) == 100
+        assert kept(one) == 100
 
 
 def spoil_version(path):
@@ -433,9 +439,9 @@ def test_a_batch_that_cannot_be_written_is_an_error_in_one_line_and_the_rest_sta
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(ConfigError, match="database is locked"):
                 record(store, question("b"))
-        assert len(store) == 1
+        assert kept(store) == 1
         record(store, question("b"))
-        assert len(store) == 2
+        assert kept(store) == 2
 
 
 def test_no_prompt_is_kept(store):

@@ -16,7 +16,7 @@ from agents.llm.answers import (
     answer_schema,
     answer_tokens,
 )
-from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure, Role, canonical_schema
+from agents.llm.chat import ChatMessage, ChatRequest, Completion, Failure, Role
 from agents.llm.embedded.decoding import CHUNK
 from agents.llm.embedded.embedded_backend import EmbeddedBackend
 from agents.llm.embedded.weights import model_folder, weights_digest
@@ -31,7 +31,13 @@ KINDS: dict[Role, type[Message]] = {
     "fundamental": FundamentalAnswer,
     "strategist": StrategistAnswer,
 }
-BRIEF = canonical_schema(
+
+
+def schema_text(schema: object) -> str:
+    return msgspec.json.encode(schema).decode()
+
+
+BRIEF = schema_text(
     {
         "type": "object",
         "properties": {
@@ -189,7 +195,7 @@ def test_a_prompt_longer_than_the_context_is_refused_and_not_quoted(
 
 
 def test_a_schema_that_is_none_is_refused(backend: EmbeddedBackend) -> None:
-    for schema in ("not json", canonical_schema({"type": "nonsense"})):
+    for schema in ("not json", schema_text({"type": "nonsense"})):
         assert failed(backend, question("news", schema=schema)).kind == "refused"
 
 

@@ -108,7 +108,7 @@ def test_five_indicators_beside_the_volatility_are_evidence_and_four_are_not():
 @pytest.fixture
 def mind():
     return Hierarchy(
-        supervisor=NeuralUCB.fresh(SupervisorSettings(hidden=8), seed=0),
+        supervisor=NeuralUCB(SupervisorSettings(hidden=8), seed=0),
         juniors=JuniorRound(RULES),
         strategist=RuleStrategist(),
         allocator=build_baseline(AllocatorSettings()),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agents.explain.cited import Answer, decision, line
+from agents.explain.cited import Answer, cite, line
 from agents.explain.commentary import comment
 from agents.explain.conversation import Conversation
 from agents.explain.explanation import explain
-from agents.explain.facts import Record, RunFacts, Stamp
+from agents.explain.facts import Record, RunFacts, Stamp, Tally
 from agents.explain.phrasing import Phraser, ask, mismatch
 from agents.explain.question import understand
 from agents.explain.readings import READINGS, say
-from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES, definitions
+from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
 from agents.llm.chat import Completion, Failure, ModelIdentity
 from agents.messages import (
     Abstention,
@@ -201,29 +201,31 @@ class Shelf:
         return self.records[decision_id]
 
     def run(self) -> RunFacts:
-        return RunFacts(
-            run_id="run0000000001",
-            name="tiny",
-            status="completed",
-            settings=Settings(),
+        tally = Tally(
             decisions=len(self.records),
             orders=3,
             fills=3,
-            outcomes=3,
             commission=48.84,
-            first_equity=1e5,
-            last_equity=101_250.0,
-            last_drawdown=0.01,
             sharpe=0.05,
             sessions_per_year=252,
             acted=3,
             hits=2,
             realised=0.0285,
             reward=0.7,
-            by_arm={3: 6},
-            arm_reward={3: 0.02},
+            routes={3: 6},
+            arm_rewards={3: 0.02},
             spoke={"technical": 3},
             silent={"news": 3},
+        )
+        return RunFacts(
+            run_id="run0000000001",
+            name="tiny",
+            status="completed",
+            settings=Settings(),
+            tally=tally,
+            first_equity=1e5,
+            last_equity=101_250.0,
+            last_drawdown=0.01,
         )
 
 
@@ -315,8 +317,9 @@ def test_a_commentary_on_a_day_without_decision_names_the_nearest(shelf):
 
 
 def test_every_feature_but_the_season_has_a_reading():
-    assert set(definitions()) - set(READINGS) == {"month_sin", "month_cos"}
-    assert set(READINGS) <= set(definitions())
+    features = {*INSTRUMENT_FEATURES, *MACRO_FEATURES}
+    assert features - set(READINGS) == {"month_sin", "month_cos"}
+    assert set(READINGS) <= features
     assert say("rsi_14", 0.25) == "RSI (14) 25.0 (oversold)"
 
 
@@ -394,7 +397,7 @@ def test_focus_moves_over_the_turns(talk, shelf):
     assert "RSI (14) 25.0 (oversold)" in talk.ask("and MSFT?").text
     before = talk.ask("what about the day before?")
     assert before.text.startswith("On 2020-01-03 MSFT closed at 301.25: RSI (14) 25.0")
-    assert before.cites == (decision(days[1]),)
+    assert before.cites == (cite("decision", days[1]),)
     assert "BUY AAPL with conviction +0.420" in talk.ask("should I buy AAPL?").text
     why = talk.ask("why?")
     assert why.kind == "explanation"
@@ -457,7 +460,7 @@ FACTS = (
     line(
         "t",
         "On 2020-01-03 AAPL closed at 301.25: RSI (14) 71.4, one-month -4.32%",
-        (decision(ONE),),
+        (cite("decision", ONE),),
     ),
 )
 

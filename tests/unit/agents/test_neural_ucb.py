@@ -200,7 +200,7 @@ def test_exploration_decays_once_a_training_round() -> None:
 
 
 def test_same_seed_and_calls_give_the_same_bytes() -> None:
-    first, second = NeuralUCB(SMALL, seed=3), NeuralUCB.fresh(SMALL, seed=3)
+    first, second = NeuralUCB(SMALL, seed=3), NeuralUCB(SMALL, seed=3)
     assert first.digest == second.digest
     assert live(first, 1, 70) == live(second, 1, 70)
     assert first.digest == second.digest
@@ -309,7 +309,12 @@ def test_offline_training_recovers_the_best_routes_and_reports_progress() -> Non
     rewards = [float(r.arm == (0 if r.context[0] > 0.5 else 5)) for r in routes]
     seen: list[tuple[int, float]] = []
     learner = train_offline(
-        Trajectories.of(routes, rewards),
+        Trajectories(
+            contexts=np.array([route.context for route in routes]),
+            actions=np.array([route.arm for route in routes]),
+            rewards=np.array(rewards),
+            propensities=np.array([route.propensity for route in routes]),
+        ),
         SupervisorSettings(hidden=32),
         seed=0,
         epochs=30,

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from backtest.sources.manifest import FILE_NAME, Manifest, load_manifest
-from config.allocator import TrainingSettings, load_training
+from config.allocator import TRAININGS, TrainingSettings
 from config.errors import ConfigError, DataError
-from config.settings import ENV_PREFIX, Settings, load_settings
+from config.settings import ENV_PREFIX, Settings, load_settings, load_struct
 
 ROOT = Path(__file__).parents[3]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -57,7 +57,7 @@ def load_source(path: Path) -> Manifest:
 
 LOADERS = {
     Settings: lambda path: load_settings(path, environ={}),
-    TrainingSettings: load_training,
+    TrainingSettings: lambda path: load_struct(TrainingSettings, path, TRAININGS),
     Manifest: load_source,
 }
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from agents.gate.limits import LIMIT_NAMES
-from agents.gate.rules import Holding
+from agents.gate.rules import Holding, drifted
 from agents.messages import Instrument
 from config.settings import UNLIMITED, LimitSettings
 from strategies.risk import Gate
@@ -99,7 +99,7 @@ def test_nothing_is_bought_far_from_the_last_close(price, limit):
 
 def test_under_the_kill_switch_positions_shrink_and_never_grow():
     gate = gate_of(kill_switch=True)
-    assert gate.halted
+    assert gate.state.halted[0]
     judged, limits = judge(gate, [0.3, 0.05], holding(100, 200))
     assert judged.quantity.tolist() == [100.0, 100.0]
     assert limits == ["kill_switch", ""]
@@ -107,7 +107,7 @@ def test_under_the_kill_switch_positions_shrink_and_never_grow():
 
 def test_a_gate_that_was_halted_stays_halted():
     gate = gate_of()
-    assert not gate.halted
+    assert not gate.state.halted[0]
     gate.halt()
     close(gate, equity=2 * EQUITY)
     judged, limits = judge(gate, [0.1, 0.1], holding(0, 0))
@@ -145,8 +145,8 @@ def test_a_decision_is_cut_with_headroom_and_its_orders_at_the_full_limit():
 
 def test_a_book_beyond_a_limit_by_drift_is_found_and_one_within_is_not():
     gate = gate_of(max_position=0.1)
-    assert gate.drifted(np.array([0.11, 0.05])).tolist() == [True, False]
-    assert gate.drifted(np.array([0.1, 0.05])).tolist() == [False, False]
+    assert drifted(np.array([0.11, 0.05]), gate.model, gate.limits).tolist() == [True, False]
+    assert drifted(np.array([0.1, 0.05]), gate.model, gate.limits).tolist() == [False, False]
 
 
 def test_a_forced_exit_is_whole_whatever_the_volume_and_the_kill_switch():
