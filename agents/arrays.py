@@ -4,8 +4,6 @@ The array types that all packages share, and the panel of returns, which is one 
 A docstring gives each array's shape; `N` instruments, `T` sessions, `B` books, `M` markets.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

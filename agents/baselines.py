@@ -7,8 +7,6 @@ asking for the weights that are held. Its docstring says what it remembers betwe
 know no limit; the gate does.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping

@@ -9,8 +9,6 @@ learns from closed outcomes - routes' rewards and juniors' track records - is al
 It knows no venue, clock or store.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from itertools import groupby

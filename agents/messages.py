@@ -11,8 +11,6 @@ both UTC nanoseconds. Weights are fractions of equity, signed. A masked number i
 and never NaN. This page knows no venue, no clock and no store.
 """
 
-from __future__ import annotations
-
 import hashlib
 from typing import Annotated, Literal
 

@@ -5,8 +5,6 @@ Imports point down; what a lower package needs of a higher one comes in through 
 `live` put the real parts in. `Mind`, `Junior` and `Supervisor` have defaults: derive from them.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Profiles are `config/allocator/*.yaml`, which `config.settings.load_struct` read
 sessions, as the desk lives them; fractions are of equity.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal

@@ -5,8 +5,6 @@ A kind has its own stop, caps, drawdown breaker and cost (DESIGN, "Costs" and "S
 human stated, in a profile, in the environment or by a flag, stays as it was stated.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import msgspec

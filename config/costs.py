@@ -5,8 +5,6 @@ All are assumptions, not quotes: what a mid-sized account pays a fill beside the
 instrument's own cost (`cost_bps` in source.yaml) and a stated `market.cost_frac` override them.
 """
 
-from __future__ import annotations
-
 COST_FRAC = 0.003  # of notional, where no other is known; the stress of every report
 US_EQUITY_COST_FRAC = 0.0005  # a large US stock
 FX_COST_BPS = 0.5  # a major pair

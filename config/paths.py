@@ -4,8 +4,6 @@ Where Quarterdeck keeps what outlives a run, and whether a run's places can be u
 The checks import nothing, so that a place that cannot be used is refused at once.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -5,8 +5,6 @@ A secret is asked for by name where it is needed; it is never part of Settings, 
 reaches a hash, a manifest or a report.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -6,8 +6,6 @@ overrides a field by its path, `QUARTERDECK_LIMITS__MAX_POSITION=0.05`. Secrets 
 and never here, so that settings can be hashed, printed and stored with every run.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 import os

@@ -6,8 +6,6 @@ of `REGIMES`: bull, bear, sideways. The defaults are tuned so that the filter or
 clear but not absurd Sharpe ratio net of the default cost.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

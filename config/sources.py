@@ -1,7 +1,5 @@
 """What a source may be called, and whether there is one of that name; nothing is read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -6,8 +6,6 @@ of the venue differ. One node a process: Nautilus's logger and its signal handle
 all of it. State is in memory; a session that ends early is begun again, not resumed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import signal

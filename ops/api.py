@@ -11,8 +11,6 @@ new and holds nothing. `as_of` is the newest stamp that is stored, never the wal
 offline; it learns nothing and writes nothing but completions that a language model gave.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

@@ -6,8 +6,6 @@ A command is one file in `ops.commands`, which imports what it needs when it run
 end or a service that is away in 1, Ctrl-C in 130.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

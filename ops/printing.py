@@ -5,8 +5,6 @@ It knows nothing of what it shows. `--json` prints to standard output and nothin
 tables and progress then go to standard error.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

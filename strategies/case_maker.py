@@ -6,8 +6,6 @@ since the last one, the newest reports of each symbol. The case shows what is li
 mind, no order and no clock.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

@@ -21,8 +21,6 @@ Prices inside are engine prices: as quoted, times the splits since the run began
 moves no quantity; features and records see prices and volumes as quoted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

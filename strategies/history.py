@@ -4,8 +4,6 @@ Keeps the book's rows, one a session, of which a run's results are made.
 It is written by the desk and read when the run has ended; nothing here decides anything.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -6,8 +6,6 @@ the universe. Quantities are engine units: shares as they were counted when the 
 that a split changes no quantity (`backtest.engine.feed` scales the prices instead).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ before increases, so that no measure peaks in between; a flip through zero is an
 that still wait for a price are kept in `agents.gate.state`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from agents.arrays import FloatArray

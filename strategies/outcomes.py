@@ -7,8 +7,6 @@ added. A route whose instrument had no price before the horizon's end has no out
 counted in `unpriced`. A route that led to no conviction earns nothing and pays nothing.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ stamp, so that no fill sees an answer before it could have existed; the asynchro
 another thread and leaves the event loop free. Nothing here knows what a mind is made of.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import math

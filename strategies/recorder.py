@@ -5,8 +5,6 @@ It commits when a session has ended and before its case is made: each transactio
 with its case and everything that came of it since, so that a killed run leaves whole ones only.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from agents.messages import Message

@@ -12,8 +12,6 @@ here are the last close, the mean volumes and the risk model. The gate knows nei
 venues; nothing in it is a learned model, and it swallows no error.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

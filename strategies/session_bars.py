@@ -1,7 +1,5 @@
 """Folds the bars of the session under way into one an instrument, in engine prices."""
 
-from __future__ import annotations
-
 import numpy as np
 from nautilus_trader.model.data import Bar
 

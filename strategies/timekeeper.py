@@ -6,8 +6,6 @@ Calls due at one stamp come in the order in which they were asked for, whoever k
 that a backtest and a replay agree to the last one. Nothing here reads the machine's clock.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from heapq import heappop, heappush
 

@@ -7,8 +7,6 @@ the baselines' places, `policy_file` is their stored form, `networks` and `obser
 are and what they see.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

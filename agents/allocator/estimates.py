@@ -5,8 +5,6 @@ It decides which instruments have history enough to be given capital. Volatility
 sample one over the lookback: baselines should be dull. It knows no weights, views or groups.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -13,8 +13,6 @@ what their returns do. Sources: Morris et al. 2019, "Weisfeiler and Leman Go Neu
 edge weights (torch-geometric's GraphConv); EWMA volatility as in RiskMetrics 1996.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

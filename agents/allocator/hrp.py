@@ -11,8 +11,6 @@ a tree over at most a dozen groups costs a fraction of a tree over all instrumen
 proposal: views belong to the bottom tier.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar

@@ -10,8 +10,6 @@ of the inputs stands beside each row instead of a learned map of it in every lay
 They know no optimiser and no file, and of an observation's meaning only what is held.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -7,8 +7,6 @@ policies take the baselines' places one tier at a time: the seam is this file. I
 algorithm, and keeps nothing from one call to the next.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

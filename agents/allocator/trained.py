@@ -8,8 +8,6 @@ cash. Trained policies read no proposal: what juniors find reaches them as featu
 nothing of how they were trained; their cards (`policy_file`) do.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

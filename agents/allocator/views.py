@@ -17,8 +17,6 @@ of variance that a view takes away.
 It reads no cash, no limit and no present weight: the gate and the orders do.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple

@@ -6,8 +6,6 @@ cleaned and shown between marks that it cannot close, and its numbers are no fac
 record.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Literal
 

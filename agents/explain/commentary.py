@@ -5,8 +5,6 @@ It reads the record of the session's decisions and nothing else. Time frames are
 own windows: a day, a week, a month, a quarter.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from statistics import median
 

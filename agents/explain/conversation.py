@@ -6,8 +6,6 @@ before?" move one of them. What the library does not hold - a name, a day, the f
 to be missing and moves nothing. It knows no model: `phrasing` may say its answers in other words.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 

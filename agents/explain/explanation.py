@@ -5,8 +5,6 @@ It puts the steps in order and adds what concerns the whole decision. It knows n
 store.
 """
 
-from __future__ import annotations
-
 from agents.explain.cited import Answer, Sentence, cite, line
 from agents.explain.facts import Record, minute_of
 from agents.explain.steps import (

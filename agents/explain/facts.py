@@ -5,8 +5,6 @@ The facts that an answer may rest on: the records of one decision, the figures o
 computes anything that the record does not hold, and it knows no store.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol

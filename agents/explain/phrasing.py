@@ -8,8 +8,6 @@ answer is given and the reason is kept. A check of words is no proof of their tr
 tell which number belongs to which noun.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence

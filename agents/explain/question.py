@@ -6,8 +6,6 @@ that a question about one instrument is never answered with another. It knows no
 symbols that exist.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from datetime import datetime

@@ -5,8 +5,6 @@ The bands are the field's habits (an RSI above 70 is overbought) and only choose
 decision reads them. A masked feature has no reading.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 

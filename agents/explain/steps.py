@@ -5,8 +5,6 @@ One function a step and an instrument; each sentence cites the records it was re
 the record does not hold is said to be missing. It knows no model and no store.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from agents.explain.cited import Cite, Sentence, cite, line, listed

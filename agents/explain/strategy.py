@@ -5,8 +5,6 @@ Settings are those that the run was stored with, not today's. What the library d
 them is said to be missing. It knows no question.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from agents.explain.cited import Cite, Sentence, cite, line, listed

@@ -8,8 +8,6 @@ that cannot be known is NaN here and None in messages. Intraday bars become sess
 clock is read here.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The features of news, fundamentals and macro series, one small function each.
 They read the ledgers at one stamp, and no prices but the last closes under the yields.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ history in today's shares when a split comes. It reads no clock: every stamp is 
 may go back. What each feature is stands in `indicators`, `evidence` and `regime`.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

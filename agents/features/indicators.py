@@ -15,8 +15,6 @@ Departures: RSI and ATR take plain means of their window (Cutler's form) where W
 for ever; MACD's averages end at three spans (0.25% of the weight) and are renormalised.
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import numpy as np

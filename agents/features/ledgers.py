@@ -6,8 +6,6 @@ ledger returns at a stamp depends neither on the order of arrival nor on how oft
 They know no prices, and an instrument only by its place.
 """
 
-from __future__ import annotations
-
 import heapq
 from bisect import bisect_right, insort
 from math import exp2, nan

@@ -5,8 +5,6 @@ Both measure how many standard deviations the index drifted over 60 sessions, on
 one around the session. They know index returns and nothing else.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -5,8 +5,6 @@ It knows no engine and no history beyond what the case carries; each number is s
 0..1, and one that is masked in the case stands at its neutral value.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from agents.arrays import FloatArray

@@ -14,8 +14,6 @@ point of a path whose start is the held book.
 It knows no venue, no order and no clock.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from agents.arrays import BoolArray, FloatArray, IntArray

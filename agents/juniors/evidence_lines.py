@@ -7,8 +7,6 @@ is quoted; everything else is written here from the case's own numbers. A masked
 line. It knows no model and no rule of what is good or bad.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple

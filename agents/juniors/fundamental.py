@@ -8,8 +8,6 @@ confidence. Per-share figures of reports are not compared, as splits may lie bet
 abstains without a report, and when nothing can be compared. It knows no news and no trend.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -10,8 +10,6 @@ names nor facts, sees no irony, and reads English only. finvader is never import
 needs nltk and downloads at run time; its list files are read as text.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from functools import cache, lru_cache

@@ -7,8 +7,6 @@ too, never a neutral opinion. `mask` hides who and when; `evidence_lines` writes
 know no engine and no price of a token.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 

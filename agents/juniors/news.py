@@ -9,8 +9,6 @@ the ordinary, which is not to be silent. It abstains without news, and when no w
 is in the lexicon. It knows neither who writes nor whether it is true.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Makes an opinion of a junior's finding: rounds and bounds its numbers, and computes its id."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

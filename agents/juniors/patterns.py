@@ -6,8 +6,6 @@ in features and is not claimed. Moves are measured in the instrument's own avera
 so that one rule serves a utility and a currency alike. A pattern never fires on a masked feature.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 

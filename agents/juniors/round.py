@@ -6,8 +6,6 @@ junior whose model did not answer abstains and says why; where the circuit to th
 the rule-backed junior of the same kind answers in its place, under its own name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 

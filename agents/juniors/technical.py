@@ -8,8 +8,6 @@ volatility. A masked feature casts no vote and costs confidence; with fewer than
 junior abstains. It knows no fundamentals and no news.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import sqrt, tanh
 from typing import NamedTuple

@@ -7,8 +7,6 @@ such as tax, cost, liability, capital and vice are not negative in finance; no e
 from their list. It holds no scoring rule.
 """
 
-from __future__ import annotations
-
 
 def listed(words: str) -> tuple[str, ...]:
     """Return the words of a text."""

@@ -7,8 +7,6 @@ or backslashes and bounded, every array is bounded: the longest possible answer 
 shown. It knows no engine.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Annotated, Any, Literal
 

@@ -7,8 +7,6 @@ outside the replay cache: a replayed run spends and refuses what the recorded on
 knows no engine. One caller at a time.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 

@@ -2,8 +2,6 @@
 A mixture of backends: sends each role's questions to the role's own backend, all in one call.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 from agents.llm.chat import ChatBackend, ChatRequest, Completion, Failure, ModelIdentity, Role

@@ -6,8 +6,6 @@ an exception: it becomes an abstention of the one who asked, is counted by its k
 answers of its batch stand. This page knows no engine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, Protocol
 

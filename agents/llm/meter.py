@@ -6,8 +6,6 @@ rounds - so that a replayed run reports what its recording did; `wall_seconds`, 
 took, stands apart. It bounds nothing and changes no answer.
 """
 
-from __future__ import annotations
-
 import time
 from array import array
 from collections import Counter

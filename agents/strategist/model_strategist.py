@@ -7,8 +7,6 @@ the same batch: one round, whatever the number of instruments. Where the circuit
 open the rule-backed strategist proposes. It knows no holdings beyond the case and no limits.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -8,8 +8,6 @@ junior; a record of coin tosses takes that away and a good one multiplies it. It
 no holdings and no limits.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 

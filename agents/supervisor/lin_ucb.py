@@ -6,8 +6,6 @@ context, so that an arm may have a level of its own; the inverse is kept by Sher
 instead of being recomputed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

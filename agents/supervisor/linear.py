@@ -9,8 +9,6 @@ highest evidence (MacKay 1992), at most STRONGEST: without a bound, noise can sh
 to nothing, and all exploration with it. This file knows no arms.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

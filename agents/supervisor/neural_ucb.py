@@ -18,8 +18,6 @@ foretold the rewards so far. docs/supervisor.md argues the choices. It knows no 
 clock: what a route costs is in the reward that it is given.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Routers that learn nothing: one draws a route at random, one asks every junior w
 A learner must beat both; the share of regret is measured from uniform routing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

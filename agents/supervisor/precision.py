@@ -8,8 +8,6 @@ Tucker & Snoek 2018); over the gradient of all parameters, one matrix for all ar
 It knows no reward, so that a width has no unit.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.linalg.blas import dger
 

@@ -6,8 +6,6 @@ of the volatility over the same horizon and clipped, less the price of what was 
 route's own doing: an abstention earns nothing and still costs its junior, its tokens and its time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from agents.messages import ROUTES, Abstention, Opinion, Outcome

@@ -7,8 +7,6 @@ juniors (`agents.messages.ROUTES` is sorted by size), so a choice never depends 
 the scores and the evidence. It knows no reward and no learner.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

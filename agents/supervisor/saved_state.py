@@ -6,8 +6,6 @@ equal bytes, to a temporary name and then renamed, so that no reader sees half a
 pickle is written and none is read. It knows no learner.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

@@ -7,8 +7,6 @@ first event of a stamp come the alerts due before it, after its last those due a
 Nautilus's backtest loop. Time is the data's: how long anything took changes no result.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Sequence

@@ -8,8 +8,6 @@ still open is asked before its first fill was applied. So the venue here talks t
 bus of its own, on which what it says is applied at once. It knows neither the desk nor the feed.
 """
 
-from __future__ import annotations
-
 from decimal import Decimal
 
 from nautilus_trader.backtest.engine import SimulatedExchange

@@ -6,8 +6,6 @@ held-out windows, so that a difference is of one seed's two trainings; its inter
 over the seeds. Trainings run side by side in processes of their own.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed

@@ -4,8 +4,6 @@ Measures the desk's speed, beside the bare engine's on the same bars.
 Absolute times mean little on a shared machine; the ratio in one run does.
 """
 
-from __future__ import annotations
-
 import statistics
 import time
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Measures the embedded language-model engine in one run: validity, throughput, pa
 Ratios hold on a busy machine, absolute figures do not. It measures and judges nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any

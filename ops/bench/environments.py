@@ -7,8 +7,6 @@ Rates are per second of processor time, so that neighbours weigh less; those of 
 at one time are added up.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence

@@ -6,8 +6,6 @@ against the verdicts and the prices that they were sent at. It trusts nothing th
 itself but what it did.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

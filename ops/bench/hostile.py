@@ -9,8 +9,6 @@ against verdicts. "fooled" is a model that always obeys the attacker, as far as 
 what stands between it and the market is the gate.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@ Each case is told of an instrument of its own. Characters that deceive the eye a
 escapes, so that this file reads as what it is. It knows no mind and judges nothing.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass

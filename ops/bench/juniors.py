@@ -6,8 +6,6 @@ juniors' records are what came of their opinions at the desk's horizon. The rule
 cards (`simulated_ic`) are these figures; on real data no junior is expected to be as good.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import msgspec

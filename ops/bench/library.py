@@ -8,8 +8,6 @@ on a library filled in bulk: decisions (bodies of 256 patterns, random ids), the
 their rewards, which is all that `top` touches.
 """
 
-from __future__ import annotations
-
 import hashlib
 import statistics
 import tempfile

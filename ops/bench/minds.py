@@ -6,8 +6,6 @@ model that answers anything is asked about everything, so that prompts and schem
 sends. Everything is measured in one run; ratios hold on a busy machine, absolute figures do not.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections import Counter

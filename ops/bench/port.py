@@ -6,8 +6,6 @@ port, in the same run, is what the machine itself costs. Every callback of the p
 is timed as well: those are the port's own, whatever the machine does.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import threading

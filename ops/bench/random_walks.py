@@ -4,8 +4,6 @@ Makes markets of random walks, on which benches measure speed and attacks, never
 They have no groups that move together, no actions and no calendar of their own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -6,8 +6,6 @@ characters with the schemas that minds ask with. Every question is made, hashed,
 decoded, and none is asked twice.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Iterator, Sequence

@@ -10,8 +10,6 @@ marks. A route costs what `ANSWER` says of its juniors, at the settings' prices.
 rewards are, `pool` decides: docs/supervisor.md.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

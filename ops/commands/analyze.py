@@ -1,7 +1,5 @@
 """The command `analyze` says what the hierarchy makes of one instrument."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """The command `backtest` runs the whole hierarchy over a market."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The command `chat` answers questions about a run."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

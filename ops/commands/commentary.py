@@ -1,7 +1,5 @@
 """The command `commentary` says what a session was like."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

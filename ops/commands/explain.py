@@ -1,7 +1,5 @@
 """The command `explain` says why a decision was made."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """The command `paper` replays stored data to the desk in a live trading node."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The command `replay` makes a recorded decision again, or makes it otherwise."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

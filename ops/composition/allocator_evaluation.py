@@ -4,8 +4,6 @@ Evaluates trainings of the allocator on held-out sessions: a report as JSON, and
 Several trainings are one with several seeds: whatever else differs between them is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle

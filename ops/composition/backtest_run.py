@@ -4,8 +4,6 @@ Runs a backtest from market to report: models, mind, plan, the run itself, and i
 It knows no command line; what it needs is in a request.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

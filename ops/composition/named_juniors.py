@@ -6,8 +6,6 @@ and found in the same way. A junior from elsewhere is a part of a run's identity
 file; what else that file imports is not. Whatever is wrong with a name is a ConfigError.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import importlib.util

@@ -6,8 +6,6 @@ worth an order; any of them may overrule the one before. The desk's word is that
 that it would send: BUY where more is allowed than is held, SELL where less, HOLD for no order.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from agents.allocator.views import BlackLittermanBottom

@@ -6,8 +6,6 @@ a live node with sandbox fills, by way of the asynchronous port. The baselines b
 backtests.
 """
 
-from __future__ import annotations
-
 import secrets
 from functools import partial
 from pathlib import Path

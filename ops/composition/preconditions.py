@@ -6,8 +6,6 @@ model. What only the data can tell - an unknown symbol, dates outside them - is 
 source is opened, and what only a file's content can tell when it is read.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from config.errors import ConfigError

@@ -6,8 +6,6 @@ under a status that says so, and the same run again adds what is missing. It doe
 runs the book: `backtest_run` and `paper_run` do.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

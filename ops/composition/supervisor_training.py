@@ -5,8 +5,6 @@ A collection is known by the hash of all that can change it. Asked for again, it
 of run; interrupted, it starts again, and language models answer from what was kept of them.
 """
 
-from __future__ import annotations
-
 import hashlib
 from itertools import batched
 from pathlib import Path

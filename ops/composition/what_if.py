@@ -6,8 +6,6 @@ were never asked are asked now, and kept; the answer is never said to be what wo
 only what this mind decides.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Prints an analysis: what the desk would do, who said what, who overruled whom."""
 
-from __future__ import annotations
-
 from rich.console import Console
 from rich.markup import escape
 

@@ -1,7 +1,5 @@
 """Prints the answers of `explain`, `commentary` and `chat`, and reads a person's questions."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Prints what an evaluation of the allocator found, as tables."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

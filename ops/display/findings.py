@@ -1,7 +1,5 @@
 """Prints what `data check` found."""
 
-from __future__ import annotations
-
 from rich.console import Console
 from rich.table import Table
 

@@ -1,7 +1,5 @@
 """Prints a backtest or a paper session that came to its end."""
 
-from __future__ import annotations
-
 import msgspec
 from rich.console import Console
 

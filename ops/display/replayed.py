@@ -1,7 +1,5 @@
 """Prints a recorded decision that was made again, or made otherwise."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import asdict
 from typing import Any

@@ -1,7 +1,5 @@
 """Prints how a trained supervisor routes on sessions that it did not learn from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Prints what a training of the allocator came to."""
 
-from __future__ import annotations
-
 from itertools import chain
 from pathlib import Path
 from typing import Any

@@ -11,8 +11,6 @@ Departs from transformers' caches, which append a column to all rows and copy th
 and which repeat keys and values for grouped queries: here the groups are queries of one head.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -9,8 +9,6 @@ digits, a row may be answered differently alone and in a batch. This file knows 
 messages.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -7,8 +7,6 @@ the mark of one is broken up in it. Schemas become grammars without optional whi
 answer's length is bounded by its schema. It knows neither settings nor batches.
 """
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections import OrderedDict

@@ -6,8 +6,6 @@ safetensors with its tokenizer and chat template. No model hub is ever asked. It
 prompts nor decoding, and torch is imported only to unpack.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -6,8 +6,6 @@ The Dow's members, the tickers of the packaged sets and those of the stocknet tw
 masked headline can still betray its company through them.
 """
 
-from __future__ import annotations
-
 COMPANY_NAMES: dict[str, tuple[str, ...]] = {
     "AAPL": ("Apple Computer", "Apple"),
     "ABB": ("Asea Brown Boveri",),

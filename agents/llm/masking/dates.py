@@ -5,8 +5,6 @@ Calendar dates, months with a year, quarters, fiscal years and lone years are fo
 European writing; names of weekdays and of lone months stay. It knows no company.
 """
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, date, datetime, timedelta
 

@@ -9,8 +9,6 @@ numbers themselves. Tickers that are words (ALL, ON) are found as cashtags, in p
 an exchange's name, and in capitals in news of their own instrument.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -7,8 +7,6 @@ system part holds no value, so that all questions of a role share it to the lett
 computes it once. It knows no model.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ puts it between « and ». What opens or closes anything for a machine is broken
 instruction stays an instruction, in marks, and the gate is what bounds a fooled model.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -6,8 +6,6 @@ everywhere. A request that is not asked fails as "circuit", and the rule-backed 
 its place. It knows no engine. One caller at a time.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

@@ -9,8 +9,6 @@ fix. Answers are checked against their schema here too: a server's word for it i
 No prompt and no server's prose is in a detail. It knows no juniors and no cache.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import queue

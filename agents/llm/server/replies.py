@@ -6,8 +6,6 @@ empty or breaks its schema is a failure that says what was expected and repeats 
 It knows no connection.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

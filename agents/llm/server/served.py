@@ -6,8 +6,6 @@ script names models so. Where a name carries none, the weights are "unnamed": a 
 tell one such model from another. It knows no connection.
 """
 
-from __future__ import annotations
-
 import re
 
 import msgspec

@@ -8,8 +8,6 @@ earlier one's place gets a new one, so that "what was kept until then" can be as
 keys and bytes, and no backend.
 """
 
-from __future__ import annotations
-
 import hashlib
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence

@@ -8,8 +8,6 @@ out. So answers of different weights lie in one file and never replace each othe
 engine and no budget; prompts themselves are not kept, only their hashes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Iterator, Sequence

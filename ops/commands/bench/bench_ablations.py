@@ -1,7 +1,5 @@
 """The command `bench ablations` measures what the parts of a training add."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

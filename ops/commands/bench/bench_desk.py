@@ -1,7 +1,5 @@
 """The command `bench desk` measures the desk's speed beside the bare engine's."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

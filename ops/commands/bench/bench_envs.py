@@ -1,7 +1,5 @@
 """The command `bench envs` measures the speed of engine and twin as environments."""
 
-from __future__ import annotations
-
 from ops.commands import options
 
 

@@ -1,7 +1,5 @@
 """The command `bench hostile` measures what an adversary's news achieves."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Annotated
 

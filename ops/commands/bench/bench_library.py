@@ -1,7 +1,5 @@
 """The command `bench library` measures the experience library's speed."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """The command `bench minds` measures language models as minds."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

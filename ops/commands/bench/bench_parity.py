@@ -1,7 +1,5 @@
 """The command `bench parity` compares the training twin with the engine, to the cent."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

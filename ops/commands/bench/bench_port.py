@@ -1,7 +1,5 @@
 """The command `bench port` measures what a slow mind does to the event loop."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """The command `bench supervisor` measures how well the routes are learned."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

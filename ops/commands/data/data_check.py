@@ -1,7 +1,5 @@
 """The command `data check` says what is in a source, and what is wrong with it."""
 
-from __future__ import annotations
-
 import typer
 
 from ops.commands import options

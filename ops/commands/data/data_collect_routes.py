@@ -1,7 +1,5 @@
 """The command `data collect-routes` collects what the supervisor learns from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

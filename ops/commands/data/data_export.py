@@ -1,7 +1,5 @@
 """The command `data export` writes the experience library to files."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated

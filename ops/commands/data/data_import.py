@@ -1,7 +1,5 @@
 """The command `data import` keeps a source as a point-in-time catalog."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """The command `data list` names the sources that are there."""
 
-from __future__ import annotations
-
 from ops.commands import options
 
 PACKAGED = {

@@ -1,7 +1,5 @@
 """The command `evaluate allocator` runs trained policies on sessions that they never saw."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The command `train allocator` trains the policies of a book, phase by phase."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated

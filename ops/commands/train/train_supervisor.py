@@ -1,7 +1,5 @@
 """The command `train supervisor` trains the router on collected routes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -6,8 +6,6 @@ environment, when to give more, less or nothing; the specialists of phase 1 plac
 do not change. It knows no specialist's training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
