@@ -15,7 +15,7 @@ Messages read "expected ..., was ...".
 """
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error's words on one line."""
     return " ".join(str(error).split())
 

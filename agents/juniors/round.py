@@ -7,12 +7,13 @@ the rule-backed junior of the same kind answers in its place, under its own name
 """
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Protocol
 
 from agents.llm.chat import ChatBackend, ChatRequest, Completion, Failure
 from agents.messages import Abstention, Case, JuniorName, Opinion
 from agents.protocols import Junior
-from config.errors import ConfigError
+from config.errors import ConfigError, QuarterdeckError, one_line
 
 
 class ModelJunior(Protocol):
@@ -84,22 +85,46 @@ class JuniorRound:
         self, name: JuniorName, case: Case, symbols: Sequence[str]
     ) -> list[Opinion | Abstention]:
         """Return a junior's own answers. Raises ConfigError where they are not what was asked."""
-        answers = self._rules[name].opine(case, symbols)
+        model = self._rules[name].model
+        answers = self._answers(name, case, symbols)
         asked = [(name, symbol) for symbol in symbols]
+        strange = [a for a in answers if not isinstance(a, Opinion | Abstention)]
+        if strange:
+            raise ConfigError(
+                f"minds.juniors: {model}: expected an Opinion or an Abstention for each symbol, "
+                f"was {type(strange[0]).__name__}"
+            )
         if [(answer.junior, answer.symbol) for answer in answers] != asked:
             raise ConfigError(
-                f"expected {len(symbols)} answers of {self._rules[name].model} as {name}, one a "
-                f"symbol and in their order, was {len(answers)} or others"
+                f"minds.juniors: {model}: expected {len(symbols)} answers as {name}, one a symbol "
+                f"and in their order, was {len(answers)} or others"
             )
         for answer in answers:
             if isinstance(answer, Opinion) and not (
-                abs(answer.score) <= 2.0 and 0.0 <= answer.confidence <= 1.0
+                _within(answer.score, -2.0, 2.0) and _within(answer.confidence, 0.0, 1.0)
             ):
                 raise ConfigError(
-                    f"expected a score of -2..2 and a confidence of 0..1 of {answer.model}, "
-                    f"was {answer.score} and {answer.confidence} for {answer.symbol}"
+                    f"minds.juniors: {model}: expected a score of -2..2 and a confidence of 0..1, "
+                    f"was {answer.score!r} and {answer.confidence!r} for {answer.symbol}"
                 )
         return answers
+
+    def _answers(
+        self, name: JuniorName, case: Case, symbols: Sequence[str]
+    ) -> list[Opinion | Abstention]:
+        """Return all that a junior says. What code from elsewhere raises is a ConfigError."""
+        junior = self._rules[name]
+        if name not in self._described:
+            return list(junior.opine(case, symbols))
+        try:
+            return list(junior.opine(case, symbols))
+        except QuarterdeckError:
+            raise
+        except (Exception, SystemExit) as e:
+            raise ConfigError(
+                f"minds.juniors: {junior.model}: expected a list of {len(symbols)} answers, "
+                f"was {type(e).__name__}: {one_line(e)}"
+            ) from e
 
     def _round(
         self, case: Case, asked: Mapping[JuniorName, Sequence[str]]
@@ -119,3 +144,7 @@ class JuniorRound:
         if requests and self._backend is not None:
             heard.update(zip(places, self._backend.complete(requests), strict=True))
         return heard
+
+
+def _within(number: object, least: float, most: float) -> bool:
+    return isinstance(number, Real) and least <= float(number) <= most

@@ -25,6 +25,7 @@ from config.settings import SHIPPED_JUNIORS
 
 GROUP = "quarterdeck.juniors"  # of entry points
 OURS = "agents."  # modules that the hash of Quarterdeck's code covers
+FROM_FILE = "quarterdeck_junior_"  # then the path's hash, "_" and the digest of the bytes
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _junior(name: str) -> Junior:
         raise _wrong(name, "a class that defines opine", "one that does not")
     try:
         junior: Junior = kind()
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise _wrong(name, "a class that is made without arguments", _one_line(e)) from e
     if getattr(junior, "name", None) not in JUNIORS:
         at = f"`name` to be one of {', '.join(JUNIORS)}"
@@ -101,7 +102,7 @@ def _find(name: str) -> Any:
         )
     except ConfigError:
         raise
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise _wrong(name, f"{where} to be imported", _one_line(e)) from e
     if not hasattr(module, class_name):
         raise _wrong(name, f"a class {class_name} in {where}", "none")
@@ -109,20 +110,21 @@ def _find(name: str) -> Any:
 
 
 def _from_file(path: Path) -> ModuleType:
-    """Return the module that a file makes, executed once in a process."""
+    """Return the module that a file makes, executed once in a process while it stays as it is."""
     file = path.expanduser().resolve()
     if not file.is_file():
         raise ConfigError(f"minds.juniors: expected a Python file at {path}, was none")
-    name = f"quarterdeck_junior_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    code = file.read_bytes()
+    place = hashlib.sha256(str(file).encode()).hexdigest()[:12]
+    name = f"{FROM_FILE}{place}_{_first_digits(code)}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None  # a path that ends with .py
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where annotations of its classes are looked up
     try:
-        spec.loader.exec_module(module)
+        exec(compile(code, file, "exec"), module.__dict__)  # no bytecode kept of another edit
     except BaseException:
         del sys.modules[name]
         raise
@@ -130,9 +132,15 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _digest(kind: type) -> str:
-    """Return the first digits of the SHA-256 of the file that a class is written in."""
-    file = Path(inspect.getfile(kind))
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    """Return the digest of the file that a class is written in, as it was when it was executed."""
+    if kind.__module__.startswith(FROM_FILE):
+        return kind.__module__.rpartition("_")[2]
+    return _first_digits(Path(inspect.getfile(kind)).read_bytes())
+
+
+def _first_digits(code: bytes) -> str:
+    """Return the first digits of the SHA-256 of a file's bytes."""
+    return hashlib.sha256(code).hexdigest()[:16]
 
 
 def _wrong(name: str, expected: str, was: str) -> ConfigError:
@@ -143,5 +151,5 @@ def _what(found: Any) -> str:
     return f"class {found.__name__}" if isinstance(found, type) else type(found).__name__
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,6 +1,7 @@
 """A junior of one's own: how it is named, what it decides, and what is said of a wrong one."""
 
 import re
+import sys
 from pathlib import Path
 
 import msgspec
@@ -89,6 +90,17 @@ def test_other_code_is_another_run(own, make_market):
     assert shipped == run_id()
 
 
+def test_an_edited_file_runs_its_new_code_under_its_new_hash(own):
+    first = load_juniors([own()])
+    edited = load_juniors([own(changes={"USUAL = 0.03": "USUAL = 0.04"})])
+    usual = [
+        sys.modules[type(found.juniors["technical"]).__module__].USUAL for found in (first, edited)
+    ]
+    assert usual == [0.03, 0.04]
+    assert first.described != edited.described
+    assert load_juniors([own()]).described == first.described
+
+
 def test_an_installed_junior_is_named_by_its_module_or_its_entry_point(own, tmp_path, monkeypatch):
     own("fading.py")
     folder = tmp_path / "fading-1.0.dist-info"
@@ -113,6 +125,7 @@ def test_an_installed_junior_is_named_by_its_module_or_its_entry_point(own, tmp_
         ({'"technical"': '"astrology"'}, None, "`name` to be one of news, technical, fundamental"),
         ({'    model = "contrarian-1"\n': ""}, None, "expected `model` to be text"),
         ({"WEEK = ": "WEEK = 1 / 0  # "}, None, "to be imported, was ZeroDivisionError"),
+        ({"WEEK = ": "raise SystemExit(3)  # "}, None, "to be imported, was SystemExit: 3"),
     ],
 )
 def test_a_wrong_junior_is_refused_with_one_line(own, changes, name, message):
@@ -147,8 +160,43 @@ def test_answers_that_were_not_asked_for_end_the_run(own, changes, make_market):
     }
     chosen = settings(own(changes=changes))
     spec = BookSpec("own", make_market(sessions=65), chosen, session(60)[1])
-    with pytest.raises(ConfigError, match="of contrarian-1"):
+    with pytest.raises(ConfigError, match=r"minds\.juniors: contrarian-1: expected"):
         run_book(spec, build_mind(chosen))
+
+
+@pytest.mark.parametrize(
+    ("body", "was"),
+    [
+        ("raise KeyError('boom')", "was KeyError: 'boom'"),
+        ("raise ValueError('one\\ntwo')", "was ValueError: one two"),
+        ("raise SystemExit(3)", "was SystemExit: 3"),
+        ("return None", "was TypeError: "),
+        ("return [None for symbol in symbols]", "was NoneType"),
+        ("return ['up' for symbol in symbols]", "was str"),
+        ("yield KeyError['boom']", "was TypeError: "),
+    ],
+)
+def test_a_junior_that_fails_ends_the_run_with_one_line(own, body, was, make_market):
+    chosen = settings(own(changes={"moves = {": f"{body}\n        moves = {{"}))
+    spec = BookSpec("own", make_market(sessions=65), chosen, session(60)[1])
+    with pytest.raises(ConfigError, match=re.escape(was)) as refused:
+        run_book(spec, build_mind(chosen))
+    assert str(refused.value).startswith("minds.juniors: contrarian-1: expected ")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_junior_that_answers_one_by_one_is_heard(own, make_market):
+    market = make_market(sessions=65)
+
+    def opinions(name: str) -> list[Opinion]:
+        chosen = settings(name)
+        result = run_book(BookSpec("own", market, chosen, session(60)[1]), build_mind(chosen))
+        return [o for d in result.records.of(Decision) for o in d.opinions]
+
+    lazy = {"return [self": "return (self", "for symbol in symbols]": "for symbol in symbols)"}
+    heard = opinions(own("lazy.py", lazy))
+    assert heard == opinions(own())
+    assert "contrarian-1" in {o.model for o in heard}
 
 
 def test_an_opinion_and_an_abstention_are_stored_as_any_other(own, make_market):
