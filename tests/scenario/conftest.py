@@ -259,7 +259,7 @@ def backtest_argv(workplace: Path) -> Callable[..., list[object]]:
 
     def words(**options: object) -> list[object]:
         given: dict[str, object] = {
-            "profile": "small.yaml",
+            "config": "small.yaml",
             "source": "source",
             "library": "kept/library.sqlite",
             "out": "kept/run",
