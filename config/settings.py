@@ -2,15 +2,17 @@
 Typed settings: frozen structs, filled from a YAML profile, then from the environment.
 
 Ranges live in the types; an unknown or wrong field is refused with its path. The environment
-overrides a field by its path, `QUARTERDECK_LIMITS__MAX_POSITION=0.05`. Secrets are in `secrets.py`
-and never here, so that settings can be hashed, printed and stored with every run.
+overrides a field by its path, `QUARTERDECK_LIMITS__MAX_POSITION=0.05`, `QUARTERDECK_SEED=7`; a
+variable of that prefix that names none is refused. Secrets are in `secrets.py` and never here, so
+that settings can be hashed, printed and stored with every run.
 """
 
+import copy
 import datetime as dt
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -28,6 +30,7 @@ Count = Annotated[int, Meta(ge=1)]
 
 PROFILES = Path(__file__).parent / "profiles"
 ENV_PREFIX = "QUARTERDECK_"
+NO_SETTINGS = ("QUARTERDECK_HOME", "QUARTERDECK_TEST_")  # how variables of other purposes begin
 
 
 class _Loader(yaml.SafeLoader):
@@ -306,7 +309,7 @@ class Settings(_Settings, frozen=True, kw_only=True):
         return min(self.desk.no_trade_band, even / 2)
 
 
-type _Change = tuple[list[str], Any, str]  # where it goes, the value, and what names it
+type _Change = tuple[list[str], Any, str]  # where it goes, the value, and who gave it
 
 
 def load_settings(
@@ -320,7 +323,8 @@ def load_settings(
     `environ` (by default the process's) overrides the file, `overrides` (dotted paths, as from a
     command line; None values are ignored) override both. Dates and symbols in a profile belong
     to the source that it names: where either override names another, they are left out.
-    Raises ConfigError naming the path of the wrong field.
+    Raises ConfigError naming the path of the wrong field, and who gave it: the file, a variable
+    or the flags.
     """
     tree, label = _read(profile, PROFILES)
     changes = [
@@ -354,23 +358,38 @@ def load_struct[S: _Settings](
     Raises ConfigError naming the path of the wrong field.
     """
     tree, label = _read(name, folder)
-    return _convert(tree, _overridden(overrides), kind, label)
+    return _convert(tree, list(_overridden(overrides)), kind, label)
 
 
 def _environment(environ: Mapping[str, str]) -> Iterator[_Change]:
     for name, text in sorted(environ.items()):
-        if name.startswith(ENV_PREFIX) and "__" in name:
-            try:
-                value = _parse(text)
-            except yaml.YAMLError as e:
-                raise ConfigError(f"expected YAML in {name}, was {text!r}") from e
-            yield name.removeprefix(ENV_PREFIX).lower().split("__"), value, name
+        if not name.startswith(ENV_PREFIX) or name.startswith(NO_SETTINGS):
+            continue
+        keys = name.removeprefix(ENV_PREFIX).lower().split("__")
+        if len(keys) == 1 and keys[0] not in _plain_fields():
+            raise ConfigError(
+                f"expected {name} to name a setting, as {ENV_PREFIX}SEED or "
+                f"{ENV_PREFIX}LIMITS__MAX_POSITION do, was none of them"
+            )
+        try:
+            value = _parse(text)
+        except yaml.YAMLError as e:
+            raise ConfigError(f"expected YAML in {name}, was {text!r}") from e
+        yield keys, value, name
+
+
+def _plain_fields() -> set[str]:
+    """Return the fields of Settings that a human gives and that are no section of others."""
+    values = msgspec.structs.asdict(Settings())
+    return {name for name, value in values.items() if not isinstance(value, _Settings)} - {
+        "stated"
+    }
 
 
 def _overridden(overrides: Mapping[str, Any] | None) -> Iterator[_Change]:
     for dotted, value in (overrides or {}).items():
         if value is not None:
-            yield dotted.split("."), value, dotted
+            yield dotted.split("."), value, "flags"
 
 
 def _read(name: str | Path, folder: Path) -> tuple[dict[str, Any], str]:
@@ -391,25 +410,43 @@ def _read(name: str | Path, folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _convert[S: _Settings](
-    tree: dict[str, Any], changes: Iterable[_Change], kind: type[S], label: str
+    tree: dict[str, Any], changes: list[_Change], kind: type[S], label: str
 ) -> S:
-    for keys, value, name in changes:
-        _set(tree, keys, value, name)
+    given, again = copy.deepcopy((tree, changes))
+    for change in changes:
+        _set(tree, *change)
     try:
         return msgspec.convert(tree, kind, strict=True)
     except msgspec.ValidationError as e:
-        raise ConfigError(f"{label}: {_with_path(e, tree, kind)}") from e
+        wrong = _with_path(e, tree, kind)
+        raise ConfigError(f"{_giver(wrong, given, again, kind, label)}: {wrong}") from e
+
+
+def _giver(
+    wrong: str, tree: dict[str, Any], changes: list[_Change], kind: type[_Settings], label: str
+) -> str:
+    """Return who gave what is wrong: the file, or the first change with which it is there."""
+    for change in changes:
+        try:
+            msgspec.convert(tree, kind, strict=True)
+        except msgspec.ValidationError as e:
+            if _with_path(e, tree, kind) == wrong:
+                break
+        _set(tree, *change)
+        label = change[2]
+    return label
 
 
 def _parse(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)
 
 
-def _set(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
+def _set(tree: dict[str, Any], keys: list[str], value: Any, giver: str) -> None:
+    dotted = ".".join(keys)
     for key in keys[:-1]:
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"expected {name} to name a field, was a path through a value")
+            raise ConfigError(f"{giver}: {dotted}: expected a field, was a path through a value")
     tree[keys[-1]] = value
 
 
@@ -424,7 +461,7 @@ def _with_path(error: msgspec.ValidationError, tree: Any, kind: type[_Settings])
     if unknown:
         path = ".".join(filter(None, [path, unknown.group(1)]))
         if path in kind.renamed:
-            return f"{path}: expected {kind.renamed[path]}, its name now, was its name of before"
+            return f"{path}: expected the key {kind.renamed[path]}, was {path}, its former name"
         return f"{path}: expected a known field, was unknown"
     for key in (path or "").split("."):
         tree = tree.get(key, tree) if isinstance(tree, dict) else tree

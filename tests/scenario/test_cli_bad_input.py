@@ -288,19 +288,19 @@ PROFILES = {
 def test_a_wrong_profile_is_refused_with_the_path_of_its_field(fault, workplace, refuses):
     text, words = PROFILES[fault]
     (workplace / "bad.yaml").write_text(text)
-    refuses(*words, profile="bad.yaml")
+    refuses(*words, config="bad.yaml")
 
 
 def test_an_account_in_money_without_a_rate_is_refused(command, workplace, earlier, backtest_argv):
     (workplace / "bad.yaml").write_text("market:\n  currency: QQQ\n")
-    ended = command(*backtest_argv(profile="bad.yaml"), cwd=workplace)
+    ended = command(*backtest_argv(config="bad.yaml"), cwd=workplace)
     assert_refused(ended, "expected", "was", "QQQ")
     assert_no_run_counts(workplace / "kept" / "library.sqlite")
     assert {p.name: p.read_text() for p in earlier.iterdir()} == FAKE_RUN
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones(refuses):
-    refuses("'daring'", "backtest", "simulator", profile="daring")
+    refuses("'daring'", "backtest", "simulator", config="daring")
 
 
 WINDOWS = {
@@ -322,7 +322,7 @@ def test_impossible_walk_forward_windows_are_refused(
         f"desk:\n  panel_sessions: 60\nlimits:\n  min_history: 20\nwalk_forward:\n{lines}"
     )
     before = everything(workplace)
-    ended = command(*backtest_argv(profile="bad.yaml"), "--walk-forward", cwd=workplace)
+    ended = command(*backtest_argv(config="bad.yaml"), "--walk-forward", cwd=workplace)
     assert_refused(ended, "expected", *words)
     assert everything(workplace) == before
 
@@ -332,6 +332,8 @@ VARIABLES = {
     "an unknown section": ("QUARTERDECK_SAILS__AREA", "0.1", "sails"),
     "a wrong type": ("QUARTERDECK_LIMITS__MAX_POSITION", "plenty", "limits.max_position"),
     "a path through a value": ("QUARTERDECK_SEED__DEEP__ER", "1", "QUARTERDECK_SEED__DEEP__ER"),
+    "a plain field": ("QUARTERDECK_SEED", "x", "QUARTERDECK_SEED: seed"),
+    "no setting at all": ("QUARTERDECK_TAPE", "1", "QUARTERDECK_TAPE"),
     "no YAML": ("QUARTERDECK_LIMITS__MAX_POSITION", "[", "QUARTERDECK_LIMITS__MAX_POSITION"),
 }
 
@@ -340,7 +342,7 @@ VARIABLES = {
 def test_a_wrong_environment_override_is_refused_by_name(fault, workplace, refuses):
     name, value, word = VARIABLES[fault]
     (workplace / "seeded.yaml").write_text("seed: 1\n")
-    refuses(word, env={name: value}, profile="seeded.yaml")
+    refuses(word, env={name: value}, config="seeded.yaml")
 
 
 # --- start states -------------------------------------------------------------------------------
@@ -527,7 +529,7 @@ def test_a_fault_after_the_run_began_is_one_line_for_machines_too(
         "desk:\n  panel_sessions: 60\nlimits:\n  min_history: 20\n"
         "walk_forward:\n  train: 35\n  test: 10\n"
     )
-    words = backtest_argv(profile="deep.yaml", library="kept/notes.sqlite")
+    words = backtest_argv(config="deep.yaml", library="kept/notes.sqlite")
     ended = command(*words, "--walk-forward", "--json", cwd=workplace)
     assert_refused(ended, "notes.sqlite")
     assert ended.out == ""

@@ -96,7 +96,7 @@ WITHOUT_DATA = {
     ),
     "a start after the profile's end": (
         ("backtest", "--start", "2013-01-02"),
-        "backtest.yaml: data: expected a start on or before the end, was 2013-01-02",
+        "flags: data: expected a start on or before the end, was 2013-01-02",
     ),
     "a state that is not there": ((*BACKTEST, "--state", "nowhere"), "supervisor.npz"),
     "policies that are not there": ((*BACKTEST, "--allocator", "nowhere"), "nowhere"),

@@ -45,6 +45,49 @@ def test_a_wrong_field_is_refused_with_its_path(tmp_path, text, path):
         load_settings(profile, environ={})
 
 
+def test_a_variable_sets_a_field_of_no_section_and_other_purposes_keep_theirs():
+    environ = {"QUARTERDECK_SEED": "7", "QUARTERDECK_HOME": "x", "QUARTERDECK_TEST_VLLM_URL": "y"}
+    loaded = load_settings(environ=environ)
+    assert loaded.seed == 7
+    assert "seed" in loaded.stated
+
+
+@pytest.mark.parametrize("name", ["TAPE", "LIMITS", "STATED", ""])
+def test_a_variable_that_names_no_setting_is_refused(name):
+    with pytest.raises(ConfigError, match=f"^expected QUARTERDECK_{name} to name a setting"):
+        load_settings(environ={f"QUARTERDECK_{name}": "1"})
+
+
+SEED, POSITION = "QUARTERDECK_SEED", "QUARTERDECK_LIMITS__MAX_POSITION"
+
+
+@pytest.mark.parametrize(
+    ("page", "environ", "flags", "words"),
+    [
+        ("seed: 1", {SEED: "x"}, {}, f"{SEED}: seed: expected `int`, was 'x'"),
+        ("seed: x", {SEED: "x"}, {}, "p.yaml: seed: expected `int`, was 'x'"),
+        ("seed: x", {SEED: "y"}, {}, f"{SEED}: seed: expected `int`, was 'y'"),
+        ("seed: x", {POSITION: "0.1"}, {"data.source": "s"}, "p.yaml: seed"),
+        ("seed: 1", {POSITION: "2", SEED: "1"}, {"seed": 2}, f"{POSITION}: limits.max_position"),
+        ("seed: 1", {f"{POSITION}S": "1"}, {}, f"{POSITION}S: limits.max_positions: expected a"),
+        ("seed: 1", {}, {"data.start": "soon"}, "flags: data: expected start as"),
+        ("data: {end: 2013-01-01}", {}, {"data.start": "2014-01-01"}, "flags: data: expected a"),
+        ("seed: 1", {f"{SEED}__DEEP": "1"}, {}, f"{SEED}__DEEP: seed.deep: expected a field"),
+    ],
+)
+def test_a_wrong_field_is_blamed_on_whoever_gave_it(tmp_path, page, environ, flags, words):
+    profile = tmp_path / "p.yaml"
+    profile.write_text(page)
+    with pytest.raises(ConfigError, match=f"^{words}"):
+        load_settings(profile, flags, environ)
+
+
+def test_what_a_flag_mends_is_not_refused(tmp_path):
+    profile = tmp_path / "p.yaml"
+    profile.write_text("seed: x")
+    assert load_settings(profile, {"seed": 2}, {SEED: "y"}).seed == 2
+
+
 @pytest.mark.parametrize("text", ["- a\n- b", "a: [", "\x00"])
 def test_a_profile_that_is_no_mapping_is_refused_in_one_line(tmp_path, text):
     profile = tmp_path / "p.yaml"
@@ -161,7 +204,7 @@ def test_a_value_that_is_none_of_a_list_is_refused_with_the_list(tmp_path, page,
 def test_a_training_that_says_book_is_told_to_say_dataset(tmp_path):
     training = tmp_path / "t.yaml"
     training.write_text("book: {name: equity}")
-    with pytest.raises(ConfigError, match=r"t\.yaml: book: expected dataset, its name now"):
+    with pytest.raises(ConfigError, match=r"t\.yaml: book: expected the key dataset, was book"):
         load_struct(TrainingSettings, training, TRAININGS)
 
 
@@ -169,5 +212,5 @@ def test_a_key_of_before_is_refused_with_its_name_of_now(tmp_path, monkeypatch):
     monkeypatch.setattr(Settings, "renamed", {"limits.worst": "limits.max_var"})
     profile = tmp_path / "p.yaml"
     profile.write_text("limits: {worst: 0.1}")
-    with pytest.raises(ConfigError, match=r"limits\.worst: expected limits\.max_var, its name"):
+    with pytest.raises(ConfigError, match=r"expected the key limits\.max_var, was limits\.worst"):
         load_settings(profile, environ={})
