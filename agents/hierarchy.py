@@ -10,7 +10,7 @@ It knows no venue, clock or store.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -44,7 +44,8 @@ class Hierarchy(Mind):
     """
     The supervisor, the juniors, the strategist and the allocator as one mind.
 
-    `name` tells the minds apart in decisions and reports.
+    `name` tells the minds apart in decisions and reports; `language_models` are the roles that
+    one speaks for, and whether it was trained for each.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Hierarchy(Mind):
         allocator: TieredAllocator,
         *,
         name: str = "rules",
+        language_models: Mapping[str, bool] | None = None,
     ) -> None:
         self.name = name
+        self.language_models = dict(language_models or {})
         self.supervisor = supervisor
         self.router: Supervisor = supervisor  # who routes; a what-if puts another in its place
         self.juniors = juniors
@@ -167,6 +170,11 @@ class Hierarchy(Mind):
             "supervisor": "neural-ucb-1",
             **self.allocator.models,
         }
+
+    @property
+    def own_juniors(self) -> dict[JuniorName, str]:
+        """The models of the juniors from elsewhere, where no language model speaks for them."""
+        return self.juniors.own
 
     @property
     def policies(self) -> tuple[TrainedPolicy, ...]:

@@ -6,7 +6,7 @@ Imports point down; what a lower package needs of a higher one comes in through 
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -159,6 +159,14 @@ class LearningMind(Mind, Protocol):
     @property
     def models(self) -> dict[str, str]:
         """The model of each role."""
+
+    @property
+    def language_models(self) -> Mapping[str, bool]:
+        """The roles that a language model speaks for, and whether it was trained for each."""
+
+    @property
+    def own_juniors(self) -> dict[JuniorName, str]:
+        """The models of the juniors from elsewhere, where no language model speaks for them."""
 
     @property
     def policies(self) -> tuple[TrainedPolicy, ...]:

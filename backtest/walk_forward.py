@@ -15,14 +15,14 @@ own test, so the embargo widens the gap before the next one.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from agents.arrays import Panel
-from agents.messages import HORIZON_SESSIONS, Case, Decision, TrackRecord
+from agents.messages import HORIZON_SESSIONS, Case, Decision, JuniorName, TrackRecord
 from agents.protocols import Feedback, LearningMind, Mind, TrainedPolicy
 from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
@@ -132,6 +132,16 @@ class WalkForwardMind(Mind):
     def models(self) -> dict[str, str]:
         """The model of each role; the same in every window."""
         return self.current.models
+
+    @property
+    def language_models(self) -> Mapping[str, bool]:
+        """The roles that a language model speaks for; the same in every window."""
+        return self.current.language_models
+
+    @property
+    def own_juniors(self) -> dict[JuniorName, str]:
+        """The models of the juniors from elsewhere; the same in every window."""
+        return self.current.own_juniors
 
     @property
     def policies(self) -> tuple[TrainedPolicy, ...]:

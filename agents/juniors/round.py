@@ -53,6 +53,15 @@ class JuniorRound:
         """The model of each junior, and all else that may change an answer: prompt or code."""
         return {name: self._model(name) for name in self._rules}
 
+    @property
+    def own(self) -> dict[JuniorName, str]:
+        """The models of the juniors from elsewhere, where no language model speaks for them."""
+        return {
+            name: self._rules[name].model
+            for name in self._rules
+            if name in self._described and name not in self._speakers
+        }
+
     def _model(self, name: JuniorName) -> str:
         own = self._described.get(name)
         if name in self._speakers:

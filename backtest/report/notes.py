@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agents.messages import JUNIORS, Decision, FillRecord, Instrument, OrderRecord
+from agents.messages import Decision, FillRecord, Instrument, OrderRecord
 from agents.protocols import LearningMind
 from backtest.engine.desk_result import BookRun
 from backtest.market.rules import risk_free_rates
@@ -41,7 +41,7 @@ def run_notes(plan: RunPlan, own: BookRun, books: Sequence[PositionHistory]) -> 
     )
     notes += market.notes[1:]
     notes += allocator_notes(plan.mind.policies, market)
-    notes.append(_minds_note(plan.mind))
+    notes.append(minds_note(plan.mind))
     if not risk_free_rates(market, settings.market.currency):
         notes.append("no risk-free rate in the data: idle cash earns nothing, excess is over zero")
     notes.append(
@@ -90,19 +90,17 @@ def delisting_notes(
     return notes
 
 
-def _minds_note(mind: LearningMind) -> str:
-    untrained = sorted(
-        role
-        for role, model in mind.models.items()
-        if role in ("strategist", *JUNIORS) and "rules/" not in model and "+" not in model
-    )
+def minds_note(mind: LearningMind) -> str:
+    """Return which minds decided: whether a language model was trained, what is one's own."""
+    own = "".join(f"; {place} by {model} (one's own)" for place, model in mind.own_juniors.items())
+    untrained = sorted(role for role, trained in mind.language_models.items() if not trained)
     if untrained:
         return (
             f"minds: {mind.name}; UNTRAINED language models ({', '.join(untrained)}): no adapter, "
-            "so their opinions bind to the schema and mean nothing yet"
+            f"so their opinions bind to the schema and mean nothing yet{own}"
         )
-    spoken = any("+" in mind.models[role] for role in ("strategist", *JUNIORS))
-    return f"minds: {mind.name}, " + ("trained" if spoken else "rule-backed; no trained model")
+    spoken = "trained" if mind.language_models else "rule-backed; no trained model"
+    return f"minds: {mind.name}, {spoken}{own}"
 
 
 def _ruined(book: PositionHistory) -> str:

@@ -161,7 +161,13 @@ def build_mind(
     named = load_juniors(settings.minds.juniors)
     speakers: dict[JuniorName, ModelJunior] = {}
     strategist: Strategist = RuleStrategist()
+    language_models: dict[str, bool] = {}
     if backend is not None:
+        language_models = {
+            role: bool(backend.identity(role).adapter)
+            for role in DECIDING
+            if settings.minds.of(role) != "rules"
+        }
         speakers, strategist = _speaking(
             settings, backend, [i.symbol for i in instruments], strategist
         )
@@ -184,6 +190,7 @@ def build_mind(
             prior_ic=cards,
         ),
         name=mind_name(settings),
+        language_models=language_models,
     )
     if state is not None:
         mind.load(state)

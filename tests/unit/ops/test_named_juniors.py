@@ -2,15 +2,18 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from agents.llm.chat import ChatRequest, Completion, Failure, ModelIdentity, Role
 from agents.messages import Abstention, Decision, Opinion
 from backtest.engine.book_spec import BookSpec
 from backtest.engine.run_book import run_book
 from backtest.plan import plan_run
+from backtest.report.notes import minds_note
 from config.errors import ConfigError
 from config.settings import (
     SHIPPED_JUNIORS,
@@ -206,3 +209,55 @@ def test_an_opinion_and_an_abstention_are_stored_as_any_other(own, make_market):
     again = msgspec.json.decode(msgspec.json.encode(decision), type=Decision)
     assert again == decision
     assert {type(a) for a in (*decision.opinions, *decision.abstentions)} <= {Opinion, Abstention}
+
+
+RULES_NOTE = "minds: rules, rule-backed; no trained model"
+UNTRAINED_NOTE = (
+    "minds: embedded; UNTRAINED language models (fundamental, news, strategist, technical): "
+    "no adapter, so their opinions bind to the schema and mean nothing yet"
+)
+
+
+class _Served:
+    """A model that is named and never asked; `adapter` is what was trained for its roles."""
+
+    def __init__(self, adapter: str) -> None:
+        self._adapter = adapter
+
+    def identity(self, role: Role) -> ModelIdentity:
+        return ModelIdentity(
+            model="tiny",
+            weights="ab" * 32,
+            engine="test",
+            version="1",
+            dtype="float32",
+            adapter=self._adapter,
+        )
+
+    def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | Failure]:
+        raise AssertionError(requests)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "minds", "note"),
+    [
+        (None, {}, RULES_NOTE),
+        ("", {"kind": "embedded"}, UNTRAINED_NOTE),
+        ("cd" * 32, {"kind": "embedded"}, "minds: embedded, trained"),
+        (None, {"juniors": True}, f"{RULES_NOTE}; technical by contrarian-1 (one's own)"),
+        ("", {"kind": "embedded", "juniors": True}, UNTRAINED_NOTE),
+        (
+            "",
+            {"roles": {"news": "embedded"}, "juniors": True},
+            "minds: rules, news: embedded; UNTRAINED language models (news): no adapter, so "
+            "their opinions bind to the schema and mean nothing yet; "
+            "technical by contrarian-1 (one's own)",
+        ),
+    ],
+)
+def test_a_note_tells_language_models_from_juniors_of_ones_own(own, adapter, minds, note):
+    if "juniors" in minds:
+        minds = minds | {"juniors": (own(),)}
+    backend = None if adapter is None else _Served(adapter)
+    mind = build_mind(Settings(minds=MindSettings(**minds)), backend=backend)
+    assert minds_note(mind) == note
