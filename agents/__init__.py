@@ -1,1 +1,1 @@
-"""Minds: pure, no Nautilus, no clock, no I/O."""
+"""The minds. They decide from a case alone, and know no Nautilus, no clock and no I/O."""

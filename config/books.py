@@ -1,8 +1,8 @@
 """
 What settings default to by the kind of book that is traded.
 
-A kind has its own stop, caps, drawdown breaker and cost (DESIGN, "Costs" and "Stops"). Whatever a
-human stated, in a profile, in the environment or by a flag, stays as it was stated.
+A kind has its own stop, caps, drawdown breaker and cost (docs/architecture.md, "Kinds of books").
+Whatever a human stated, in a profile, in the environment or by a flag, stays as it was stated.
 """
 
 from typing import Any, Literal

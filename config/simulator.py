@@ -59,7 +59,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     report_noise: Positive = 0.03
     filing_days: Annotated[int, Meta(ge=1, le=80)] = 45  # less than a quarter
 
-    # the tape
+    # what is published
     overnight_share: Open01 = 0.25
     gap_probability: Frac = 0.01
     gap_share: Open01 = 0.90

@@ -1,7 +1,7 @@
 """
 The beginning of a child process, which never outlives the process that started it.
 
-It knows no work.
+It does not know what work the child is given.
 """
 
 import multiprocessing

@@ -1,1 +1,1 @@
-"""Paper and live nodes."""
+"""The paper node runs a book on live time or on replayed data."""

@@ -46,7 +46,7 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...]]] = {
         (data_import, data_check, data_list, data_collect_routes, data_export),
     ),
     "train": ("Train the learners offline.", (train_supervisor, train_allocator)),
-    "evaluate": ("Judge what was learned, on what it never saw.", (evaluate_allocator,)),
+    "evaluate": ("Evaluate what was learned, on what it never saw.", (evaluate_allocator,)),
     "bench": (
         "Measure speed and learning.",
         (

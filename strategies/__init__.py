@@ -1,1 +1,1 @@
-"""Bodies: the Nautilus side of every decision."""
+"""The bodies. Each is the Nautilus side of a decision: desk, ports, gate, orders, outcomes."""

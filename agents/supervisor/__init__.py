@@ -2,5 +2,5 @@
 The supervisor: a contextual bandit that chooses which juniors are asked about an instrument.
 
 `neural_ucb` is the learner, `offline` trains it on recorded routes; `lin_ucb` and `plain_routers`
-are what it is measured against. Import the module you need: only the learner's load torch.
+are what it is measured against.
 """

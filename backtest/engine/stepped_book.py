@@ -3,8 +3,8 @@ A book of the real engine that is stepped from outside, a session at a time.
 
 The engine runs in a greenlet. The desk's mind hands each session's case to the caller and waits
 there for target weights; the engine goes on to the next close. Everything else is the desk's own
-path: the gate, the held orders, the venue, the cash flows. Nautilus keeps process-wide state, so a
-process has one such book at a time; `close` ends its greenlet and disposes of its engine.
+path: the gate, the pending targets, the venue, the cash flows. Nautilus keeps process-wide state,
+so a process has one such book at a time; `close` ends its greenlet and disposes of its engine.
 
 A ruined book decides nothing any more: its closes come without a case.
 

@@ -124,7 +124,7 @@ def drawdown(result: RunResult) -> Chart:
         "How far each book stood below its own highest close: the deeper and longer a valley, the "
         "harder it was to sit through.",
         data,
-        {"yaxis": {"tickformat": ".0%"}, "hovermode": "x unified"},
+        {"yaxis": {"tickformat": ",.1~%"}, "hovermode": "x unified"},
         300,
     )
 
@@ -186,7 +186,7 @@ def routes(result: RunResult) -> Chart:
             "barmode": "stack",
             "bargap": 0.08,
             "yaxis": {"tickformat": ".0%", "range": [0, 1]},
-            "xaxis": {"type": "date"},
+            "xaxis": {"type": "category"},
         },
     )
 

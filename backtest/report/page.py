@@ -10,6 +10,7 @@ templates hold the markup and escape all text.
 
 import base64
 import gzip
+import html
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -152,7 +153,8 @@ def _chart_data(plots: Sequence[Chart]) -> dict[str, Any]:
     Return the plots' specs for the page's script.
 
     Lines share their dates, which are most of the page's data: each distinct x stands once under
-    `axes`, and a trace's `x` is its place there.
+    `axes`, and a trace's `x` is its place there. Names are escaped: plotly reads some HTML in
+    text, and a group may be called anything.
     """
     axes: dict[tuple[Any, ...], int] = {}
     specs = [
@@ -161,7 +163,12 @@ def _chart_data(plots: Sequence[Chart]) -> dict[str, Any]:
             "height": plot.height,
             "layout": plot.layout,
             "data": [
-                trace | {"x": axes.setdefault(tuple(trace["x"]), len(axes))} for trace in plot.data
+                trace
+                | {
+                    "name": html.escape(trace["name"], quote=False),
+                    "x": axes.setdefault(tuple(trace["x"]), len(axes)),
+                }
+                for trace in plot.data
             ],
         }
         for plot in plots

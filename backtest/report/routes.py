@@ -134,8 +134,8 @@ def regret_words(log: RouteLog) -> str:
             f"{float(log.reward.sum()):,.1f}. "
         )
     return said + (
-        "`quarterdeck bench supervisor` measures regret where the best route is known, and "
-        "`quarterdeck data collect-routes` with `train supervisor` where all seven were run."
+        "quarterdeck bench supervisor measures regret where the best route is known, and "
+        "quarterdeck data collect-routes with train supervisor where all seven were run."
     )
 
 

@@ -27,7 +27,7 @@ from backtest.simulator.simulated_market import SimulatedMarket
 from backtest.simulator.structure import relative
 from backtest.simulator.text import level_of, level_values
 
-HORIZON = 20  # sessions: DESIGN's "long"
+HORIZON = 20  # sessions: the horizon "long"
 LIMIT = 3.0  # of a position, in full views
 FULL_VIEW = 0.2  # deviations of a horizon's return that are worth a full position
 POOL = 1_000  # look-alike cases that one reward averages

@@ -1,1 +1,1 @@
-"""Where a live node's data come from."""
+"""Feeds bring a live node its data."""

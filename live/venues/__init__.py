@@ -1,1 +1,1 @@
-"""Where a live node's orders go."""
+"""Venues take a live node's orders and fill them."""

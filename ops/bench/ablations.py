@@ -1,7 +1,7 @@
 """
 Measures what a part of the allocator's training adds: with and without it, over several seeds.
 
-Every variant is trained with every seed from the same earlier policies and judged on the same
+Every variant is trained with every seed from the same earlier policies and evaluated on the same
 held-out windows, so that a difference is of one seed's two trainings; its interval is Student's
 over the seeds. Trainings run side by side in processes of their own.
 """

@@ -1,1 +1,1 @@
-"""Names, tickers and dates, hidden from a model."""
+"""Masking hides names, tickers and dates from a model."""

@@ -376,3 +376,13 @@ def test_the_page_holds_plotly_packed_and_whole(run, summary, tmp_path):
     script = gzip.decompress(base64.b64decode(packed[1])).decode()
     assert script.count("plotly.js (basic - minified) v") == 1
     assert len(page) < 1_000_000
+
+
+def test_a_groups_name_is_text_in_the_plots_too(run, summary, tmp_path):
+    named = '<a href="https://evil.example/">click</a>'
+    exposures = {named: np.zeros(len(run.book.ts))} | run.book.exposures
+    page = written(replace(run, book=replace(run.book, exposures=exposures)), summary, tmp_path)
+    held = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.S)[1])
+    names = [trace["name"] for chart in held["charts"] for trace in chart["data"]]
+    assert any("&lt;a href" in name for name in names)
+    assert not any("<" in name for name in names)
