@@ -159,6 +159,27 @@ WITHOUT_DATA = {
         ("train", "supervisor", "--routes", "nowhere", "--out", "thesis"),
         "not replaced",
     ),
+    "routes below a file": (("data", "collect-routes", "--out", "bad.yaml/r"), "bad.yaml/r"),
+    "a state below a file": (
+        ("train", "supervisor", "--routes", "nowhere", "--out", "bad.yaml/state"),
+        "bad.yaml/state",
+    ),
+    "a training in place of a file": (
+        ("train", "allocator", "--book", "equity", "--out", "bad.yaml"),
+        "bad.yaml",
+    ),
+    "an evaluation in place of a file": (
+        ("evaluate", "allocator", "training", "--out", "bad.yaml"),
+        "bad.yaml",
+    ),
+    "a bench's curves in place of a folder": (
+        ("bench", "supervisor", "--out", "thesis"),
+        "was the folder thesis",
+    ),
+    "a bench's curves below a file": (
+        ("bench", "supervisor", "--out", "bad.yaml/curves.png"),
+        "bad.yaml/curves.png",
+    ),
     "training on no source": (
         ("train", "allocator", "--book", "equity", "--source", "nowhere"),
         "'nowhere'",

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from config.errors import ConfigError
+from config.paths import check_folder, writing_to
 from config.sources import catalog_root, check_source
 from ops.commands import options
 
@@ -29,12 +30,14 @@ def data_import(
     path = catalog_root() / name
     if path.exists():
         raise ConfigError(f"expected a new name for the catalog, was {name!r}: not replaced")
+    check_folder(path)
     from backtest.market.catalog import write_catalog
     from backtest.sources import open_source
     from ops.printing import print_facts
 
     market = open_source(source, start=start, end=end, seed=seed or 0)
-    write_catalog(market, path)
+    with writing_to(path):
+        write_catalog(market, path)
     facts = {
         "catalog": str(path),
         "digest": market.digest,

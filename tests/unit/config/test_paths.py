@@ -48,7 +48,7 @@ def test_a_file_or_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "notes").mkdir()
     for check in (check_file, check_folder):
         check(tmp_path / "new" / "one")
-        with pytest.raises(ConfigError, match="expected to write .*thesis.txt"):
+        with pytest.raises(ConfigError, match=r"expected to write .*thesis\.txt"):
             check(tmp_path / "thesis.txt" / "one")
     check_file(tmp_path / "thesis.txt")
     check_folder(tmp_path / "notes")
