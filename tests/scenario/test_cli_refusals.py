@@ -222,6 +222,14 @@ def test_what_the_data_tell_is_refused_before_an_engine_is_imported(fault, asked
     assert not modules & {*HEAVY}
 
 
+@pytest.mark.parametrize("words", [(), ("data",)])
+def test_without_a_command_the_help_is_printed_as_it_is(words, asked):
+    code, said, _ = asked(*words)
+    assert code == 2
+    assert said.startswith("Usage: ")
+    assert "\n\nCommands:\n" in said
+
+
 def test_help_of_every_command_imports_neither_rich_nor_pydantic(child_environ, tmp_path):
     walk = """
 import contextlib, io, sys
