@@ -190,6 +190,16 @@ WITHOUT_DATA = {
     ),
     "an evaluation of no training": (("evaluate", "allocator", "nowhere"), "nowhere"),
     "a bench of unknown minds": (("bench", "minds", "--minds", "psychic"), "psychic"),
+    "a bench of minds that are no models": (("bench", "minds", "--minds", "rules"), "'rules'"),
+    "an import as the simulator": (("data", "import", "source", "--name", "simulator"), "simul"),
+    "an import as a packaged source": (
+        ("data", "import", "source", "--name", "packaged:apple"),
+        "'packaged:apple'",
+    ),
+    "an import as a book's source": (
+        ("data", "import", "source", "--name", "equity:mine"),
+        "'equity:mine'",
+    ),
     "an attack on unknown minds": (("bench", "hostile", "--minds", "psychic"), "psychic"),
 }
 OF_DATA = {

@@ -6,7 +6,7 @@ import typer
 
 from config.errors import ConfigError
 from config.paths import check_folder, writing_to
-from config.sources import catalog_root, check_source
+from config.sources import catalog_root, check_source, is_reserved
 from ops.commands import options
 
 
@@ -21,6 +21,8 @@ def data_import(
     """Read a source into the point-in-time catalog."""
     if not name or "/" in name or name.startswith("."):
         raise ConfigError(f"expected a plain name for the catalog, was {name!r}")
+    if is_reserved(name):
+        raise ConfigError(f"expected a name that no other source has, was {name!r}")
     from backtest.market.sessions import parse_day
 
     for word, day in (("start", start), ("end", end)):
