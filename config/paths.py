@@ -5,6 +5,8 @@ The checks import nothing, so that a place that cannot be used is refused at onc
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from config.errors import ConfigError
@@ -49,6 +51,29 @@ def check_place(out: Path) -> None:
         _try_to_make(out.absolute().parent)
     except OSError as e:
         raise ConfigError(f"expected to write the run into {out}, was: {e.strerror}") from e
+
+
+def check_folder(out: Path) -> None:
+    """Raise ConfigError unless files can be written into a folder, which may be there or not."""
+    with writing_to(out):
+        _try_to_make(out.absolute())
+
+
+def check_file(out: Path) -> None:
+    """Raise ConfigError unless a file can be written at `out`, over an earlier one or not."""
+    with writing_to(out):
+        if out.is_dir():
+            raise ConfigError(f"expected a file to write, was the folder {out}")
+        _try_to_make(out.absolute().parent)
+
+
+@contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """Turn an OSError into the ConfigError that says what could not be written."""
+    try:
+        yield
+    except OSError as e:
+        raise ConfigError(f"expected to write {out}, was: {e.strerror or e}") from e
 
 
 def _try_to_make(folder: Path) -> None:

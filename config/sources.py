@@ -24,6 +24,12 @@ def book_of(name: str) -> tuple[Literal["multi-asset", "equity"] | None, str]:
     return None, name
 
 
+def is_reserved(name: str) -> bool:
+    """Return whether a name gives a source that is none of one's own, whatever is there."""
+    book, source = book_of(name)
+    return book is not None or source in (*PACKAGED, SIMULATOR)
+
+
 def catalog_root() -> Path:
     """Return the folder of the imported catalogs, in the data directory."""
     return data_home() / "catalogs"

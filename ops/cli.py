@@ -67,7 +67,6 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 app = typer.Typer(
     cls=Group,
     help="Quarterdeck: an event-driven trading system whose traders learn.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich takes longer to import than all the rest
@@ -75,7 +74,7 @@ app = typer.Typer(
 for command in COMMANDS:
     app.command()(command)
 for name, (what, commands) in GROUPS.items():
-    group = typer.Typer(cls=Group, help=what, no_args_is_help=True)
+    group = typer.Typer(cls=Group, help=what)
     for command in commands:  # data_collect_routes is `data collect-routes`
         group.command(command.__name__.removeprefix(f"{name}_").replace("_", "-"))(command)
     app.add_typer(group, name=name)

@@ -37,12 +37,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
-    """Print facts, one a line or as JSON."""
+    """Print facts as JSON, or one a line, without those that are None."""
     if as_json:
         print_json(facts)
         return
-    width = max(map(len, facts))
-    for name, value in facts.items():
+    known = {name: value for name, value in facts.items() if value is not None}
+    width = max(map(len, known))
+    for name, value in known.items():
         print(f"{name:<{width}}  {value}")
 
 

@@ -31,6 +31,8 @@ LIMITS = {
     "correlation": "the limit on correlation exposure",
     "var": "the limit on value at risk",
     "order_rate": "the limit on orders a session",
+    "volatility": "the volatility target",
+    "volume": "the limit on the share of a session's volume",
 }
 REASONS = {
     "decision": "because the decision asked for it",
@@ -182,7 +184,7 @@ def _cut(item: VerdictLine) -> str:
     said = f"allowed {item.allowed:.2%} where {item.asked:.2%} was asked and {item.held:.2%} held"
     if not item.limit:
         return f"{said}, and no limit cut it"
-    return f"{said}: cut by {LIMITS.get(item.limit, item.limit)} ({item.limit})"
+    return f"{said}: cut by {LIMITS.get(item.limit, item.limit)}"
 
 
 def trades(record: Record, symbol: str) -> list[Sentence]:

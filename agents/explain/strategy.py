@@ -60,7 +60,7 @@ def limits(run: RunFacts, record: Record) -> list[Sentence]:
         ),
     )
     cut = sorted({i.limit for v in record.verdicts for i in v.lines if i.limit})
-    by = listed(f"{LIMITS.get(name, name)} ({name})" for name in cut)
+    by = listed(LIMITS.get(name, name) for name in cut)
     text = f"On {record.day} weights were cut by {by}" if cut else f"On {record.day} none cut"
     return [*sentences, record.line(TOPIC, text)]
 

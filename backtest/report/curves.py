@@ -38,7 +38,7 @@ class Panel:
 
 
 def write_curves(path: Path, panels: tuple[Panel, ...]) -> None:
-    """Write panels side by side to a PNG, whole or not at all."""
+    """Write panels side by side to a PNG, whole or not at all; a missing folder is made."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4 * len(panels), 4.4), layout="constrained")
@@ -56,6 +56,7 @@ def write_curves(path: Path, panels: tuple[Panel, ...]) -> None:
         axes.legend(frameon=False, fontsize=9)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110, metadata={"Software": None})
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(drawn.getvalue())

@@ -18,6 +18,7 @@ import msgspec
 from sqlalchemy import BigInteger, Double, LargeBinary, Table, func, select
 
 from config.errors import ConfigError
+from config.paths import check_file, writing_to
 from learning.experience import models as m
 from learning.experience.library import Library
 from learning.experience.rows import Experience, unpack_body
@@ -59,7 +60,8 @@ def export(
     `form` is "jsonl" or "parquet", by default as the path ends. `progress` is called with the
     rows written and those that there are to read, page by page.
     Raises ConfigError on another form, an unknown table, a choice by reward among a table's rows,
-    a file that is there (unless `overwrite`), or a folder that cannot be written.
+    the library's own files, a file that is there (unless `overwrite`, and its name ends as the
+    form's do), or a folder that cannot be made or written.
     """
     path = Path(path)
     form = form or path.suffix.removeprefix(".")
@@ -71,23 +73,29 @@ def export(
         raise ConfigError(f"expected a table ({names}), was {chosen.table!r}")
     if not whole and (chosen.top is not None or chosen.min_reward is not None):
         raise ConfigError(f"expected {EXPERIENCES} to choose by reward, was {chosen.table}")
-    if path.exists() and not (overwrite and path.is_file()):
-        raise ConfigError(f"expected a new file, was {path}: not replaced")
+    if chosen.min_reward is not None and math.isnan(chosen.min_reward):
+        raise ConfigError("expected a number as the least reward, was nan")
+    if path.resolve() in library.files:
+        raise ConfigError(f"expected a new file, was the library's own {path}: not replaced")
+    if path.exists() and not (overwrite and path.is_file() and path.suffix == f".{form}"):
+        which = f"a new file or one ending in .{form}" if overwrite else "a new file"
+        raise ConfigError(f"expected {which}, was {path}: not replaced")
+    check_file(path)
     source = None if whole else m.metadata.tables[chosen.table]
     pages = _experiences(library, chosen) if source is None else _rows(library, source, chosen)
     names_of = _COLUMNS if source is None else tuple(c.name for c in source.columns)
     of = _count(library, chosen)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            count = WRITERS[form](file, _watched(pages, of, progress), names_of, source)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as e:
-        raise ConfigError(f"expected to write {path}, was: {e.strerror}") from e
-    finally:
-        part.unlink(missing_ok=True)
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("wb") as file:
+                count = WRITERS[form](file, _watched(pages, of, progress), names_of, source)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     return count
 
 

@@ -130,6 +130,14 @@ class Library:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that SQLite keeps the library in; none of another database."""
+        if self._url.get_backend_name() != "sqlite":
+            return ()
+        file = Path(self._url.database or "").resolve()
+        return tuple(file.with_name(file.name + end) for end in ("", "-wal", "-shm", "-journal"))
+
     def close(self) -> None:
         """Let go of the database; what was not flushed is not kept."""
         self.engine.dispose()

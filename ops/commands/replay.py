@@ -39,7 +39,7 @@ def replay(
         original = find_original(held, decision_id, run_id)
         if change is not None:
             other = decide_otherwise(held, original, change, state, completions_file)
-            print_otherwise(original, other, as_json)
+            print_otherwise(original, change, other, as_json)
             return
         again = replay_decision(held, original, state, completions_file)
     print_replay(again, as_json)

@@ -17,6 +17,7 @@ from rich.console import Console
 from backtest.market.sessions import stamp_text
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
+from config.paths import check_folder, writing_to
 from config.sources import SIMULATOR, check_source
 from ops.composition.allocator_training import read_settings
 from ops.printing import PALETTE, write_json
@@ -48,6 +49,7 @@ class Request:
 
 def evaluate(request: Request, console: Console) -> dict[str, Any]:
     """Run what trainings left on sessions that they never saw, and return the report."""
+    check_folder(request.out)
     seeds, settings = _settings(request)
     from learning.allocator.evaluation.examine import examine
     from learning.allocator.phases import embeddings_of, policies_by_phase
@@ -85,8 +87,9 @@ def evaluate(request: Request, console: Console) -> dict[str, Any]:
         "notes": list(dataset.notes),
         **msgspec.to_builtins(examined),
     }
-    write_json(request.out / RESULT, report)
-    _plot(paths, request.out / PLOT)
+    with writing_to(request.out):
+        write_json(request.out / RESULT, report)
+        _plot(paths, request.out / PLOT)
     return report
 
 

@@ -21,6 +21,7 @@ from rich.progress import TaskID
 
 from config.allocator import TRAININGS, TrainingSettings
 from config.errors import ConfigError
+from config.paths import check_folder, writing_to
 from config.settings import load_struct
 from config.sources import check_source
 from ops.printing import PALETTE, progress_bar, write_json
@@ -92,7 +93,8 @@ def train(request: Request, console: Console) -> dict[str, Any]:
         "seed": settings.seed,
         "phases": {name: msgspec.to_builtins(found) for name, found in results.items()},
     }
-    write_json(folder / SUMMARY_FILE, summary)
+    with writing_to(folder):
+        write_json(folder / SUMMARY_FILE, summary)
     for result in chain.from_iterable(results.values()):
         _plot(result.phase, Path(result.folder) / result.curve)
         warm_up = folder_as_now(Path(result.folder) / WARM_UP) / CURVE_FILE
@@ -170,6 +172,7 @@ def _check(request: Request) -> None:
         raise ConfigError(f"expected a new folder or an earlier training, was {folder}")
     if begun and not request.resume and request.phase is None:
         raise ConfigError(f"expected --resume or a new folder, was a training begun in {folder}")
+    check_folder(folder)
     check_source(request.settings.dataset.source)
     from learning.allocator.phases import phases_of
 
@@ -205,7 +208,8 @@ def _claim(request: Request, dataset_digest: str, *, finished: bool) -> None:
                     f"expected the {what} that {request.folder} was begun with, was another"
                 )
         return
-    write_json(path, identity)
+    with writing_to(path):
+        write_json(path, identity)
 
 
 def _settings_digest(settings: TrainingSettings) -> str:

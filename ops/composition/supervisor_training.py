@@ -17,6 +17,7 @@ from rich.console import Console
 from agents.messages import JUNIORS
 from backtest.market.sessions import stamp_text
 from config.errors import ConfigError
+from config.paths import check_file, check_folder, writing_to
 from config.settings import Settings
 from config.sources import check_source
 from ops.printing import PALETTE, progress_bar, write_json
@@ -27,8 +28,7 @@ REPORT, PLOT = "report.json", "validation.png"
 def collect(settings: Settings, num: int, out: Path, console: Console) -> dict[str, Any]:
     """Collect `num` trajectories of a source into `out`, and return what they are."""
     check_source(settings.data.source)
-    if out.exists() and not out.is_file():
-        raise ConfigError(f"expected a file to write routes to, was the folder {out}")
+    check_file(out)
     from ops.composition.run_market import open_market
 
     market, settings, start = open_market(settings)
@@ -67,7 +67,8 @@ def collect(settings: Settings, num: int, out: Path, console: Console) -> dict[s
                 "learned_until": max((row.ts_closed for row in rows), default=0),
                 "tokens": sum(max(row.tokens for row in case) for case in batched(rows, 7)),
             }
-            write_routes(out, rows, meta)
+            with writing_to(out):
+                write_routes(out, rows, meta)
     return {"routes": str(out), "collected_now": not kept, **meta}
 
 
@@ -82,6 +83,7 @@ def train(
     console: Console,
 ) -> dict[str, Any]:
     """Train on collected routes into a state folder, and return what the validation says."""
+    check_folder(out)
     if out.exists() and any(out.iterdir()) and not (out / REPORT).is_file():
         raise ConfigError(f"expected a new folder or an earlier state, was {out}: not replaced")
     if not routes.is_file():
@@ -118,9 +120,10 @@ def train(
         "seed": settings.seed,
         **trained.report,
     }
-    mind.save(out)
-    _plot(trained.paid, out / PLOT)
-    write_json(out / REPORT, report)
+    with writing_to(out):
+        mind.save(out)
+        _plot(trained.paid, out / PLOT)
+        write_json(out / REPORT, report)
     return report
 
 

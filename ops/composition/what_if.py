@@ -31,6 +31,16 @@ class Change:
     without: frozenset[JuniorName] = frozenset()
     minds: MindKind | None = None
 
+    @property
+    def text(self) -> str:
+        """What is otherwise, in the words of the command line: "without news, minds vllm"."""
+        parts = [
+            "" if self.route is None else f"route {'+'.join(self.route)}",
+            *(f"without {junior}" for junior in JUNIORS if junior in self.without),
+            "" if self.minds is None else f"minds {self.minds}",
+        ]
+        return ", ".join(filter(None, parts))
+
 
 @dataclass(frozen=True)
 class Side:

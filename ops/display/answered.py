@@ -1,7 +1,7 @@
 """Prints the answers of `explain`, `commentary` and `chat`, and reads a person's questions."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,11 @@ def print_page(answer: Answer, as_json: bool) -> None:
         print_json(_facts(answer))
     else:
         print(_noted(answer, answer.page))
+
+
+def print_answers(turns: Sequence[tuple[str, Answer]]) -> None:
+    """Print questions and their answers as one list of JSON."""
+    print_json([_facts(answer) | {"question": question} for question, answer in turns])
 
 
 def print_turn(question: str, answer: Answer, as_json: bool, *, repeated: bool) -> None:

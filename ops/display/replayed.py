@@ -9,7 +9,7 @@ from rich.table import Table
 
 from agents.messages import Decision
 from ops.composition.time_machine import Original, Replay
-from ops.composition.what_if import Side, sides
+from ops.composition.what_if import Change, Side, sides
 from ops.printing import print_json
 
 SHOWN = 8  # fields that differ, of which the rest is counted
@@ -61,7 +61,7 @@ def print_replay(replay: Replay, as_json: bool) -> None:
         console.print(f"and {rest} more fields")
 
 
-def print_otherwise(original: Original, other: Decision, as_json: bool) -> None:
+def print_otherwise(original: Original, change: Change, other: Decision, as_json: bool) -> None:
     """Print a recorded decision beside what was decided under a change."""
     was, now = sides(original.decision), sides(other)
     if as_json:
@@ -79,7 +79,8 @@ def print_otherwise(original: Original, other: Decision, as_json: bool) -> None:
         return
     console = Console()
     _headline(console, original)
-    console.print(f"what if: {original.decision.minds} | {other.minds}", markup=False)
+    minds = "" if change.minds is None else f" ({original.decision.minds} | {other.minds})"
+    console.print(f"what if: {change.text}{minds}", markup=False)
     table = _table("", "", "original", "what if", "change")
     for symbol in sorted({*was, *now}):
         for line in _lines(was.get(symbol), now.get(symbol)):

@@ -255,6 +255,13 @@ def test_a_name_that_a_catalog_has_already_is_refused_and_the_catalog_kept(comma
     assert everything(workplace) == before
 
 
+def test_an_import_where_no_catalog_can_be_written_is_refused(command, workplace, tmp_path):
+    (tmp_path / "catalogs").write_text("years of work")
+    words = ["data", "import", "source", "--name", "tiny"]
+    ended = command(*words, cwd=workplace, env={"QUARTERDECK_HOME": str(tmp_path)})
+    assert_refused(ended, "expected to write", "tiny")
+
+
 def test_data_check_of_a_bad_source_says_what_is_wrong_and_exits_with_2(command, workplace):
     spoil(workplace, cell(6, "Low", "0"))
     ended = command("data", "check", "source", cwd=workplace)

@@ -64,5 +64,7 @@ def test_a_file_is_replaced_only_where_the_words_say_so(command, finished, tmp_p
     assert ended.err.count("\n") == 1
     assert "not replaced" in ended.err
     assert path.read_text() == "years of work"
-    assert command(*words, "--overwrite", cwd=finished).code == 0
+    replaced = command(*words, "--overwrite", cwd=finished)
+    assert replaced.code == 0
+    assert "None" not in replaced.out
     assert json.loads(path.read_bytes().splitlines()[0])["decision"]

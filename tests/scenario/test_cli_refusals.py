@@ -159,6 +159,27 @@ WITHOUT_DATA = {
         ("train", "supervisor", "--routes", "nowhere", "--out", "thesis"),
         "not replaced",
     ),
+    "routes below a file": (("data", "collect-routes", "--out", "bad.yaml/r"), "bad.yaml/r"),
+    "a state below a file": (
+        ("train", "supervisor", "--routes", "nowhere", "--out", "bad.yaml/state"),
+        "bad.yaml/state",
+    ),
+    "a training in place of a file": (
+        ("train", "allocator", "--book", "equity", "--out", "bad.yaml"),
+        "bad.yaml",
+    ),
+    "an evaluation in place of a file": (
+        ("evaluate", "allocator", "training", "--out", "bad.yaml"),
+        "bad.yaml",
+    ),
+    "a bench's curves in place of a folder": (
+        ("bench", "supervisor", "--out", "thesis"),
+        "was the folder thesis",
+    ),
+    "a bench's curves below a file": (
+        ("bench", "supervisor", "--out", "bad.yaml/curves.png"),
+        "bad.yaml/curves.png",
+    ),
     "training on no source": (
         ("train", "allocator", "--book", "equity", "--source", "nowhere"),
         "'nowhere'",
@@ -169,6 +190,16 @@ WITHOUT_DATA = {
     ),
     "an evaluation of no training": (("evaluate", "allocator", "nowhere"), "nowhere"),
     "a bench of unknown minds": (("bench", "minds", "--minds", "psychic"), "psychic"),
+    "a bench of minds that are no models": (("bench", "minds", "--minds", "rules"), "'rules'"),
+    "an import as the simulator": (("data", "import", "source", "--name", "simulator"), "simul"),
+    "an import as a packaged source": (
+        ("data", "import", "source", "--name", "packaged:apple"),
+        "'packaged:apple'",
+    ),
+    "an import as a book's source": (
+        ("data", "import", "source", "--name", "equity:mine"),
+        "'equity:mine'",
+    ),
     "an attack on unknown minds": (("bench", "hostile", "--minds", "psychic"), "psychic"),
 }
 OF_DATA = {
@@ -199,6 +230,14 @@ def test_what_the_data_tell_is_refused_before_an_engine_is_imported(fault, asked
     assert word in said
     assert TABLES in modules
     assert not modules & {*HEAVY}
+
+
+@pytest.mark.parametrize("words", [(), ("data",)])
+def test_without_a_command_the_help_is_printed_as_it_is(words, asked):
+    code, said, _ = asked(*words)
+    assert code == 2
+    assert said.startswith("Usage: ")
+    assert "\n\nCommands:\n" in said
 
 
 def test_help_of_every_command_imports_neither_rich_nor_pydantic(child_environ, tmp_path):

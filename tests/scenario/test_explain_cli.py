@@ -44,12 +44,13 @@ def traded(library: Library) -> Any:
 
 @pytest.fixture
 def say(finished: Path, command):
-    """Return a function that runs a command to its good end and returns its JSON lines."""
+    """Return a function that runs a command to its good end and returns its answers."""
 
     def run(*words: object) -> list[dict[str, Any]]:
         ended = command(*words, *LIBRARY, "--json", cwd=finished)
         assert ended.code == 0, ended.err
-        return [json.loads(line) for line in ended.out.splitlines()]
+        said = json.loads(ended.out)
+        return said if isinstance(said, list) else [said]
 
     return run
 
@@ -302,7 +303,7 @@ def test_a_models_words_are_taken_where_they_match_and_refused_where_not(
     words = ("chat", *questions, *LIBRARY, "--minds", "vllm", "--json")
     ended = command(*words, cwd=finished, env=server.environ | {"QUARTERDECK_HOME": str(tmp_path)})
     assert ended.code == 0, ended.err
-    taken, refused, unknown = map(json.loads, ended.out.splitlines())
+    taken, refused, unknown = json.loads(ended.out)
     assert taken["by"] == "vllm/smollm2-135m-instruct@01234567"
     assert taken["answer"] in taken["record"]
     assert refused["by"] == unknown["by"] == "rules"
@@ -326,9 +327,11 @@ def test_a_conversation_goes_on_without_its_server(command, finished, tmp_path):
     assert "1 unreachable" in ended.err
 
 
-def test_questions_are_read_from_standard_input_to_its_end(finished, child_environ):
+@pytest.mark.parametrize("as_json", [False, True])
+def test_questions_are_read_from_standard_input_to_its_end(finished, child_environ, as_json):
+    words = ["chat", "--library", "kept/library.sqlite", *(["--json"] if as_json else [])]
     ended = subprocess.run(
-        [sys.executable, "-m", "ops.cli", "chat", "--library", "kept/library.sqlite"],
+        [sys.executable, "-m", "ops.cli", *words],
         input="trend of AAPL?\n\nwhy?\n",
         capture_output=True,
         text=True,
@@ -337,6 +340,10 @@ def test_questions_are_read_from_standard_input_to_its_end(finished, child_envir
         env=child_environ | {"QUARTERDECK_HOME": os.fspath(finished / "home")},
     )
     assert ended.returncode == 0, ended.stderr
+    if as_json:
+        lines = [json.loads(line) for line in ended.stdout.splitlines()]
+        assert [line["question"] for line in lines] == ["trend of AAPL?", "why?"]
+        return
     first, second = ended.stdout.strip().split("\n\n")
     assert "AAPL closed at" in first
     assert "supervisor asked" in second

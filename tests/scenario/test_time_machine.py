@@ -196,6 +196,11 @@ def test_without_a_junior_its_opinions_are_gone_and_nothing_is_called_equal(repl
     assert all("news" not in s["scores"] for s in sides[1::2])
 
 
+def test_a_what_if_is_headed_by_its_change(replay, newsworthy):
+    page = replay(newsworthy[0], "--without", "technical", "--minds", "rules").out
+    assert "what if: without technical, minds rules (rules | rules)\n" in page
+
+
 def test_without_all_juniors_nobody_is_asked(replay, decided):
     words = [w for j in ("news", "technical", "fundamental") for w in ("--without", j)]
     facts = json.loads(replay(decided[-1], *words, "--json").out)
@@ -212,7 +217,7 @@ def test_a_forced_route_asks_just_these_juniors_where_they_have_evidence(replay,
         wanted = ["news", "technical"] if symbol in heard else ["technical"]
         assert side["what_if"]["juniors"] == wanted
     page = replay(key, "--route", "technical").out
-    for word in ("original", "what if", "change", "AAPL", "weight"):
+    for word in ("original", "what if: route technical\n", "change", "AAPL", "weight"):
         assert word in page
 
 

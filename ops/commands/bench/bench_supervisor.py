@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from config.paths import check_file, writing_to
 from ops.commands import options
 
 
@@ -18,10 +19,13 @@ def bench_supervisor(
     as_json: options.Json = False,
 ) -> None:
     """Measure the routes' accuracy and regret on the simulator, against three baselines."""
+    if out is not None:
+        check_file(out)
     from ops.bench.routes import measure_routes, plot_learning, row_facts
     from ops.printing import print_facts
 
     rows = measure_routes(seeds=range(seeds), decisions=decisions, pool=pool)
     if out is not None:
-        plot_learning(rows, out)
+        with writing_to(out):
+            plot_learning(rows, out)
     print_facts(row_facts(rows), as_json)

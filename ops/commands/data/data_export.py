@@ -37,7 +37,7 @@ def data_export(
         float | None, typer.Option(help="Only experiences with at least this reward.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file that is there.")
+        bool, typer.Option("--overwrite", help="Replace a file that is there and of that format.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:

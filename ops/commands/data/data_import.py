@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from config.errors import ConfigError
-from config.sources import catalog_root, check_source
+from config.paths import check_folder, writing_to
+from config.sources import catalog_root, check_source, is_reserved
 from ops.commands import options
 
 
@@ -20,6 +21,8 @@ def data_import(
     """Read a source into the point-in-time catalog."""
     if not name or "/" in name or name.startswith("."):
         raise ConfigError(f"expected a plain name for the catalog, was {name!r}")
+    if is_reserved(name):
+        raise ConfigError(f"expected a name that no other source has, was {name!r}")
     from backtest.market.sessions import parse_day
 
     for word, day in (("start", start), ("end", end)):
@@ -29,12 +32,14 @@ def data_import(
     path = catalog_root() / name
     if path.exists():
         raise ConfigError(f"expected a new name for the catalog, was {name!r}: not replaced")
+    check_folder(path)
     from backtest.market.catalog import write_catalog
     from backtest.sources import open_source
     from ops.printing import print_facts
 
     market = open_source(source, start=start, end=end, seed=seed or 0)
-    write_catalog(market, path)
+    with writing_to(path):
+        write_catalog(market, path)
     facts = {
         "catalog": str(path),
         "digest": market.digest,

@@ -13,7 +13,9 @@ from agents.explain.facts import Record, RunFacts, Stamp, Tally
 from agents.explain.phrasing import Phraser, ask, mismatch
 from agents.explain.question import understand
 from agents.explain.readings import READINGS, say
+from agents.explain.steps import LIMITS
 from agents.features.batch import INSTRUMENT_FEATURES, MACRO_FEATURES
+from agents.gate.limits import LIMIT_NAMES
 from agents.llm.chat import Completion, Failure, ModelIdentity
 from agents.messages import (
     Abstention,
@@ -275,6 +277,11 @@ def test_an_explanation_goes_from_the_route_to_the_reward():
     ):
         assert said in page, said
     assert "MSFT" not in page
+
+
+def test_a_limit_is_named_once_and_in_words():
+    assert set(LIMITS) == set(LIMIT_NAMES) - {""}
+    assert "cut by the position limit [" in explain(record(), "AAPL").page
 
 
 def test_what_a_record_lacks_is_said_to_be_missing():

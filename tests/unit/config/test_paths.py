@@ -3,7 +3,14 @@
 import pytest
 
 from config.errors import ConfigError
-from config.paths import SUPERVISOR_FILE, TRACK_FILE, check_place, check_state
+from config.paths import (
+    SUPERVISOR_FILE,
+    TRACK_FILE,
+    check_file,
+    check_folder,
+    check_place,
+    check_state,
+)
 from config.sources import book_of, check_source
 
 
@@ -34,6 +41,22 @@ def test_a_place_of_which_a_part_only_can_be_made_leaves_nothing(tmp_path):
     with pytest.raises(ConfigError, match="expected to write the run into"):
         check_place(tmp_path / "made" / ("x" * 300) / "run")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_or_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / "notes").mkdir()
+    for check in (check_file, check_folder):
+        check(tmp_path / "new" / "one")
+        with pytest.raises(ConfigError, match=r"expected to write .*thesis\.txt"):
+            check(tmp_path / "thesis.txt" / "one")
+    check_file(tmp_path / "thesis.txt")
+    check_folder(tmp_path / "notes")
+    with pytest.raises(ConfigError, match="expected a file to write, was the folder"):
+        check_file(tmp_path / "notes")
+    with pytest.raises(ConfigError, match="expected to write"):
+        check_folder(tmp_path / "thesis.txt")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["notes", "thesis.txt"]
 
 
 @pytest.mark.parametrize("missing", [SUPERVISOR_FILE, TRACK_FILE])

@@ -83,8 +83,25 @@ def test_a_wrong_suffix_table_or_folder_is_refused(library, tmp_path):
         export(library, tmp_path / "all.jsonl", Chosen(table="nothing"))
     with pytest.raises(ConfigError, match="expected experiences to choose by reward"):
         export(library, tmp_path / "all.jsonl", Chosen(table="fills", top=3))
+    with pytest.raises(ConfigError, match="expected a number"):
+        export(library, tmp_path / "all.jsonl", Chosen(min_reward=float("nan")))
+    (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="expected to write"):
-        export(library, tmp_path / "none" / "all.jsonl")
+        export(library, tmp_path / "file" / "all.jsonl")
+
+
+def test_a_missing_folder_is_made(library, tmp_path):
+    assert export(library, tmp_path / "none" / "such" / "all.jsonl") == 12
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+def test_the_library_itself_is_never_replaced(library, tmp_path, end):
+    (tmp_path / "link").symlink_to(tmp_path)
+    path = tmp_path / "link" / f"library.db{end}"
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="was the library's own"):
+        export(library, path, Chosen(table="runs"), form="jsonl", overwrite=True)
+    assert path.read_bytes() == before
 
 
 def test_a_runs_returns_leave_as_json(library, tmp_path):
@@ -133,8 +150,11 @@ def test_a_file_that_is_there_is_replaced_only_by_order(library, tmp_path):
         export(library, path)
     assert path.read_text() == "old"
     assert export(library, path, overwrite=True) == 12
-    with pytest.raises(ConfigError, match="expected a new file"):
-        export(library, tmp_path, form="jsonl", overwrite=True)
+    for other in (tmp_path, tmp_path / "thesis.txt"):
+        (tmp_path / "thesis.txt").write_text("years of work")
+        with pytest.raises(ConfigError, match=r"expected a new file or one ending in \.jsonl"):
+            export(library, other, form="jsonl", overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 @pytest.mark.slow
