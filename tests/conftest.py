@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,10 @@ FIRST_DAY = 18_000  # days since 1970
 # A worker of the suite has one core, and sums over several threads differ in their last bits.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
+
+# The suite starts some hundred processes of ours; compiled files save each a second or two.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 type MarketMaker = Callable[..., MarketData]
 

@@ -137,16 +137,9 @@ class CommandLine:
 
 
 @pytest.fixture(scope="session")
-def child_environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """
-    Return an environment without our own settings.
-
-    Where bytecode may not be written beside the sources, the children share a cache of their own:
-    compiling all imports takes longer than a run.
-    """
+def child_environ() -> dict[str, str]:
+    """Return an environment without our own settings."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("QUARTERDECK")}
-    if environ.pop("PYTHONDONTWRITEBYTECODE", ""):
-        environ["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.mktemp("bytecode"))
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     own = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "COLUMNS": "120"}
     return environ | threads | own
