@@ -143,6 +143,7 @@ def _asset(name: str) -> str:
     return files(PACKAGE).joinpath("templates", name).read_text(encoding="utf-8")
 
 
+@cache
 def _packed(name: str) -> str:
     """Return a script of the templates as base64 over gzip: a third of its size."""
     return base64.b64encode(gzip.compress(_asset(name).encode(), mtime=0)).decode()
