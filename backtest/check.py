@@ -13,9 +13,11 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from agents.messages import Instrument
 from backtest.market.market_data import MarketData, PriceBasis
 from backtest.market.sessions import day_text, session_day
 from backtest.market.tradable import check_tradable
+from backtest.sources.findings import FileFact, Findings
 from backtest.sources.survivors import END_SESSIONS
 from config.errors import ConfigError
 from config.sources import PACKAGED, SIMULATOR, find_catalog, source_paths
@@ -28,15 +30,21 @@ class SymbolCheck(msgspec.Struct, frozen=True, kw_only=True):
     """
     One symbol's bars and what goes with them.
 
-    `gaps` counts sessions without a bar between its first and last; `jumps` are the days whose
-    close moved by more than 40% without an action; `first` and `last` are days.
+    `gaps` counts sessions without a bar between its first and last, `missing` names the first of
+    them; `jumps` are the days whose close moved by more than 40% without an action; `first` and
+    `last` are days. `decimals` are those of the tick.
     """
 
     symbol: str
+    asset_class: str
+    currency: str
+    decimals: int
+    lot_size: float
     bars: int
     first: str
     last: str
     gaps: int
+    missing: tuple[str, ...]
     jumps: tuple[str, ...]
     zero_volume: int
     splits: int
@@ -47,12 +55,16 @@ class SymbolCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A source's check. `problems` are what reading or trading it would refuse, empty when neither;
+    A source's check: what each file was taken for, each symbol's bars, and what goes with them.
+
+    `problems` are what reading or trading it would refuse, empty when neither;
     `notes` are the choices and omissions that a report will show.
     """
 
     name: str
+    files: tuple[FileFact, ...] = ()
     rows: tuple[SymbolCheck, ...] = ()
+    calendar: str = ""
     sessions: int = 0
     step_ns: int = 0
     price_basis: PriceBasis | None = None
@@ -80,11 +92,13 @@ def check_source(
 
     Never raises for a fault of the data or of the range: it is a line of `problems`.
     """
-    problems: list[str] = []
+    found = Findings(collect=True)
+    problems = found.faults
     try:
-        market = _open(name, seed, problems)
+        market = _open(name, seed, found)
     except ConfigError as e:
-        return _report(name, None, [*problems, str(e)])
+        problems.append(str(e))
+        return _report(name, None, problems, found)
     try:
         from backtest.sources.opening import cut
         from backtest.sources.survivors import with_survivors_note
@@ -93,34 +107,42 @@ def check_source(
     except ConfigError as e:
         problems.append(str(e))
     problems += check_tradable(market, currency)
-    return _report(name, market, problems)
+    return _report(name, market, problems, found)
 
 
-def _open(name: str, seed: int, problems: list[str]) -> MarketData:
+def _open(name: str, seed: int, found: Findings) -> MarketData:
     from backtest.sources.folder import read_sources
     from backtest.sources.opening import open_source
 
     if name in (*PACKAGED, SIMULATOR) or find_catalog(name) is not None:
         return open_source(name, seed=seed)
-    return read_sources(source_paths(name), problems)
+    return read_sources(source_paths(name), found)
 
 
-def _report(name: str, market: MarketData | None, problems: Sequence[str]) -> CheckReport:
+def _report(
+    name: str, market: MarketData | None, problems: Sequence[str], found: Findings
+) -> CheckReport:
     lines = tuple(dict.fromkeys(problems))
+    files = tuple(found.files)
     if market is None:
-        return CheckReport(name=name, problems=lines)
+        return CheckReport(name=name, files=files, notes=found.notes.lines(), problems=lines)
+    facts = {i.symbol: i for i in market.instruments}
     closes = np.asarray(market.session_closes, dtype=np.int64)
     news = Counter(n.symbol for n in market.news)
     reports = Counter(f.symbol for f in market.fundamentals)
     actions = {str(s): g for s, g in market.actions.groupby("symbol")}
     none = market.actions.iloc[:0]
     rows = tuple(
-        _check(str(s), bars, actions.get(str(s), none), closes, news[str(s)], reports[str(s)])
-        for s, bars in market.bars.groupby("symbol", sort=True)
+        _check(
+            facts[str(s)], bars, actions.get(str(s), none), closes, news[str(s)], reports[str(s)]
+        )
+        for s, bars in ((str(s), b) for s, b in market.bars.groupby("symbol", sort=True))
     )
     return CheckReport(
         name=name,
+        files=files,
         rows=rows,
+        calendar=market.calendar,
         sessions=len(closes),
         step_ns=market.step_ns,
         price_basis=market.price_basis,
@@ -145,7 +167,7 @@ def _ended(rows: Sequence[SymbolCheck], closes: np.ndarray) -> list[str]:
 
 
 def _check(
-    symbol: str,
+    instrument: Instrument,
     bars: pd.DataFrame,
     actions: pd.DataFrame,
     closes: np.ndarray,
@@ -156,17 +178,23 @@ def _check(
     days = np.unique(session_day(ends))
     spanned = session_day(closes)
     spanned = spanned[(spanned >= days[0]) & (spanned <= days[-1])]
+    missing = spanned[~np.isin(spanned, days)]
     price = bars["close"].to_numpy(np.float64)
     move = np.abs(price[1:] / price[:-1] - 1)
     acted = np.searchsorted(opens, actions["ts"].to_numpy(np.int64))
     jump = np.append(False, move > BIG_JUMP)
     jump[acted[acted < len(jump)]] = False
     return SymbolCheck(
-        symbol=symbol,
+        symbol=instrument.symbol,
+        asset_class=instrument.asset_class,
+        currency=instrument.currency,
+        decimals=instrument.price_precision,
+        lot_size=instrument.lot_size,
         bars=len(bars),
         first=day_text(days[0]),
         last=day_text(days[-1]),
-        gaps=int((~np.isin(spanned, days)).sum()),
+        gaps=len(missing),
+        missing=tuple(day_text(d) for d in missing[:SHOWN]),
         jumps=tuple(day_text(d) for d in session_day(ends[jump])),
         zero_volume=int((bars["volume"] == 0).sum()),
         splits=int((actions["split"] != 1.0).sum()),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from agents.arrays import FloatArray
 from backtest.market.market_data import ACTION_COLUMNS, PriceBasis
+from backtest.sources.findings import Notes
 from backtest.sources.known import printed_decimals
 
 SPLIT_AT_LEAST = 1.2  # or at most 0.8
@@ -30,23 +31,25 @@ class Actions:
     """
     One table's actions and price basis.
 
-    `rows` has symbol, ts (the bar's opening), split, dividend; `notes` say what was inferred.
+    `rows` has symbol, ts (the bar's opening), split, dividend.
     """
 
     rows: pd.DataFrame
     basis: PriceBasis
-    notes: tuple[str, ...]
 
 
-def derive(bars: pd.DataFrame, label: str, given: PriceBasis | None, contract: bool) -> Actions:
+def derive(
+    bars: pd.DataFrame, label: str, given: PriceBasis | None, contract: bool, notes: Notes
+) -> Actions:
     """
     Return the actions of one table's stamped bars, and the basis of its prices.
+
+    What was inferred is noted.
 
     `given` is the basis that source.yaml states; `contract` marks FX and CFDs, which have no
     actions. Explicit columns win over adjusted closes.
     """
     explicit = [c for c in ("dividends", "stock_splits") if c in bars]
-    notes: list[str] = []
     basis: PriceBasis
     if explicit:
         rows, basis = _explicit(bars, notes, label)
@@ -56,18 +59,18 @@ def derive(bars: pd.DataFrame, label: str, given: PriceBasis | None, contract: b
         basis = "unadjusted" if split else "split_adjusted"
         if given is None:
             seen = "raw prices fall at splits" if split else "no split seen, cannot be told apart"
-            notes.append(f"{label}: prices taken as {basis} ({seen})")
+            notes.add(f"prices taken as {basis} ({seen})", label)
     else:
         rows = _rows(bars.iloc[:0], np.empty(0), np.empty(0))
         basis = "unadjusted" if contract else "split_adjusted"
         if given is None and not contract:
-            notes.append(f"{label}: no actions and no adjusted closes, prices taken as {basis}")
+            notes.add(f"no actions and no adjusted closes, prices taken as {basis}", label)
     basis = given or basis
     if basis == "adjusted":
         rows = rows.iloc[:0]
     elif basis == "split_adjusted":
         rows = rows.assign(split=1.0)[rows["dividend"] > 0]
-    return Actions(rows.reset_index(drop=True), basis, tuple(notes))
+    return Actions(rows.reset_index(drop=True), basis)
 
 
 def with_actions(bars: pd.DataFrame, dated: pd.DataFrame) -> pd.DataFrame:
@@ -100,7 +103,7 @@ def _rows(bars: pd.DataFrame, split: FloatArray, dividend: FloatArray) -> pd.Dat
     return frame[list(ACTION_COLUMNS)]
 
 
-def _explicit(bars: pd.DataFrame, notes: list[str], label: str) -> tuple[pd.DataFrame, PriceBasis]:
+def _explicit(bars: pd.DataFrame, notes: Notes, label: str) -> tuple[pd.DataFrame, PriceBasis]:
     zero = np.zeros(len(bars))
     dividend = bars["dividends"].to_numpy(np.float64) if "dividends" in bars else zero
     split = bars["stock_splits"].to_numpy(np.float64) if "stock_splits" in bars else zero
@@ -118,7 +121,7 @@ def _explicit(bars: pd.DataFrame, notes: list[str], label: str) -> tuple[pd.Data
     else:
         basis, why = "adjusted", "prices are smooth at splits or none was seen"
     credited = "not credited again" if basis == "adjusted" else "credited"
-    notes.append(f"{label}: prices taken as {basis} ({why}), dividends {credited}")
+    notes.add(f"prices taken as {basis} ({why}), dividends {credited}", label)
     return rows, basis
 
 
@@ -130,7 +133,7 @@ def _changes(bars: pd.DataFrame, values: FloatArray) -> tuple[NDArray[np.bool_],
     return same, np.where(same, change, 0.0)
 
 
-def _from_adjusted(bars: pd.DataFrame, notes: list[str], label: str) -> pd.DataFrame:
+def _from_adjusted(bars: pd.DataFrame, notes: Notes, label: str) -> pd.DataFrame:
     close = bars["close"].to_numpy(np.float64)
     adjusted = bars["adj_close"].to_numpy(np.float64)
     same, step = _changes(bars, adjusted / close)
@@ -146,9 +149,7 @@ def _from_adjusted(bars: pd.DataFrame, notes: list[str], label: str) -> pd.DataF
     is_dividend = changed & real & ~is_split & (ratio > 1)
     odd = int((changed & ~is_split & ~is_dividend).sum())
     if odd:
-        notes.append(
-            f"{label}: {odd} changes of adjustment that are no split or dividend, ignored"
-        )
+        notes.add("changes of adjustment that are no split or dividend, ignored", label, odd)
     before = np.append(1.0, close[:-1])
     split = np.where(is_split, nearest, 1.0)
     dividend = np.where(is_dividend, np.round(before * (1 - 1 / ratio), 6), 0.0)

@@ -1,9 +1,10 @@
 """
 Reads bars from one table: checks numbers, order and prices, and stamps openings and closes.
 
-A row whose prices and volume are all empty is a session without trade: dropped and noted. A high
-or low that misses the open or close by less than 1% is a vendor's rounding: widened and noted.
-Anything else that is wrong is refused, with its row.
+A row whose prices and volume are all empty is a session without trade: left out and noted, as are
+rows that lack a price where they are few. A file that runs from the newest row to the oldest is
+read in reverse. A high or low that misses the open or close by less than 1% is a vendor's
+rounding: widened and noted. Anything else that is wrong is refused, with its row.
 """
 
 from collections.abc import Mapping
@@ -24,12 +25,17 @@ from backtest.market.sessions import (
     session_day,
     stamp_text,
 )
-from backtest.sources.table import Stamps, numbers, texts
+from backtest.sources.files.cells import numbers, texts
+from backtest.sources.files.names import is_symbol, require_symbol
+from backtest.sources.files.stamps import Stamps
+from backtest.sources.findings import Findings, Notes
+from backtest.sources.timing import closed_weekend, refuse_long_bars
 from config.errors import DataError
 
 PRICES = ("open", "high", "low", "close")
 EXTRAS = ("adj_close", "dividends", "stock_splits")
 VENDOR_ROUNDING = 0.01
+FEW = 0.01  # of a table's rows may lack a price
 
 
 @dataclass(frozen=True)
@@ -37,15 +43,13 @@ class RawBars:
     """
     A table's bars before they meet a calendar, sorted by (symbol, time).
 
-    `frame` has symbol, ns, PRICES, volume, those of EXTRAS that the table has, and the table's
-    row; `step_ns` is 0 for one bar a session.
+    `frame` has symbol, ns, day, PRICES, volume, those of EXTRAS that the table has, and the
+    table's row. `step_ns` is 0 for one bar a session, None where no two bars tell it.
     """
 
     label: str
     frame: pd.DataFrame
-    date_only: bool
-    step_ns: int
-    notes: tuple[str, ...]
+    step_ns: int | None
 
 
 def read_bars(
@@ -54,29 +58,39 @@ def read_bars(
     when: Stamps,
     symbol: str | None,
     label: str,
-    faults: list[str] | None = None,
+    found: Findings,
 ) -> RawBars:
     """
-    Return a table's bars.
+    Return a table's bars; one without a column of volumes has NaN there.
 
-    With `faults` given, each kind of fault is one line there and its rows are left out, so that
-    a check can list them all; without, the first raises DataError.
+    Each kind of fault is one line, raised or kept as `found` says; where it is kept the rows are
+    left out, so that a check can list all faults.
     """
+    none = np.full(len(frame), np.nan)
     table = pd.DataFrame(
         {
             "symbol": texts(frame[mapping["symbol"]]) if symbol is None else symbol,
             "ns": when.ns,
-            **{c: numbers(frame[mapping[c]], label) for c in (*PRICES, "volume")},
+            "day": when.days,
+            **{c: numbers(frame[mapping[c]], label) for c in PRICES},
+            "volume": numbers(frame[mapping["volume"]], label) if "volume" in mapping else none,
             **{c: numbers(frame[mapping[c]], label) for c in EXTRAS if c in mapping},
             "row": np.arange(1, len(frame) + 1),
         }
     )
-    notes: list[str] = []
-    empty = table[[*PRICES, "volume"]].isna().all(axis=1)
+    for name in dict.fromkeys(table["symbol"]):
+        if name and not is_symbol(name):
+            row = int(table["row"][(table["symbol"] == name).to_numpy()].iloc[0])
+            require_symbol(name, f"{label}: row {row}")
+    lacking = table[[*PRICES]].isna()
+    empty = (lacking.all(axis=1) & table["volume"].fillna(0.0).eq(0.0)).to_numpy()
     if empty.any():
-        notes.append(f"{label}: {int(empty.sum())} rows without prices left out")
-        table = table[~empty]
-    table = table.sort_values("symbol", kind="stable", ignore_index=True)
+        found.notes.add("rows without prices left out", label, int(empty.sum()))
+    partly = lacking.any(axis=1).to_numpy() & ~empty
+    if 0 < partly.sum() <= FEW * len(table):
+        found.notes.add("rows that lack a price left out", label, int(partly.sum()))
+        empty |= partly
+    table = table[~empty].sort_values("symbol", kind="stable", ignore_index=True)
 
     def refuse(bad: NDArray[np.bool_], expected: str, columns: tuple[str, ...]) -> None:
         nonlocal table
@@ -91,17 +105,20 @@ def read_bars(
         )
         if at.size > 1:
             line += f"; {at.size} such rows"
-        if faults is None:
-            raise DataError(line)
-        faults.append(line)
+        found.fault(DataError(line))
         table = table[~bad].reset_index(drop=True)
 
     refuse((table["symbol"] == "").to_numpy(), "a symbol", ())
     same, gap = _neighbours(table)
-    refuse(np.append(False, same & (gap < 0)), "stamps in ascending order, unsorted", ())
+    if same.any() and bool((gap[same] < 0).all()):
+        found.notes.add("newest row first, read in reverse", label)
+        table = table.iloc[::-1].sort_values("symbol", kind="stable", ignore_index=True)
+        same, gap = _neighbours(table)
+    unsorted = "stamps in ascending order (sort the file by date), unsorted"
+    refuse(np.append(False, same & (gap < 0)), unsorted, ())
     same, gap = _neighbours(table)
     refuse(np.append(False, same & (gap == 0)), "one bar a stamp, duplicate", ())
-    for column in (*PRICES, "volume"):
+    for column in PRICES:
         refuse(~np.isfinite(table[column].to_numpy()), f"a finite {column}", (column,))
     for column in PRICES:
         refuse(table[column].to_numpy() <= 0, f"{column} > 0", (column,))
@@ -125,11 +142,10 @@ def read_bars(
     if near:
         table["high"] = table[["high", "open", "close"]].max(axis=1)
         table["low"] = table[["low", "open", "close"]].min(axis=1)
-        notes.append(f"{label}: {near} bars whose high or low missed open or close, widened")
+        found.notes.add("bars whose high or low missed open or close, widened", label, near)
     if table.empty:
         raise DataError(f"{label}: expected bars, was none")
-    step = 0 if when.date_only else _step(table)
-    return RawBars(label, table, when.date_only or step == 0, step, tuple(notes))
+    return RawBars(label, table, 0 if when.date_only else _step(table))
 
 
 def _neighbours(table: pd.DataFrame) -> tuple[NDArray[np.bool_], IntArray]:
@@ -137,73 +153,126 @@ def _neighbours(table: pd.DataFrame) -> tuple[NDArray[np.bool_], IntArray]:
     return symbol[1:] == symbol[:-1], np.diff(ns)
 
 
-def _step(table: pd.DataFrame) -> int:
+def _step(table: pd.DataFrame) -> int | None:
     """Return the most common distance of neighbouring bars; a whole day is a session."""
     same, gap = _neighbours(table)
     values, counts = np.unique(gap[same & (gap > 0)], return_counts=True)
-    if not values.size or values[np.argmax(counts)] >= DAY_NS:
-        return 0
-    return int(values[np.argmax(counts)])
+    if not values.size:
+        return None
+    most = int(values[np.argmax(counts)])
+    return 0 if most >= DAY_NS else most
+
+
+def fill_volume(raw: RawBars, optional: frozenset[str], found: Findings) -> RawBars:
+    """
+    Return the bars with a volume in each: 0 where the symbols in `optional` have none.
+
+    Raises DataError where any other symbol lacks one.
+    """
+    table = raw.frame
+    missing = table["volume"].isna().to_numpy()
+    if not missing.any():
+        return raw
+    needed = missing & ~table["symbol"].isin(optional).to_numpy()
+    if needed.all():
+        raise DataError(
+            f"{raw.label}: expected bars with the column volume, was none: "
+            f"{table['symbol'].iloc[0]} is taken for a stock, unless asset_class in source.yaml "
+            "says otherwise"
+        )
+    if needed.any():
+        first = table[needed].sort_values("row").iloc[0]
+        line = (
+            f"{raw.label}: expected a finite volume for {first['symbol']} at "
+            f"{stamp_text(first['ns'])} (row {first['row']}), was volume nan"
+        )
+        more = f"; {int(needed.sum())} such rows" if needed.sum() > 1 else ""
+        found.fault(DataError(line + more))
+    filled = table[~needed].fillna({"volume": 0.0}).reset_index(drop=True)
+    return RawBars(raw.label, filled, raw.step_ns)
 
 
 def stamp_bars(
-    raw: RawBars, calendar: Sessions, drop: bool, notes: list[str], faults: list[str] | None = None
+    raw: RawBars, calendar: Sessions, found: Findings, *, drop: bool, at_close: bool = False
 ) -> pd.DataFrame:
     """
     Return the bars with `ts_open` and `ts_close`.
 
-    A dated bar opens and closes with its session; an intraday stamp is the bar's opening, and
-    the bar closes a nanosecond before a step later, or with its session: no bar closes at the
-    stamp at which the next one opens, so that what fills on the opening cannot see both. Bars
-    outside every session are refused with their count, or dropped and noted when `drop`.
+    A dated bar opens and closes with its session. An intraday stamp is the bar's opening, or its
+    end where `at_close`; the bar closes a nanosecond before a step later, or with its session: no
+    bar closes at the stamp at which the next one opens, so that what fills on the opening cannot
+    see both. Bars outside every session are refused with their count, or dropped and noted when
+    `drop`. Raises DataError for bars of more than a session.
     """
     table, ns = raw.frame, raw.frame["ns"].to_numpy()
+    same = np.append(False, _neighbours(table)[0])
     free = calendar.name in AROUND_THE_CLOCK
-    if free:
-        opens = ns
-        closes = ns + (raw.step_ns or DAY_NS) - 1
-        outside = np.zeros(len(ns), dtype=bool)
+    if not raw.step_ns:
+        refuse_long_bars(table["day"].to_numpy(), same[1:], raw.label)
+    if not free and not raw.step_ns:
+        at = calendar.find(table["day"].to_numpy())
+        opens, closes = calendar.opens[at], calendar.closes[at]
     else:
-        at = calendar.find(ns // DAY_NS) if raw.date_only else calendar.containing(ns)
-        outside = at < 0
-        opens = calendar.opens[at] if raw.date_only else ns
-        closes = calendar.closes[at]
-        if not raw.date_only:
-            closes = np.minimum(closes, ns + raw.step_ns - 1)
-    if outside.any():
-        first = table[outside].sort_values("row").iloc[0]
-        when = day_text(first["ns"] // DAY_NS) if raw.date_only else stamp_text(first["ns"])
-        line = (
-            f"{int(outside.sum())} bars outside the sessions of {calendar.name}, "
-            f"the first {first['symbol']} at {when} (row {first['row']})"
-        )
-        if drop:
-            notes.append(f"{raw.label}: left out {line}")
-        elif faults is not None:
-            faults.append(f"{raw.label}: expected bars in sessions only, was {line}")
-        else:
-            raise DataError(
-                f"{raw.label}: expected bars in sessions only, was {line}; "
-                "set calendar or non_sessions: drop in source.yaml"
-            )
+        step = raw.step_ns or DAY_NS
+        at = np.zeros(len(ns), np.int64) if free else calendar.containing(ns - at_close)
+        opens, closes = ns, ns + step - 1
+        if at_close:
+            before = np.where(same, np.append(0, ns[:-1]), 0)
+            opens, closes = np.maximum(ns - step, before), ns - 1
+            if not free:
+                opens = np.maximum(opens, calendar.opens[at])
+                closes = np.where(ns == calendar.closes[at], ns, closes)
+        if not free:
+            closes = np.minimum(calendar.closes[at], closes)
+    outside = at < 0
+    if calendar.name == WEEKDAYS and raw.step_ns:
+        outside |= _flat(table) & closed_weekend(ns)
+        if outside.any():
+            found.notes.add("flat bars of closed weekends left out", raw.label, int(outside.sum()))
+    elif outside.any():
+        _report_outside(raw, outside, calendar, drop, found)
     stamped = table.assign(ts_open=opens, ts_close=closes)[~outside].reset_index(drop=True)
     if stamped.empty:
         raise DataError(f"{raw.label}: expected bars in the sessions of {calendar.name}, was none")
-    same = pd.factorize(stamped["symbol"])[0]
-    early = (same[1:] == same[:-1]) & (
-        stamped["ts_open"].to_numpy()[1:] < stamped["ts_close"].to_numpy()[:-1]
-    )
+    same = _neighbours(stamped)[0]
+    early = same & (stamped["ts_open"].to_numpy()[1:] < stamped["ts_close"].to_numpy()[:-1])
     if early.any():
         row = stamped.iloc[int(np.flatnonzero(early)[0]) + 1]
+        length = f"{raw.step_ns / 60e9:g} minutes" if raw.step_ns else "a session"
         raise DataError(
-            f"{raw.label}: expected bars of {raw.step_ns / 60e9:g} minutes, was an earlier one "
+            f"{raw.label}: expected bars of {length}, was an earlier one "
             f"for {row['symbol']} at {stamp_text(row['ns'])} (row {row['row']})"
         )
     return stamped
 
 
+def _flat(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Tell which bars have no volume and one price, as vendors fill closed hours."""
+    return np.asarray((table["volume"] == 0) & (table["high"] == table["low"]))
+
+
+def _report_outside(
+    raw: RawBars, outside: NDArray[np.bool_], calendar: Sessions, drop: bool, found: Findings
+) -> None:
+    """Note the bars outside all sessions where they are dropped, else report a fault."""
+    first = raw.frame[outside].sort_values("row").iloc[0]
+    when = stamp_text(first["ns"]) if raw.step_ns else day_text(first["day"])
+    example = f"{first['symbol']} at {when} (row {first['row']})"
+    text = f"bars outside the sessions of {calendar.name}"
+    if drop:
+        found.notes.add(f"{text} left out", raw.label, int(outside.sum()), example)
+        return
+    advice = "set timezone, calendar" if raw.step_ns else "set calendar"
+    found.fault(
+        DataError(
+            f"{raw.label}: expected bars in sessions only, was {int(outside.sum())} {text}, the "
+            f"first {example}; {advice} or non_sessions: drop in source.yaml"
+        )
+    )
+
+
 def in_sessions(
-    bars: pd.DataFrame, calendar: Sessions, notes: list[str]
+    bars: pd.DataFrame, calendar: Sessions, notes: Notes
 ) -> tuple[pd.DataFrame, tuple[int, ...]]:
     """
     Return the bars and the closing stamps of the sessions that they span.
@@ -225,6 +294,6 @@ def in_sessions(
         joined = int((~weekday).sum())
         last = last[weekday]
         if joined:
-            notes.append(f"{joined} weekend sessions joined to the sessions that follow them")
+            notes.add(f"{joined} weekend sessions joined to the sessions that follow them")
             bars = bars[closes <= last.max()]
     return bars, tuple(last.tolist())

@@ -17,14 +17,15 @@ import pandas as pd
 from agents.arrays import FloatArray, IntArray
 from agents.messages import FundamentalsReport, MacroValue, NewsItem
 from backtest.market.sessions import DAY_NS, Sessions, stamp_text
-from backtest.sources.columns import (
+from backtest.sources.files.cells import numbers, texts
+from backtest.sources.files.columns import (
     CURRENT_ASSETS,
     CURRENT_LIABILITIES,
     FIGURE_SYNONYMS,
     normal,
     pick,
 )
-from backtest.sources.table import Stamps, numbers, stamps, texts
+from backtest.sources.files.stamps import Stamps, stamps
 from config.errors import DataError
 
 type Period = Literal["quarter", "annual"]
@@ -101,7 +102,7 @@ def read_fundamentals(
     when: Stamps,
     calendar: Sessions,
     period: Period | None,
-    timezone: str,
+    timezone: str | None,
     label: str,
 ) -> list[FundamentalsReport]:
     """
@@ -216,7 +217,7 @@ def read_macro(
             )
         apart = int(np.median(np.diff(ns))) if len(ns) > 1 else 0
         lag = apart * 3 // 2 if apart > 4 * DAY_NS else 0
-        delayed = Stamps(ns + lag, when.date_only)
+        delayed = Stamps(ns + lag, (ns + lag) // DAY_NS, when.date_only)
         known = known_at(delayed, calendar)
         low = str(name).strip().lower()
         out += [

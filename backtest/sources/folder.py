@@ -1,38 +1,44 @@
 """
-Reads a folder of CSV and Parquet files, or one file, as a market.
+Reads a folder of files, or one file, as a market.
 
-Each file is classified by its columns or by source.yaml, read by its kind's reader, and all are
-joined in canonical order: the order of files and the folder's own place do not matter. With
-`faults` given, whatever is wrong is listed there and left out, as far as that is possible.
+Each file's form is told from its content or stated in source.yaml, its kind from its columns;
+each is read by its kind's reader, and all are joined in canonical order: the order of files and
+the folder's own place do not matter. Where faults are collected, whatever is wrong is listed and
+left out, as far as that is possible.
 """
 
-import math
-from collections import Counter
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pandas as pd
 
-from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
-from backtest.market.market_data import ACTION_COLUMNS, BAR_COLUMNS, MarketData, PriceBasis
-from backtest.market.sessions import DAY_NS, WEEKDAYS, XNYS, Sessions, load_sessions, stamp_text
-from backtest.market.tradable import without_volume
+from agents.messages import AssetClass
+from backtest.market.market_data import BAR_COLUMNS, MarketData
+from backtest.market.sessions import Sessions, load_sessions, stamp_text
 from backtest.sources.actions import derive, with_actions
-from backtest.sources.bars import PRICES, RawBars, in_sessions, read_bars, stamp_bars
-from backtest.sources.columns import classify, map_columns, normal, require
-from backtest.sources.context import name_macro, read_fundamentals, read_macro, read_news
-from backtest.sources.federal_funds import with_federal_funds
-from backtest.sources.known import is_contract, make_instrument
+from backtest.sources.assemble import Gathered, assemble, one_of
+from backtest.sources.bars import RawBars, fill_volume, read_bars, stamp_bars
+from backtest.sources.context import read_fundamentals, read_macro, read_news
+from backtest.sources.files.cells import numbers, texts
+from backtest.sources.files.columns import classify, map_columns, normal, require
+from backtest.sources.files.forms import Table, tell_form
+from backtest.sources.files.names import is_symbol, require_symbol, symbol_in
+from backtest.sources.files.rows import is_table, read_rows, stem_of
+from backtest.sources.files.stamps import Stamps, stamps
+from backtest.sources.findings import FileFact, Findings
+from backtest.sources.known import calendar_of, class_of, needs_volume
 from backtest.sources.manifest import FILE_NAME, FileManifest, Manifest, load_manifest
-from backtest.sources.table import Stamps, is_table, numbers, read_table, stamps, texts
+from backtest.sources.timing import refuse_impossible_zone, stamped_at_close
 from config.errors import DataError
 
 MACRO_YEARS_BEFORE = 2
-ROUNDING = 0.001  # of a price, at most
-_BASES: tuple[PriceBasis, ...] = ("unadjusted", "split_adjusted", "adjusted")
+GROUP = 64  # characters of a sector's name
+VIX_NAME = re.compile(r"vix(?:cls)?(?:_(?:daily|history|historical|data|index|ohlc|close|cboe))*")
+VIX_SYMBOLS = frozenset(["^VIX", "VIX", "VIXCLS"])
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class _File:
 
     path: Path
     kind: str
-    frame: pd.DataFrame
+    table: Table
     mapping: dict[str, str]
     symbol: str | None
     given: FileManifest
@@ -51,39 +57,48 @@ class _File:
     def label(self) -> str:
         return self.path.name
 
-    def when(self, zone: str) -> Stamps:
-        timezone = self.given.timezone or self.manifest.timezone
-        return stamps(self.frame[self.mapping["time"]], self.label, timezone, zone)
+    @property
+    def frame(self) -> pd.DataFrame:
+        return self.table.frame
+
+    @property
+    def stated_zone(self) -> str | None:
+        """The time zone that source.yaml states for stamps without one."""
+        return self.given.timezone or self.manifest.timezone
+
+    @property
+    def at_close(self) -> bool | None:
+        """Whether source.yaml states that intraday stamps are the bars' ends."""
+        side = self.given.stamp or self.manifest.stamp
+        return None if side is None else side == "close"
+
+    @cached_property
+    def symbols(self) -> list[str]:
+        """The symbols of the file, sorted; none where it has no such column."""
+        if self.symbol is not None:
+            return [self.symbol]
+        if "symbol" not in self.mapping:
+            return []
+        return sorted({str(s) for s in texts(self.frame[self.mapping["symbol"]])})
+
+    def column(self, name: str) -> np.ndarray:
+        return texts(self.frame[self.mapping[name]])
+
+    def when(self, market_zone: str) -> Stamps:
+        """Return the file's stamps."""
+        zone = self.stated_zone or self.table.zone
+        column = self.frame[self.mapping["time"]]
+        return stamps(column, self.label, zone, market_zone, self.given.date_format)
 
 
-@dataclass
-class _Gathered:
-    """What the files gave so far."""
-
-    bars: list[pd.DataFrame] = field(default_factory=list)
-    dated: list[pd.DataFrame] = field(default_factory=list)
-    actions: list[pd.DataFrame] = field(default_factory=list)
-    bases: list[PriceBasis] = field(default_factory=list)
-    news: list[NewsItem] = field(default_factory=list)
-    fundamentals: list[FundamentalsReport] = field(default_factory=list)
-    macro: list[tuple[str, str, MacroValue]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    faults: list[str] | None = None
-
-    def attempt(self, error: DataError) -> None:
-        """Raise a fault, or list it when faults are collected."""
-        if self.faults is None:
-            raise error
-        self.faults.append(str(error))
-
-
-def read_sources(paths: Sequence[Path], faults: list[str] | None = None) -> MarketData:
+def read_sources(paths: Sequence[Path], found: Findings | None = None) -> MarketData:
     """
     Return the market that folders and files hold together.
 
-    Raises DataError for the first thing wrong; with `faults`, only where no market is left.
+    Raises DataError for the first thing wrong; where `found` collects faults, only where no
+    market is left.
     """
-    got = _Gathered(faults=faults)
+    found = found or Findings()
     files: list[_File] = []
     manifests: list[Manifest] = []
     for path in paths:
@@ -95,41 +110,42 @@ def read_sources(paths: Sequence[Path], faults: list[str] | None = None) -> Mark
             raise DataError(f"{path.name}: expected CSV or Parquet files, was an empty folder")
         for table in tables:
             try:
-                files += _open(table, folder, manifest)
+                files += _open(table, folder, manifest, found)
             except DataError as e:
-                got.attempt(e)
-    sectors = _sectors(files)
-    raws: list[tuple[_File, RawBars]] = []
-    for file in (f for f in files if f.kind == "bars"):
-        try:
-            zone = _market_zone(manifests)
-            when = file.when(zone)
-            raw = read_bars(file.frame, file.mapping, when, file.symbol, file.label, faults)
-            raws.append((file, raw))
-        except DataError as e:
-            got.attempt(e)
+                found.fault(e)
+    bars = [f for f in files if f.kind == "bars"]
+    if not bars:
+        raise DataError(f"{paths[0].name}: expected at least one file of bars, was none")
+    name = _calendar_name(bars, manifests)
+    zone = load_sessions(name, 2020, 2020).timezone
+    raws = _raw_bars(bars, zone, found)
     if not raws:
         raise DataError(f"{paths[0].name}: expected at least one file of bars, was none")
-    step = _step(raws)
-    calendar = _calendar(raws, manifests)
+    step = _step([raw for _, raw, _ in raws])
+    calendar = _calendar(name, [raw for _, raw, _ in raws])
+    got = Gathered(sectors=_sectors(files))
+    dated: list[pd.DataFrame] = []
     for file in (f for f in files if f.kind == "actions"):
         try:
-            got.dated.append(_actions(file, file.when(calendar.timezone), calendar))
+            dated.append(_actions(file, file.when(zone), calendar))
         except DataError as e:
-            got.attempt(e)
-    for file, raw in raws:
+            found.fault(e)
+    for file, raw, when in raws:
         try:
-            _take_bars(file, raw, calendar, got)
+            _take_bars(file, replace(raw, step_ns=step), when, calendar, dated, got, found)
         except DataError as e:
-            got.attempt(e)
+            found.fault(e)
     if not got.bars:
         raise DataError(f"{paths[0].name}: expected bars without faults, was none")
+    local = {f.path.parent for f, _, when in raws if f.given.timezone and not when.date_only}
     for file in files:
         try:
-            _take_context(file, calendar, got)
+            _take_context(file, calendar, file.path.parent in local, got, found)
         except DataError as e:
-            got.attempt(e)
-    return _assemble(paths, got, calendar, step, sectors, manifests)
+            found.fault(e)
+    found.files.sort(key=lambda fact: fact.file)
+    joined = "+".join(p.resolve().name for p in paths)
+    return assemble(joined, got, calendar, step, manifests, found)
 
 
 def _tables(path: Path) -> list[Path]:
@@ -138,136 +154,302 @@ def _tables(path: Path) -> list[Path]:
     return [path] if is_table(path) else []
 
 
-def _open(path: Path, folder: Path, manifest: Manifest) -> list[_File]:
-    given = manifest.files.get(path.name, FileManifest())
+# -- one file ------------------------------------------------------------------------------------
+
+
+def _open(path: Path, folder: Path, manifest: Manifest, found: Findings) -> list[_File]:
+    given = manifest.of(path.name)
     if given.kind == "ignore":
+        found.files.append(FileFact(file=path.name, kind="ignore", form="source.yaml", rows=0))
         return []
-    frame = read_table(path)
-    columns = [str(c) for c in frame.columns]
-    mapping = map_columns(columns, given.columns, path.name)
-    kind: str = given.kind or classify(columns, mapping, path.name)
-    stem = path.name.split(".")[0]
+    label, stem = path.name, stem_of(path.name)
+    rows = read_rows(path)
+    for note in rows.notes:
+        found.notes.add(note, label)
+    table = tell_form(rows, stem, label)
+    if not set(given.columns.values()) <= set(table.frame.columns) and rows.header:
+        table = Table(rows.frame, FILE_NAME)  # the columns stated are those of the file itself
+    if table.left_out:
+        found.notes.add(table.left_out, label)
+    columns = [str(c) for c in table.frame.columns]
+    mapping = map_columns(columns, given.columns, label)
+    kind: str = given.kind or table.kind or classify(columns, mapping, label)
     symbol = {"stem": stem, "folder": folder.resolve().name}.get(given.symbol or "", given.symbol)
-    if kind == "bars" and not symbol and not {"symbol", "volume"} & mapping.keys():
-        if not normal(stem).startswith("vix"):
-            require("bars", columns, mapping, path.name)
-        kind, mapping = "macro", {"time": mapping["time"], "value": mapping["close"]}
-        return [_File(path, kind, frame, mapping, "vix", given, manifest)]
+    if symbol is not None and kind != "macro":
+        require_symbol(symbol, f"{FILE_NAME}: files.{label}.symbol")
+    if kind == "bars" and _is_vix(symbol, stem, table, mapping):
+        found.notes.add("taken for the macro series vix, not for an instrument", label)
+        mapping = {"time": mapping["time"], "value": mapping["close"]}
+        return [_File(path, "macro", table, mapping, "vix", given, manifest)]
+    if kind == "bars" and symbol is None and "symbol" not in mapping:
+        symbol = symbol_in(stem)
+        if symbol is not None:
+            found.notes.add(
+                "no column of symbols, taken from the file's name", f"{label} ({symbol})"
+            )
+    if table.suffix:
+        symbol, table = _with_suffix(table, mapping, symbol)
     needed = dict(mapping) | ({"symbol": ""} if symbol else {})
-    require(kind, columns, needed, path.name)  # type: ignore[arg-type]
-    return [_File(path, kind, frame, mapping, symbol, given, manifest)]
+    if kind == "macro" and symbol is None and "series" not in mapping:
+        symbol = stem
+        needed |= {"series": ""}
+    if kind == "macro" and symbol is not None:
+        needed |= {"series": ""}
+    require(kind, columns, needed, label)  # type: ignore[arg-type]
+    _note_unused(kind, columns, mapping, label, found)
+    return [_File(path, kind, table, mapping, symbol, given, manifest)]
 
 
-def _sectors(files: Iterable[_File]) -> dict[str, str]:
-    sectors: dict[str, str] = {}
-    for file in files:
-        if file.kind == "sectors":
-            symbols = texts(file.frame[file.mapping["symbol"]])
-            groups = texts(file.frame[file.mapping["sector"]])
-            sectors |= {s: g for s, g in zip(symbols, groups, strict=True) if s and g}
-    return sectors
+def _is_vix(symbol: str | None, stem: str, table: Table, mapping: dict[str, str]) -> bool:
+    """Tell whether bars are those of the volatility index, which no one deals in."""
+    if symbol is None and "symbol" in mapping:
+        shown = set(texts(table.frame[mapping["symbol"]]))
+        return shown <= VIX_SYMBOLS
+    if symbol is not None and symbol != stem:
+        return symbol == "^VIX"
+    bare = VIX_NAME.fullmatch(normal(stem)) is not None and "volume" not in mapping
+    return bare or stem == "^VIX"
 
 
-def _one[T](values: Iterable[T | None], what: str, default: T) -> T:
-    found = list(dict.fromkeys(v for v in values if v is not None))
-    if len(found) > 1:
-        raise DataError(f"{FILE_NAME}: expected one {what}, was {', '.join(map(str, found))}")
-    return found[0] if found else default
+def _with_suffix(
+    table: Table, mapping: dict[str, str], symbol: str | None
+) -> tuple[str | None, Table]:
+    """Return symbol and table with the exchange's suffix on each symbol that has none."""
+    if symbol is not None:
+        return (symbol if "." in symbol else symbol + table.suffix), table
+    if "symbol" not in mapping:
+        return None, table
+    named = [s if "." in s else s + table.suffix for s in texts(table.frame[mapping["symbol"]])]
+    return None, replace(table, frame=table.frame.assign(**{mapping["symbol"]: named}))
 
 
-def _market_zone(manifests: Sequence[Manifest]) -> str:
-    name = _one((m.calendar for m in manifests), "calendar", XNYS)
-    return load_sessions(name, 2020, 2020).timezone
+def _note_unused(
+    kind: str, columns: Sequence[str], mapping: dict[str, str], label: str, found: Findings
+) -> None:
+    if kind not in ("bars", "news"):
+        return
+    unused = [c for c in columns if c not in mapping.values() and c]
+    if unused:
+        shown = ", ".join(c[:24] for c in unused[:6])
+        more = f" and {len(unused) - 6} more" if len(unused) > 6 else ""
+        found.notes.add(f"columns not used: {shown}{more}", label)
 
 
-def _calendar(raws: Sequence[tuple[_File, RawBars]], manifests: Sequence[Manifest]) -> Sessions:
-    """Return the calendar stated, else XNYS for equities and 24x5 for FX and CFDs."""
-    symbols = sorted({s for _, raw in raws for s in raw.frame["symbol"].unique()})
-    free = [s for s in symbols if _is_contract(s, manifests)]
-    name = _one((m.calendar for m in manifests), "calendar", None)
-    if name is None and free and len(free) < len(symbols):
-        other = next(s for s in symbols if s not in free)
-        raise DataError(
-            f"expected equities or FX and CFDs in one source, was {other} beside {free[0]}: "
-            f"set calendar in {FILE_NAME}"
+def _fact(file: _File, when: Stamps | None, found: Findings) -> None:
+    """Keep what a file was taken for."""
+    if when is None:
+        zone = ""
+    elif when.date_only:
+        zone = "dates"
+    elif not when.assumed:
+        stated = file.stated_zone or file.table.zone
+        zone = f"{stated}, where stamps have none" if stated else "in the stamps"
+    else:
+        zone = "none, taken as UTC"
+    named = file.symbols
+    span = () if when is None or not len(when.ns) else (int(when.ns.min()), int(when.ns.max()))
+    first, last = (stamp_text(ns) for ns in span) if span else ("", "")
+    found.files.append(
+        FileFact(
+            file=file.label,
+            kind=file.kind,
+            form=file.table.form if file.given.kind is None else "source.yaml",
+            rows=len(file.frame),
+            symbols=named[0] if len(named) == 1 else f"{len(named)} symbols" if named else "",
+            zone=zone,
+            first=first,
+            last=last,
         )
-    name = name or (WEEKDAYS if free else XNYS)
-    ns = [raw.frame["ns"] for _, raw in raws]
+    )
+
+
+# -- bars ----------------------------------------------------------------------------------------
+
+
+def _class_of(symbol: str, manifests: Iterable[Manifest]) -> AssetClass | None:
+    """Return the class that source.yaml states for a symbol."""
+    for manifest in manifests:
+        given = manifest.instruments.get(symbol)
+        stated = (given.asset_class if given else None) or manifest.asset_class
+        if stated is not None:
+            return stated
+    return None
+
+
+def _calendar_name(bars: Sequence[_File], manifests: Sequence[Manifest]) -> str:
+    """Return the calendar stated, else that of all instruments."""
+    stated = one_of((m.calendar for m in manifests), "calendar", None)
+    if stated is not None:
+        return stated
+    first: dict[str, str] = {}
+    for symbol in sorted({s for f in bars for s in f.symbols if is_symbol(s)}):
+        first.setdefault(calendar_of(symbol, _class_of(symbol, manifests)), symbol)
+    if len(first) > 1:
+        shown = " beside ".join(f"{symbol} ({name})" for name, symbol in sorted(first.items())[:3])
+        raise DataError(
+            f"expected instruments of one calendar in one source, was {shown}: "
+            f"set calendar in {FILE_NAME}, or kind: ignore for some files"
+        )
+    if not first:
+        raise DataError(f"{bars[0].label}: expected bars with symbols, was none")
+    return next(iter(first))
+
+
+def _raw_bars(
+    bars: Sequence[_File], zone: str, found: Findings
+) -> list[tuple[_File, RawBars, Stamps]]:
+    raws = []
+    for file in bars:
+        try:
+            when = file.when(zone)
+            _fact(file, when, found)
+            for note in when.notes:
+                found.notes.add(note, file.label)
+            raw = read_bars(file.frame, file.mapping, when, file.symbol, file.label, found)
+            optional = frozenset(
+                s for s in file.symbols if not needs_volume(s, _class_of(s, [file.manifest]))
+            )
+            raws.append((file, fill_volume(raw, optional, found), when))
+        except DataError as e:
+            found.fault(e)
+    return raws
+
+
+def _calendar(name: str, raws: Sequence[RawBars]) -> Sessions:
+    ns = [raw.frame["ns"] for raw in raws]
     first = int(np.datetime64(int(min(n.min() for n in ns)), "ns").astype("M8[Y]").astype(int))
     last = int(np.datetime64(int(max(n.max() for n in ns)), "ns").astype("M8[Y]").astype(int))
     return load_sessions(name, first + 1970 - MACRO_YEARS_BEFORE, last + 1970 + 1)
 
 
-def _is_contract(symbol: str, manifests: Sequence[Manifest]) -> bool:
-    for manifest in manifests:
-        given = manifest.instruments.get(symbol)
-        asset_class = (given.asset_class if given else None) or manifest.asset_class
-        if asset_class is not None:
-            return asset_class != "equity"
-    return is_contract(symbol)
-
-
-def _step(raws: Sequence[tuple[_File, RawBars]]) -> int:
-    steps = {raw.label: raw.step_ns for _, raw in raws}
+def _step(raws: Sequence[RawBars]) -> int:
+    steps = {raw.label: raw.step_ns for raw in raws if raw.step_ns is not None}
     if len(set(steps.values())) > 1:
+        first: dict[int, list[str]] = {}
+        for name, step in sorted(steps.items()):
+            first.setdefault(step, []).append(name)
         was = ", ".join(
-            f"{name} of {f'{step / 60e9:g} minutes' if step else 'one session'}"
-            for name, step in sorted(steps.items())
+            f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} of "
+            f"{f'{step / 60e9:g} minutes' if step else 'one session'}"
+            for step, names in sorted(first.items())[:4]
         )
         raise DataError(
             f"expected bars of one length, was {was}: name one file as the source, "
             f"or set kind: ignore for the others in {FILE_NAME}"
         )
-    return next(iter(steps.values()))
+    return next(iter(steps.values()), 0)
 
 
-def _take_bars(file: _File, raw: RawBars, calendar: Sessions, got: _Gathered) -> None:
-    got.notes += raw.notes
+def _take_bars(
+    file: _File,
+    raw: RawBars,
+    when: Stamps,
+    calendar: Sessions,
+    dated: Sequence[pd.DataFrame],
+    got: Gathered,
+    found: Findings,
+) -> None:
+    ns = raw.frame["ns"].to_numpy()
+    at_close = False
+    if raw.step_ns:
+        if when.assumed:
+            found.notes.add(
+                f"stamps without a zone taken as UTC; timezone in {FILE_NAME} states another",
+                file.label,
+            )
+        elif file.table.zone is not None and file.stated_zone is None:
+            found.notes.add(f"stamps without a zone taken as {file.table.zone}", file.label)
+        zone = "UTC" if when.assumed else file.stated_zone or file.table.zone
+        if zone is not None:
+            refuse_impossible_zone(ns, calendar, zone, file.label, assumed=when.assumed)
+        at_close = stamped_at_close(ns, calendar) if file.at_close is None else file.at_close
+        if at_close and file.at_close is None:
+            found.notes.add(
+                "stamps taken as the bars' ends: sessions end with one and begin with none",
+                file.label,
+            )
     drop = file.manifest.non_sessions == "drop"
-    bars = stamp_bars(raw, calendar, drop, got.notes, got.faults)
-    contract = all(_is_contract(s, [file.manifest]) for s in bars["symbol"].unique())
+    bars = stamp_bars(raw, calendar, found, drop=drop, at_close=at_close)
+    classes = {_class_of(s, [file.manifest]) or class_of(s) for s in file.symbols}
     given = file.given.price_basis or file.manifest.price_basis
-    dated = [a for a in got.dated if a["symbol"].isin(bars["symbol"]).any()]
-    if dated:
-        bars = with_actions(bars, pd.concat(dated, ignore_index=True))
-    actions = derive(bars, file.label, given, contract)
-    got.notes += actions.notes
+    named = [a for a in dated if a["symbol"].isin(bars["symbol"]).any()]
+    if named:
+        bars = with_actions(bars, pd.concat(named, ignore_index=True))
+    actions = derive(bars, file.label, given, "equity" not in classes, found.notes)
     got.bars.append(bars[[*BAR_COLUMNS]])
     got.actions.append(actions.rows)
     got.bases.append(actions.basis)
 
 
-def _take_context(file: _File, calendar: Sessions, got: _Gathered) -> None:
-    if file.kind in ("bars", "sectors", "actions"):
+# -- everything else -----------------------------------------------------------------------------
+
+
+def _sectors(files: Iterable[_File]) -> dict[str, str]:
+    sectors: dict[str, str] = {}
+    for file in (f for f in files if f.kind == "sectors"):
+        groups = file.column("sector")
+        for row, group in enumerate(groups):
+            if len(group) > GROUP or not group.isprintable():
+                raise DataError(
+                    f"{file.label}: expected a sector of at most {GROUP} printable characters at "
+                    f"row {row + 1}, was {group[:GROUP]!a}"
+                )
+        sectors |= {s: g for s, g in zip(file.column("symbol"), groups, strict=True) if s and g}
+    return sectors
+
+
+def _take_context(
+    file: _File, calendar: Sessions, bars_are_local: bool, got: Gathered, found: Findings
+) -> None:
+    if file.kind == "bars":
+        return
+    if file.kind in ("sectors", "actions"):
+        _fact(file, None, found)
         return
     if file.kind == "closes":
-        got.notes.append(f"{file.label}: closes only, not tradable, left out")
+        found.notes.add("closes only, not tradable, left out", file.label)
+        _fact(file, None, found)
         return
     when = file.when(calendar.timezone)
+    _fact(file, when, found)
+    for note in when.notes:
+        found.notes.add(note, file.label)
     if file.kind == "news":
-        stem = file.path.name.split(".")[0]
-        got.news += read_news(file.frame, file.mapping, when, calendar, file.symbol, stem)
+        _note_news_zone(file, when, bars_are_local, found)
+        got.news += read_news(
+            file.frame, file.mapping, when, calendar, file.symbol, stem_of(file.label)
+        )
     elif file.kind == "fundamentals":
-        timezone = file.given.timezone or file.manifest.timezone
         got.fundamentals += read_fundamentals(
-            file.frame, file.mapping, when, calendar, file.given.period, timezone, file.label
+            *(file.frame, file.mapping, when, calendar, file.given.period),
+            *(file.stated_zone, file.label),
         )
     elif file.kind == "macro":
         fixed = file.symbol if "series" not in file.mapping else None
-        names = [fixed] * len(file.frame) if fixed else list(_column(file, "series"))
+        names = [fixed] * len(file.frame) if fixed else list(file.column("series"))
         values = numbers(file.frame[file.mapping["value"]], file.label)
-        found = read_macro(names, when, values, calendar, file.label)
-        got.macro += [(low, file.label, value) for low, value in found]
+        read = read_macro(names, when, values, calendar, file.label)
+        got.macro += [(low, file.label, value) for low, value in read]
 
 
-def _column(file: _File, name: str) -> np.ndarray:
-    return texts(file.frame[file.mapping[name]])
+def _note_news_zone(file: _File, when: Stamps, bars_are_local: bool, found: Findings) -> None:
+    """Note that news without a zone is taken as UTC; refuse it where its bars are in another."""
+    if not when.assumed:
+        return
+    if bars_are_local:
+        raise DataError(
+            f"{file.label}: expected a timezone for stamps without one, as the bars beside them "
+            f"have one in {FILE_NAME}, was none: taken as UTC, news could be known too early"
+        )
+    found.notes.add(
+        f"stamps without a zone taken as UTC; timezone in {FILE_NAME} states another", file.label
+    )
 
 
 def _actions(file: _File, when: Stamps, calendar: Sessions) -> pd.DataFrame:
     """Return a table's dated actions at the opening of their session."""
     at = calendar.find(when.days)
-    columns = {"symbol": file.symbol if file.symbol is not None else _column(file, "symbol")}
+    columns = {"symbol": file.symbol if file.symbol is not None else file.column("symbol")}
     for name in ("stock_splits", "dividends"):
         columns[name] = np.zeros(len(at))
         if name in file.mapping:
@@ -289,145 +471,3 @@ def _actions(file: _File, when: Stamps, calendar: Sessions) -> pd.DataFrame:
             f"{table['symbol'][row]} at {stamp_text(when.ns[row])} (row {row + 1})"
         )
     return table
-
-
-def _assemble(
-    paths: Sequence[Path],
-    got: _Gathered,
-    calendar: Sessions,
-    step: int,
-    sectors: dict[str, str],
-    manifests: Sequence[Manifest],
-) -> MarketData:
-    bars = pd.concat(got.bars, ignore_index=True)
-    twice = bars.duplicated(["symbol", "ts_open"])
-    if twice.any():
-        row = bars[twice].iloc[0]
-        got.attempt(
-            DataError(
-                f"expected one bar a stamp over all files, was a duplicate for {row['symbol']} "
-                f"at {stamp_text(row['ts_open'])}; {int(twice.sum())} such bars"
-            )
-        )
-        bars = bars[~twice]
-    bars, closes = in_sessions(bars, calendar, got.notes)
-    instruments = _instruments(bars, sectors, manifests)
-    bars = round_bars(bars, instruments)
-    basis = max(got.bases, key=_BASES.index)
-    if len(set(got.bases)) > 1:
-        got.notes.append(f"files differ in price basis, the whole is taken as {basis}")
-    symbols = {i.symbol for i in instruments}
-    got.notes += [
-        f"{symbol} has volume 0 in every bar: it is never quoted, so no order for it is sent"
-        for symbol in without_volume(bars, instruments)
-    ]
-    actions = pd.concat(got.actions, ignore_index=True)[list(ACTION_COLUMNS)]
-    actions = actions[actions["symbol"].isin(symbols)]
-    actions = actions[actions["split"].ne(1.0) | actions["dividend"].gt(0)]
-    clash = actions.duplicated(["symbol", "ts"])
-    if clash.any():
-        row = actions[clash].iloc[0]
-        got.attempt(
-            DataError(
-                f"expected one action a session, was a duplicate for {row['symbol']} at "
-                f"{stamp_text(row['ts'])}"
-            )
-        )
-        actions = actions[~clash]
-    first = {str(s): int(t) for s, t in bars.groupby("symbol")["ts_open"].min().items()}
-    news = _news(got, first)
-    reports = {msgspec.json.encode(r): r for r in got.fundamentals if r.symbol in symbols}
-    macro, notes = name_macro(got.macro)
-    oldest = int(calendar.opens[0])
-    macro = [m for m in macro if m.ts_event >= oldest]
-    if macro:
-        got.notes += [*notes, "macro values are the latest vintage, not what was known that day"]
-    return with_federal_funds(
-        MarketData(
-            name="+".join(p.resolve().name for p in paths),
-            instruments=tuple(instruments),
-            bars=bars,
-            actions=actions,
-            session_closes=closes,
-            step_ns=step,
-            price_basis=basis,
-            news=tuple(news),
-            fundamentals=tuple(reports.values()),
-            macro=tuple(macro),
-            notes=tuple(dict.fromkeys(got.notes)),
-            calendar=calendar.name,
-        )
-    )
-
-
-def _instruments(
-    bars: pd.DataFrame, sectors: dict[str, str], manifests: Sequence[Manifest]
-) -> list[Instrument]:
-    out = []
-    given = {s: i for m in reversed(manifests) for s, i in m.instruments.items()}
-    asset_class = _one((m.asset_class for m in manifests), "asset_class", None)
-    unknown = sorted(set(given) - set(bars["symbol"]))
-    if unknown:
-        raise DataError(
-            f"{FILE_NAME}: expected instruments that have bars, was instruments.{unknown[0]}"
-        )
-    for symbol, group in bars.groupby("symbol", sort=True):
-        first = float(group["open"].to_numpy()[np.argmin(group["ts_open"].to_numpy())])
-        out.append(
-            make_instrument(str(symbol), first, sectors, asset_class, given.get(str(symbol)))
-        )
-    return out
-
-
-def round_bars(bars: pd.DataFrame, instruments: Sequence[Instrument]) -> pd.DataFrame:
-    """
-    Return the bars with prices to the decimals they are kept with and volumes to whole units.
-
-    Raises DataError where that moves a price by more than `ROUNDING`.
-    """
-    keeps = {i.symbol: i.printed_precision for i in instruments}
-    places = bars["symbol"].map(keeps).to_numpy()
-    bars = bars.copy()
-    for column in PRICES:
-        printed = bars[column].to_numpy(np.float64)
-        values = printed.copy()
-        for decimals in np.unique(places):
-            at = places == decimals
-            values[at] = np.round(values[at], decimals)
-        moved = np.flatnonzero(np.abs(values - printed) > ROUNDING * printed)
-        if moved.size:
-            row = bars.iloc[int(moved[0])]
-            digits = math.ceil(-math.log10(row[column]))
-            raise DataError(
-                f"expected {row['symbol']}'s {column} to move by less than {ROUNDING:.1%} kept "
-                f"with {keeps[row['symbol']]} decimals, was {row[column]:g} at "
-                f"{stamp_text(row['ts_open'])}: set instruments: {row['symbol']}: "
-                f"precision: {min(max(digits, 0), 9)} in {FILE_NAME}"
-            )
-        bars[column] = values
-    bars["volume"] = np.round(bars["volume"].to_numpy(np.float64))
-    return bars
-
-
-def _news(got: _Gathered, first: dict[str, int]) -> list[NewsItem]:
-    """Return each (source, id) once, its earliest; none before its instrument's first session."""
-    ordered = sorted(
-        got.news, key=lambda n: (n.source, n.item_id, n.ts_init, n.symbol, n.headline, n.body)
-    )
-    kept: list[NewsItem] = []
-    dropped: Counter[str] = Counter()
-    last: tuple[str, str] | None = None
-    for item in ordered:
-        key = (item.source, item.item_id)
-        if item.symbol not in first:
-            dropped["of symbols without bars"] += 1
-        elif item.ts_init < first[item.symbol] // DAY_NS * DAY_NS:
-            dropped["from before their instrument's first session"] += 1
-        elif key == last:
-            dropped["that repeat a (source, id)"] += 1
-        else:
-            kept.append(item)
-            last = key
-    for why in sorted(dropped):
-        got.notes.append(f"{dropped[why]} news items {why} left out")
-    return kept

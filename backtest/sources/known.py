@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.messages import AssetClass, Instrument
+from backtest.market.sessions import WEEKDAYS, XNYS
 from backtest.sources.manifest import InstrumentManifest
 
 VENUE = "SIM"
@@ -145,3 +146,22 @@ def printed_decimals(values: NDArray[np.float64], least: int, most: int) -> int:
         if np.allclose(np.round(values, decimals), values, rtol=1e-12, atol=1e-12):
             return decimals
     return most
+
+
+def class_of(symbol: str) -> AssetClass:
+    """Return the class that a symbol is taken for."""
+    known = _contract(symbol)
+    if known is not None:
+        return known[0]
+    return "index" if symbol.startswith("^") else "equity"
+
+
+def calendar_of(symbol: str, given: AssetClass | None = None) -> str:
+    """Return the calendar that a symbol trades in; `given` is the class that was stated."""
+    listed = (given or class_of(symbol)) == "equity" or symbol.startswith("^")
+    return XNYS if listed else WEEKDAYS
+
+
+def needs_volume(symbol: str, given: AssetClass | None = None) -> bool:
+    """Tell whether bars of a symbol without volume are no bars."""
+    return (given or class_of(symbol)) == "equity"

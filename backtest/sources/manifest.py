@@ -4,9 +4,9 @@
 Every key is optional, an unknown one is refused with its path; docs/data.md is the reference.
 """
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
 
 import msgspec
 import yaml
@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from agents.messages import AssetClass
 from backtest.market.market_data import PriceBasis
+from backtest.sources.files.stamps import check_zone
 from config.errors import DataError
 
 FILE_NAME = "source.yaml"
@@ -21,6 +22,7 @@ FILE_NAME = "source.yaml"
 type FileKind = Literal[
     "bars", "news", "fundamentals", "macro", "sectors", "actions", "closes", "ignore"
 ]
+type StampSide = Literal["open", "close"]
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,14 +31,19 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class FileManifest(_Part, frozen=True, kw_only=True):
     """
-    One file. `columns` maps canonical names to the file's own; `symbol` is the symbol of a file
-    that has no such column, or "stem" or "folder" to take the name of the file or its folder.
+    One file, or all whose names fit a pattern like "*.csv".
+
+    `columns` maps canonical names to the file's own; `symbol` is the symbol of a file that has no
+    such column, or "stem" or "folder" to take the name of the file or its folder. `stamp` says
+    whether intraday stamps are the bars' openings or their ends; `date_format` is strptime's.
     """
 
     kind: FileKind | None = None
     columns: dict[str, str] = {}
     symbol: str | None = None
     timezone: str | None = None
+    date_format: str | None = None
+    stamp: StampSide | None = None
     price_basis: PriceBasis | None = None
     period: Literal["quarter", "annual"] | None = None
 
@@ -59,10 +66,18 @@ class Manifest(_Part, frozen=True, kw_only=True):
     calendar: str | None = None
     asset_class: AssetClass | None = None
     price_basis: PriceBasis | None = None
-    timezone: str = "UTC"
+    timezone: str | None = None
+    stamp: StampSide | None = None
     non_sessions: Literal["refuse", "drop"] = "refuse"
     files: dict[str, FileManifest] = {}
     instruments: dict[str, InstrumentManifest] = {}
+
+    def of(self, name: str) -> FileManifest:
+        """Return what is stated of a file: by its name, else by the first pattern that fits."""
+        if name in self.files:
+            return self.files[name]
+        fitting = (given for pattern, given in self.files.items() if fnmatchcase(name, pattern))
+        return next(fitting, FileManifest())
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -95,10 +110,14 @@ def load_manifest(folder: Path) -> Manifest:
         raise DataError(f"{FILE_NAME}: {at}expected known keys and values, was {e}") from e
     for zone in (manifest.timezone, *(f.timezone for f in manifest.files.values())):
         try:
-            ZoneInfo(zone or "UTC")
-        except (KeyError, ValueError) as e:
-            raise DataError(f"{FILE_NAME}: expected a timezone, was {zone!r}") from e
+            check_zone(zone or "UTC")
+        except (KeyError, ValueError, OSError) as e:
+            raise DataError(
+                f"{FILE_NAME}: expected a timezone, as Europe/London or America/New_York+7, "
+                f"was {zone!r}"
+            ) from e
+    there = [p.name for p in folder.iterdir() if p.is_file()]
     for name in manifest.files:
-        if not (folder / name).is_file():
+        if not any(fnmatchcase(file, name) for file in there) and name not in there:
             raise DataError(f"{FILE_NAME}: expected files.{name} to be there, was missing")
     return manifest

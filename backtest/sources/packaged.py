@@ -12,12 +12,13 @@ import pandas as pd
 from backtest.market.market_data import BAR_COLUMNS, MarketData, PriceBasis
 from backtest.market.sessions import XNYS, load_sessions
 from backtest.sources.actions import derive
+from backtest.sources.assemble import round_bars
 from backtest.sources.bars import in_sessions, read_bars, stamp_bars
-from backtest.sources.columns import map_columns
 from backtest.sources.federal_funds import with_federal_funds
-from backtest.sources.folder import round_bars
+from backtest.sources.files.columns import map_columns
+from backtest.sources.files.stamps import stamps
+from backtest.sources.findings import Findings
 from backtest.sources.known import SECTOR_OF, make_instrument
-from backtest.sources.table import stamps
 
 SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
 
@@ -36,13 +37,13 @@ def load_packaged(name: str) -> MarketData:
     when = stamps(frame["date"], name, "UTC")
     years = when.ns.astype("M8[ns]").astype("M8[Y]").astype(int) + 1970
     calendar = load_sessions(XNYS, int(years.min()) - 1, int(years.max()) + 1)
-    notes: list[str] = []
-    raw = read_bars(frame, mapping, when, None, name)
-    bars = stamp_bars(raw, calendar, False, notes)
-    actions = derive(bars, name, basis, False)
+    found = Findings()
+    raw = read_bars(frame, mapping, when, None, name, found)
+    bars = stamp_bars(raw, calendar, found, drop=False)
+    actions = derive(bars, name, basis, False, found.notes)
     first = bars.sort_values("ts_open").groupby("symbol")["open"].first()
     instruments = [make_instrument(str(s), float(p), SECTOR_OF) for s, p in first.items()]
-    bars, closes = in_sessions(bars, calendar, notes)
+    bars, closes = in_sessions(bars, calendar, found.notes)
     bars = round_bars(bars[[*BAR_COLUMNS]], instruments)
     return with_federal_funds(
         MarketData(
@@ -53,7 +54,7 @@ def load_packaged(name: str) -> MarketData:
             session_closes=closes,
             step_ns=0,
             price_basis=basis,
-            notes=(*raw.notes, *notes, *actions.notes),
+            notes=found.notes.lines(),
             calendar=calendar.name,
         )
     )

@@ -8,6 +8,7 @@ from agents.messages import Instrument
 from backtest.market.sessions import stamp_text
 from backtest.sources import open_source
 from backtest.sources.actions import derive
+from backtest.sources.findings import Notes
 
 CLOSE_AT = int(np.datetime64("2015-01-02T21:00", "ns").astype(np.int64))
 
@@ -18,14 +19,16 @@ def bars(close, **columns):
 
 
 def test_split_is_a_small_ratio_with_a_fall_of_the_raw_price():
-    found = derive(bars([100.0, 100.0, 50.5], adj_close=[50.0, 50.0, 50.5]), "x", None, False)
+    found = derive(
+        bars([100.0, 100.0, 50.5], adj_close=[50.0, 50.0, 50.5]), "x", None, False, Notes()
+    )
     assert found.basis == "unadjusted"
     assert found.rows[["split", "dividend"]].to_numpy().tolist() == [[2.0, 0.0]]
 
 
 def test_dividend_is_what_the_adjustment_took_from_the_close_before():
     adjusted = [99.0, 99.0, 100.0]
-    found = derive(bars([100.0, 100.0, 100.0], adj_close=adjusted), "x", None, False)
+    found = derive(bars([100.0, 100.0, 100.0], adj_close=adjusted), "x", None, False, Notes())
     assert found.basis == "split_adjusted"
     assert found.rows["dividend"].tolist() == [1.0]
     assert found.rows["split"].tolist() == [1.0]
@@ -35,39 +38,43 @@ def test_noise_of_printed_decimals_is_no_dividend():
     rng = np.random.default_rng(3)
     close = np.round(np.exp(rng.normal(0, 0.02, 400).cumsum()) * 30, 2)
     adjusted = np.round(close * 0.1317, 2)
-    found = derive(bars(close, adj_close=adjusted), "x", None, False)
+    found = derive(bars(close, adj_close=adjusted), "x", None, False, Notes())
     assert found.rows.empty
 
 
 def test_crash_without_a_change_of_adjustment_is_no_split():
-    found = derive(bars([100.0, 50.0, 50.0], adj_close=[90.0, 45.0, 45.0]), "x", None, False)
+    found = derive(
+        bars([100.0, 50.0, 50.0], adj_close=[90.0, 45.0, 45.0]), "x", None, False, Notes()
+    )
     assert found.rows.empty
 
 
 def test_adjustment_that_jumps_without_the_price_is_ignored_and_noted():
-    found = derive(bars([100.0, 100.0, 100.0], adj_close=[50.0, 50.0, 100.0]), "x", None, False)
+    notes = Notes()
+    table = bars([100.0, 100.0, 100.0], adj_close=[50.0, 50.0, 100.0])
+    found = derive(table, "x", None, False, notes)
     assert found.rows.empty
-    assert any("no split or dividend" in n for n in found.notes)
+    assert any("no split or dividend" in n for n in notes.lines())
 
 
 def test_smooth_prices_with_explicit_dividends_are_adjusted_and_credit_nothing():
     table = bars([100.0, 101.0, 102.0], dividends=[0, 1.0, 0], stock_splits=[0, 0, 2.0])
-    found = derive(table, "x", None, False)
+    found = derive(table, "x", None, False, notes := Notes())
     assert found.basis == "adjusted"
     assert found.rows.empty
-    assert any("not credited again" in n for n in found.notes)
+    assert any("not credited again" in n for n in notes.lines())
 
 
 def test_explicit_split_with_a_falling_price_is_unadjusted_and_credited():
     table = bars([100.0, 101.0, 51.0], dividends=[0, 1.0, 0], stock_splits=[0, 0, 2.0])
-    found = derive(table, "x", None, False)
+    found = derive(table, "x", None, False, Notes())
     assert found.basis == "unadjusted"
     assert found.rows[["split", "dividend"]].to_numpy().tolist() == [[1.0, 1.0], [2.0, 0.0]]
 
 
 def test_stated_basis_wins_over_the_inferred_one():
     table = bars([100.0, 100.0, 50.5], adj_close=[50.0, 50.0, 50.5])
-    assert derive(table, "x", "adjusted", False).rows.empty
+    assert derive(table, "x", "adjusted", False, Notes()).rows.empty
 
 
 @pytest.fixture(scope="module")

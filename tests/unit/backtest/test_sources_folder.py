@@ -200,7 +200,7 @@ def test_symbols_keep_only_those(folder):
         ("AAA,11,12,10", "AAA,-3,12,10", ["open > 0", "was open -3"]),
         ("AAA,11,12,10", "AAA,11,9,10", ["high >= low", "high 9, low 10"]),
         ("AAA,11,12,10", "AAA,14,12,10", ["open and close within low and high", "open 14"]),
-        ("AAA,11,12,10", "AAA,abc,12,10", ["a number in 'open' at row 2", "'abc'"]),
+        ("AAA,11,12,10", "AAA,abc,12,10", ["a finite number in 'open' at row 2", "'abc'"]),
         ("2015-01-05,AAA", "2015-01-04,AAA", ["1 bars outside the sessions", "2015-01-04"]),
         ("2015-01-05,AAA", "soon,AAA", ["date or stamp in 'date' at row 2", "'soon'"]),
         ("2015-01-05,AAA", "2015-01-05T00:00:00Z,AAA", ["time zone", "row 2"]),
@@ -219,7 +219,7 @@ def test_non_session_bars_can_be_dropped_and_noted(folder):
     (folder / "source.yaml").write_text("non_sessions: drop\n")
     market = open_source(str(folder))
     assert len(market.bars) == 11
-    assert any("left out 1 bars outside the sessions" in n for n in market.notes)
+    assert any("1 bars outside the sessions of XNYS left out" in n for n in market.notes)
 
 
 def test_bar_given_by_two_files_is_refused(folder):
@@ -375,8 +375,8 @@ def test_prices_are_rounded_to_the_instruments_precision(folder):
 
 def test_figures_and_macro_series_are_named_as_the_features_name_them():
     from agents.features.ledgers import FIGURES, MACRO_SERIES
-    from backtest.sources.columns import FIGURE_SYNONYMS
     from backtest.sources.context import MACRO_IDS
+    from backtest.sources.files.columns import FIGURE_SYNONYMS
 
     assert tuple(FIGURE_SYNONYMS) == tuple(FIGURES)
     assert set(MACRO_IDS) == set(MACRO_SERIES)

@@ -60,6 +60,6 @@ def test_context_of_three_folders_joins_one_market():
     }
 
 
-def test_dukascopys_folder_of_three_lengths_is_refused():
-    with pytest.raises(DataError, match=r"one length, was bars_D1\.parquet"):
+def test_dukascopys_folder_of_stocks_beside_fx_is_refused():
+    with pytest.raises(DataError, match=r"one calendar in one source, was BRENT \(24x5\)"):
         open_source(str(SHARED / "cfd_dukascopy_to_2023"))

@@ -16,6 +16,7 @@ from backtest.market.sessions import DAY_NS, WEEKDAYS, load_sessions, session_da
 from backtest.simulator import simulate
 from backtest.sources import open_source
 from backtest.sources.bars import in_sessions
+from backtest.sources.findings import Notes
 from backtest.sources.known import make_instrument
 from config.errors import ConfigError, DataError
 from learning.datasets.markets import (
@@ -63,7 +64,7 @@ def hourly(symbols: tuple[str, ...] = PAIRS, weeks: int = 8, seed: int = 0) -> M
                 }
             )
         )
-    bars, closes = in_sessions(pd.concat(tables), load_sessions(WEEKDAYS, 2019, 2020), [])
+    bars, closes = in_sessions(pd.concat(tables), load_sessions(WEEKDAYS, 2019, 2020), Notes())
     return canonical(
         MarketData(
             name="made",

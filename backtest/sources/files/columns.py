@@ -14,18 +14,35 @@ from config.errors import DataError
 type Kind = Literal["bars", "news", "fundamentals", "macro", "sectors", "actions", "closes"]
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "symbol": ("symbol", "ticker", "ticker_symbol", "instrument"),
-    "time": ("ts", "timestamp", "datetime", "time", "date", "period_end", "day"),
-    "open": ("open", "open_price"),
-    "high": ("high", "high_price"),
-    "low": ("low", "low_price"),
-    "close": ("close", "close_price"),
-    "volume": ("volume", "vol"),
-    "adj_close": ("adj_close", "adjclose", "adjusted_close"),
-    "dividends": ("dividends", "dividend"),
-    "stock_splits": ("stock_splits", "stock_split", "splits", "split"),
-    "headline": ("headline", "text", "title", "original"),
-    "body": ("body", "summary", "abstract", "content"),
+    "symbol": (
+        *("symbol", "ticker", "ticker_symbol", "instrument", "tic", "sym", "stock"),
+        *("act_symbol", "code", "name"),
+    ),
+    "time": (
+        *("ts", "timestamp", "datetime", "time", "unix", "unix_timestamp", "unix_time"),
+        *("open_time", "window_start", "ts_event", "date_time", "gmt_time", "local_time"),
+        *("time_utc", "time_eet", "time_gmt", "datetime_utc", "timestamp_utc", "date_utc"),
+        *("published_at", "publishedat", "published", "pubdate", "pub_date", "created_at"),
+        *("date", "observation_date", "trade_date", "trading_date", "period_end", "day"),
+    ),
+    "open": ("open", "open_price", "openprice", "px_open"),
+    "high": ("high", "high_price", "highprice", "px_high"),
+    "low": ("low", "low_price", "lowprice", "px_low"),
+    "close": ("close", "close_price", "closeprice", "close_last", "px_last", "last", "ltp"),
+    "volume": (
+        *("volume", "vol", "real_volume", "tick_volume", "tickvol", "tickvolume"),
+        *("tottrdqty", "ttl_trd_qnty", "total_traded_quantity", "shares_traded", "no_of_shares"),
+    ),
+    "adj_close": ("adj_close", "adjclose", "adjusted_close", "adj_close_price", "closeadj"),
+    "dividends": (
+        *("dividends", "dividend", "dividend_amount", "divcash", "ex_dividend", "cash_dividend"),
+    ),
+    "stock_splits": (
+        *("stock_splits", "stock_split", "splits", "split", "split_coefficient", "splitfactor"),
+        "split_ratio",
+    ),
+    "headline": ("headline", "title", "text", "original"),
+    "body": ("body", "summary", "abstract", "content", "description", "text"),
     "publisher": ("publisher", "source"),
     "id": ("id", "item_id", "news_id"),
     "series": ("series", "series_id"),
@@ -57,9 +74,18 @@ FIGURE_SYNONYMS: dict[str, tuple[str, ...]] = {
 CURRENT_ASSETS = ("total_current_assets", "current_assets")
 CURRENT_LIABILITIES = ("total_current_liabilities", "current_liabilities")
 
+NAMES = frozenset(n for names in (*SYNONYMS.values(), *FIGURE_SYNONYMS.values()) for n in names)
+# what the fields of a table with several header rows may be
+PRICE_NAMES = frozenset(
+    [
+        *(n for c in ("open", "high", "low", "close", "volume", "adj_close") for n in SYNONYMS[c]),
+        *(*SYNONYMS["dividends"], *SYNONYMS["stock_splits"], "capital_gains"),
+    ]
+)
+
 # what a kind cannot do without
 REQUIRED: dict[Kind, tuple[str, ...]] = {
-    "bars": ("time", "symbol", "open", "high", "low", "close", "volume"),
+    "bars": ("time", "symbol", "open", "high", "low", "close"),
     "news": ("time", "symbol", "headline"),
     "fundamentals": ("time", "symbol"),
     "macro": ("time", "series", "value"),
@@ -72,6 +98,12 @@ REQUIRED: dict[Kind, tuple[str, ...]] = {
 def normal(name: object) -> str:
     """Return a column's name in lower case, with runs of anything else as one underscore."""
     return re.sub(r"[^a-z0-9]+", "_", str(name).strip().lower()).strip("_")
+
+
+def listed(names: Sequence[object], most: int = 12) -> str:
+    """Return names as one short text, the first ones and how many more there are."""
+    shown = ", ".join(str(n)[:24] for n in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def pick(columns: Sequence[str], names: Sequence[str]) -> str | None:
@@ -88,6 +120,13 @@ def map_columns(columns: Sequence[str], given: Mapping[str, str], label: str) ->
     column that does not exist or a column that the table lacks.
     """
     mapping = {k: c for k, names in SYNONYMS.items() if (c := pick(columns, names)) is not None}
+    if mapping.get("body") == mapping.get("headline"):
+        mapping.pop("body", None)
+    if {"open", "high", "low"} <= mapping.keys():
+        if "close" not in mapping and "value" in mapping:  # investing.com's Price
+            mapping["close"] = mapping["value"]
+        if "volume" not in mapping and (column := _volume(columns)) is not None:
+            mapping["volume"] = column
     for canonical, column in given.items():
         if canonical not in SYNONYMS and canonical not in FIGURE_SYNONYMS:
             raise DataError(
@@ -95,11 +134,16 @@ def map_columns(columns: Sequence[str], given: Mapping[str, str], label: str) ->
             )
         if column not in columns:
             raise DataError(
-                f"{label}: expected the column {column!r} for {canonical}, "
-                f"was {', '.join(map(str, columns))}"
+                f"{label}: expected the column {column!r} for {canonical}, was {listed(columns)}"
             )
         mapping[canonical] = column
     return mapping
+
+
+def _volume(columns: Sequence[str]) -> str | None:
+    """Return the first of columns as "Volume BTC": of the base currency, which stands first."""
+    named = [c for c in columns if normal(c).startswith("volume_")]
+    return named[0] if named else None
 
 
 def classify(columns: Sequence[str], mapping: Mapping[str, str], label: str) -> Kind:
@@ -110,9 +154,9 @@ def classify(columns: Sequence[str], mapping: Mapping[str, str], label: str) -> 
     """
     has = mapping.keys()
     prices = {"open", "high", "low", "close"} & has
-    if "series" in has and "value" in has:
+    if "series" in has and "value" in has and len(prices) < 2:
         return "macro"
-    if prices == {"close"} and "volume" not in has and "symbol" in has:
+    if prices == {"close"} and "volume" not in has and {"symbol", "time"} <= has:
         return "closes"
     if len(prices) >= 2 or (prices and "volume" in has):
         return "bars"
@@ -128,7 +172,7 @@ def classify(columns: Sequence[str], mapping: Mapping[str, str], label: str) -> 
         return "fundamentals"
     raise DataError(
         f"{label}: expected the columns of bars, news, fundamentals, macro, sectors or actions, "
-        f"was {', '.join(map(str, columns))}"
+        f"was {listed(columns)}"
     )
 
 
@@ -139,5 +183,5 @@ def require(kind: Kind, columns: Sequence[str], mapping: Mapping[str, str], labe
         hint = " (or a symbol for this file in source.yaml)" if "symbol" in missing else ""
         raise DataError(
             f"{label}: expected {kind} with the column {', '.join(missing)}{hint}, "
-            f"was {', '.join(map(str, columns))}"
+            f"was {listed(columns)}"
         )

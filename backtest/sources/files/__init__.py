@@ -1,0 +1,1 @@
+"""Files as vendors, brokers and scripts write them, read into tables of named columns."""

@@ -1,0 +1,138 @@
+"""
+Holds the stamps of bars against what is known of a market's hours.
+
+Stamps without a zone are taken as UTC, and refused where the calendar proves that wrong: FX and
+CFDs rest from Friday 17:00 to Sunday 17:00 in New York, and an exchange trades in its sessions
+only. Bars that are stamped at their ends are recognised by sessions that end with a stamp and
+begin with none. Bars of a week or a month are refused: their close is not known on the day that
+they are dated at.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from agents.arrays import BoolArray, IntArray
+from backtest.market.sessions import AROUND_THE_CLOCK, DAY_NS, WEEKDAYS, Sessions
+from backtest.sources.files.forms import EST, METATRADER
+from backtest.sources.files.stamps import localised
+from config.errors import DataError
+
+NEW_YORK = "America/New_York"
+HOUR_NS = DAY_NS // 24
+WEEK_NS = 7 * DAY_NS
+FRIDAY, SUNDAY = 4 * DAY_NS, 6 * DAY_NS  # since Monday, 0:00
+CLOSED = (FRIDAY + 18 * HOUR_NS, SUNDAY + 16 * HOUR_NS)  # New York's clock, an hour to spare
+INSIDE = 0.98  # of the bars: what is not inside is a vendor's slip
+_LENGTHS = ((6, 8, "a week"), (27, 32, "a month"), (85, 95, "a quarter"), (360, 370, "a year"))
+
+
+def closed_weekend(ns: IntArray) -> BoolArray:
+    """Tell which stamps lie in the weekend on which FX and CFDs rest; shapes: (R,) -> (R,)."""
+    clock = _in_new_york(ns) % WEEK_NS
+    return np.asarray((clock >= CLOSED[0]) & (clock < CLOSED[1]))
+
+
+def _in_new_york(ns: IntArray) -> IntArray:
+    """Return New York's clock in nanoseconds since a Monday, 0:00."""
+    utc = pd.DatetimeIndex(ns.astype("M8[ns]")).tz_localize("UTC")
+    local = utc.tz_convert(NEW_YORK).tz_localize(None).as_unit("ns").asi8
+    return np.asarray(local - 4 * DAY_NS, dtype=np.int64)  # 1970-01-01 was a Thursday
+
+
+def refuse_impossible_zone(
+    ns: IntArray, calendar: Sessions, zone: str, label: str, *, assumed: bool
+) -> None:
+    """
+    Raise DataError where intraday stamps of bars cannot be of a zone.
+
+    `ns` (R,) are the stamps as understood; `assumed` says that they had no zone and were taken
+    as UTC. The line says what zone fits, to be written into source.yaml.
+    """
+    found = _outside(ns, calendar)
+    if found is None:
+        return
+    fits = [name for name in _others(calendar) if assumed and _fits(ns, name, calendar)]
+    if calendar.name in AROUND_THE_CLOCK or fits:
+        advice = f"they fit timezone: {fits[0]}" if fits else "state timezone"
+        raise DataError(
+            f"{label}: expected stamps of {zone}{' (none is stated)' if assumed else ''}, was "
+            f"{found}; {advice}, in source.yaml"
+        )
+
+
+def _others(calendar: Sessions) -> Iterator[str]:
+    if calendar.name in AROUND_THE_CLOCK:
+        yield from (METATRADER, EST, NEW_YORK)
+    else:
+        yield calendar.timezone
+
+
+def _outside(ns: IntArray, calendar: Sessions) -> str | None:
+    """Return in words what proves stamps wrong; None where nothing does."""
+    if calendar.name == WEEKDAYS:
+        weeks = (_in_new_york(ns) + DAY_NS) // WEEK_NS  # from Sunday on
+        resting = len(np.unique(weeks[closed_weekend(ns)]))
+        if 2 * resting > len(np.unique(weeks)):
+            return (
+                f"bars in {resting} weeks while FX and CFDs rest (Friday 17:00 to Sunday 17:00 in "
+                "New York)"
+            )
+        return None
+    if calendar.name in AROUND_THE_CLOCK:
+        return None
+    inside = _inside(ns, calendar)
+    if inside.mean() >= INSIDE:
+        return None
+    return f"{int((~inside).sum())} of {len(ns)} bars outside the sessions of {calendar.name}"
+
+
+def _inside(ns: IntArray, calendar: Sessions) -> BoolArray:
+    """Tell which stamps lie in a session, its end included."""
+    return np.asarray((calendar.containing(ns) >= 0) | (calendar.containing(ns - 1) >= 0))
+
+
+def _fits(naive: IntArray, zone: str, calendar: Sessions) -> bool:
+    """Tell whether stamps without a zone can be of one."""
+    ns = localised(naive, zone)
+    if ns is None or _outside(ns, calendar) is not None:
+        return False
+    if calendar.name != WEEKDAYS:
+        return True
+    clock = _in_new_york(ns) + DAY_NS  # a week begins on Sunday, 0:00
+    first = pd.Series(clock % WEEK_NS).groupby(clock // WEEK_NS).min()
+    early = (first >= 16 * HOUR_NS) & (first < 20 * HOUR_NS)
+    return bool(early.mean() > 0.5)
+
+
+def stamped_at_close(ns: IntArray, calendar: Sessions) -> bool:
+    """Tell whether the sessions that bars lie in end with a stamp and begin with none."""
+    if calendar.name in AROUND_THE_CLOCK:
+        return False
+    at = np.unique(calendar.containing(ns - 1))
+    at = at[at >= 0]
+    if not at.size:
+        return False
+    ends = np.isin(calendar.closes[at], ns).mean()
+    begins = np.isin(calendar.opens[at], ns).mean()
+    return bool(ends > 0.9 and begins < 0.1)
+
+
+def refuse_long_bars(days: IntArray, same: NDArray[np.bool_], label: str) -> None:
+    """
+    Raise DataError for bars of a week, a month or more.
+
+    Shapes: days (R,) of bars sorted by symbol and time; same (R - 1,) says which neighbours are
+    of one symbol.
+    """
+    apart = np.diff(days)[same]
+    if len(apart) < 3 or np.median(apart) < 4:
+        return
+    distance = int(np.median(apart))
+    length = next((w for low, high, w in _LENGTHS if low <= distance <= high), None)
+    raise DataError(
+        f"{label}: expected daily or intraday bars, was bars {distance} days apart"
+        f"{f': bars of {length}' if length else ''}, whose close is not known on their date"
+    )
