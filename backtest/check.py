@@ -65,6 +65,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[FileFact, ...] = ()
     rows: tuple[SymbolCheck, ...] = ()
     calendar: str = ""
+    account: str = ""
     sessions: int = 0
     step_ns: int = 0
     price_basis: PriceBasis | None = None
@@ -107,7 +108,7 @@ def check_source(
     except ConfigError as e:
         problems.append(str(e))
     problems += check_tradable(market, currency)
-    return _report(name, market, problems, found)
+    return _report(name, market, problems, found, currency)
 
 
 def _open(name: str, seed: int, found: Findings) -> MarketData:
@@ -120,7 +121,11 @@ def _open(name: str, seed: int, found: Findings) -> MarketData:
 
 
 def _report(
-    name: str, market: MarketData | None, problems: Sequence[str], found: Findings
+    name: str,
+    market: MarketData | None,
+    problems: Sequence[str],
+    found: Findings,
+    currency: str = "",
 ) -> CheckReport:
     lines = tuple(dict.fromkeys(problems))
     files = tuple(found.files)
@@ -143,6 +148,7 @@ def _report(
         files=files,
         rows=rows,
         calendar=market.calendar,
+        account=currency,
         sessions=len(closes),
         step_ns=market.step_ns,
         price_basis=market.price_basis,

@@ -5,6 +5,7 @@ It knows nothing of what it shows. `--json` prints to standard output and nothin
 tables and progress then go to standard error.
 """
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,19 @@ PALETTE = (
     *("#bcbd22", "#e377c2", "#1a1a1a", "#98df8a"),
 )
 
+UNCUT = 1_000  # columns, where nobody looks at a screen
+
 
 def open_console(as_json: bool, width: int | None = None) -> Console:
-    """Return the console for people: standard error where standard output is for machines."""
-    return Console(stderr=as_json, width=width)
+    """
+    Return the console for people: standard error where standard output is for machines.
+
+    Off a terminal no table is cut, unless COLUMNS says how wide lines may be.
+    """
+    console = Console(stderr=as_json, width=width)
+    if width is None and not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = UNCUT
+    return console
 
 
 def print_json(value: Any) -> None:

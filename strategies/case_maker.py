@@ -28,7 +28,11 @@ REPORTS_PER_SYMBOL = 8
 
 
 class CaseMaker:
-    """The evidence of one book, in front of its feature engine."""
+    """
+    The evidence of one book, in front of its feature engine.
+
+    `news_left_out` counts the items that no case showed, since it held as many newer ones.
+    """
 
     def __init__(
         self, instruments: Sequence[Instrument], settings: DeskSettings, features: FeatureEngine
@@ -38,6 +42,7 @@ class CaseMaker:
         self._features = features
         self._news: dict[str, list[NewsItem]] = {}
         self._reports: dict[str, list[FundamentalsReport]] = {}
+        self.news_left_out = 0
 
     def take(self, data: object) -> None:
         """Take in a news item, a report or a macro value; anything else is not for minds."""
@@ -93,12 +98,14 @@ class CaseMaker:
 
     def _take_news(self) -> tuple[NewsItem, ...]:
         """Return the news since the last case, the newest first within a symbol."""
+        most = self._settings.news_per_symbol
         news = tuple(
             item
             for symbol in sorted(self._news)
             for item in sorted(
                 self._news[symbol], key=lambda n: (-n.ts_init, -n.ts_event, n.source, n.item_id)
-            )[: self._settings.news_per_symbol]
+            )[:most]
         )
+        self.news_left_out += sum(max(len(items) - most, 0) for items in self._news.values())
         self._news.clear()
         return news

@@ -54,6 +54,7 @@ class BookRun:
     missed_decisions: int  # the mind failed; only a live port goes on without one
     unpriced_routes: int
     open_routes: int
+    news_left_out: int  # of cases that held as many newer ones as they show
     capacity: float | None  # in the account's currency; None where no order had a known volume
 
 
@@ -141,6 +142,7 @@ def book_run(
         missed_decisions=missed_decisions,
         unpriced_routes=desk.outcomes.unpriced,
         open_routes=desk.outcomes.open_routes,
+        news_left_out=desk.cases.news_left_out,
         # the equity at which one order in twenty would be cut for its size
         capacity=float(np.quantile(sizes, CUT_SHARE)) if sizes else None,
     )

@@ -10,6 +10,7 @@ stamps are UTC nanoseconds. It reads no clock: the span of years is given.
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,16 @@ from numpy.typing import NDArray
 from agents.arrays import IntArray
 from config.errors import ConfigError
 
+if TYPE_CHECKING:
+    from exchange_calendars import ExchangeCalendar
+
 DAY_NS = 86_400_000_000_000
 XNYS = "XNYS"
 WEEKDAYS = "24x5"
 EVERY_DAY = "24/7"
 AROUND_THE_CLOCK = (WEEKDAYS, EVERY_DAY)
 _A_YEAR = {XNYS: 252, WEEKDAYS: 260, EVERY_DAY: 365}
+_STAMPED = (1678, 2261)  # whole years that nanoseconds since 1970 can count
 _MEASURED = (2000, 2019)  # the years over which other calendars' sessions are counted
 
 
@@ -70,8 +75,10 @@ def load_sessions(name: str, first_year: int, last_year: int) -> Sessions:
 
     `name` is an exchange_calendars code (XNYS, XLON, ...), "24x5" or "24/7". A session that ends
     where the next one begins closes a nanosecond before, so that no bar closes as another opens.
+    Years that a calendar does not know, or that stamps cannot count, have no sessions.
     Raises ConfigError for a calendar that does not exist.
     """
+    first_year, last_year = max(first_year, _STAMPED[0]), min(last_year, _STAMPED[1])
     start, end = f"{first_year}-01-01", f"{last_year}-12-31"
     if name in AROUND_THE_CLOCK:
         days = np.arange(np.datetime64(start), np.datetime64(end) + np.timedelta64(1, "D")).astype(
@@ -87,7 +94,7 @@ def load_sessions(name: str, first_year: int, last_year: int) -> Sessions:
         with warnings.catch_warnings():
             # exchange_calendars 4.13 reads Series.values of zoned stamps, deprecated in pandas 3.1
             warnings.simplefilter("ignore", DeprecationWarning)
-            calendar = exchange_calendars.get_calendar(name, start=start, end=end)
+            calendar = _exchange(name, start, end)
     except exchange_calendars.errors.InvalidCalendarName as e:
         raise ConfigError(
             f"expected a calendar of exchange_calendars, {WEEKDAYS} or {EVERY_DAY}, was {name!r}"
@@ -97,6 +104,22 @@ def load_sessions(name: str, first_year: int, last_year: int) -> Sessions:
     closes = calendar.closes.dt.as_unit("ns").astype("int64").to_numpy(np.int64)
     closes = np.minimum(closes, np.append(opens[1:], np.iinfo(np.int64).max) - 1)
     return Sessions(name, str(calendar.tz), days.astype(np.int64), opens, closes)
+
+
+def _exchange(name: str, start: str, end: str) -> ExchangeCalendar:
+    """Return an exchange's calendar over a span, cut to what is known of it."""
+    from exchange_calendars import errors, get_calendar
+
+    try:
+        return get_calendar(name, start=start, end=end)
+    except errors.InvalidCalendarName:
+        raise
+    except ValueError:
+        known = get_calendar(name, start="2019-01-01", end="2019-12-31")
+        earliest, latest = known.bound_min(), known.bound_max()
+        start = start if earliest is None else max(start, f"{earliest:%Y-%m-%d}")
+        end = end if latest is None else min(end, f"{latest:%Y-%m-%d}")
+        return get_calendar(name, start=start, end=end)
 
 
 @lru_cache(maxsize=32)

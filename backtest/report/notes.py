@@ -60,6 +60,11 @@ def run_notes(plan: RunPlan, own: BookRun, books: Sequence[PositionHistory]) -> 
         notes.append(f"{own.expired_decisions} decisions expired before they could be traded")
     if own.unpriced_routes:
         notes.append(f"{own.unpriced_routes} routes had no price before their horizon's end")
+    if own.news_left_out:
+        notes.append(
+            f"{own.news_left_out} news items were in no case: each showed the newest "
+            f"{settings.desk.news_per_symbol} of a symbol (desk.news_per_symbol)"
+        )
     if own.open_routes:
         notes.append(f"{own.open_routes} routes were open at the end and have no outcome")
     return tuple(notes)

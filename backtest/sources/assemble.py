@@ -135,11 +135,9 @@ def _instruments(
         raise DataError(
             f"{FILE_NAME}: expected instruments that have bars, was instruments.{unknown[0]}"
         )
-    for symbol, group in bars.groupby("symbol", sort=True):
-        first = float(group["open"].to_numpy()[np.argmin(group["ts_open"].to_numpy())])
-        out.append(
-            make_instrument(str(symbol), first, sectors, asset_class, given.get(str(symbol)))
-        )
+    first = bars.sort_values("ts_open", kind="stable").groupby("symbol", sort=True)["open"].first()
+    for symbol, price in ((str(s), float(p)) for s, p in first.items()):
+        out.append(make_instrument(symbol, price, sectors, asset_class, given.get(symbol)))
     return out
 
 

@@ -43,7 +43,7 @@ class RawBars:
     """
     A table's bars before they meet a calendar, sorted by (symbol, time).
 
-    `frame` has symbol, ns, day, PRICES, volume, those of EXTRAS that the table has, and the
+    `frame` has symbol, its number, ns, day, PRICES, volume, those of EXTRAS that the table has, and the
     table's row. `step_ns` is 0 for one bar a session, None where no two bars tell it.
     """
 
@@ -67,9 +67,12 @@ def read_bars(
     left out, so that a check can list all faults.
     """
     none = np.full(len(frame), np.nan)
+    names = texts(frame[mapping["symbol"]]) if symbol is None else symbol
+    codes = 0 if symbol is not None else pd.factorize(names, sort=True)[0]
     table = pd.DataFrame(
         {
-            "symbol": texts(frame[mapping["symbol"]]) if symbol is None else symbol,
+            "symbol": names,
+            "code": codes,
             "ns": when.ns,
             "day": when.days,
             **{c: numbers(frame[mapping[c]], label) for c in PRICES},
@@ -78,7 +81,7 @@ def read_bars(
             "row": np.arange(1, len(frame) + 1),
         }
     )
-    for name in dict.fromkeys(table["symbol"]):
+    for name in table["symbol"].unique():
         if name and not is_symbol(name):
             row = int(table["row"][(table["symbol"] == name).to_numpy()].iloc[0])
             require_symbol(name, f"{label}: row {row}")
@@ -90,7 +93,37 @@ def read_bars(
     if 0 < partly.sum() <= FEW * len(table):
         found.notes.add("rows that lack a price left out", label, int(partly.sum()))
         empty |= partly
-    table = table[~empty].sort_values("symbol", kind="stable", ignore_index=True)
+    table = table[~empty].sort_values("code", kind="stable", ignore_index=True)
+
+    same, gap = _neighbours(table)
+    if same.any() and bool((gap[same] < 0).all()):
+        found.notes.add("newest row first, read in reverse", label)
+        table = table.iloc[::-1].sort_values("code", kind="stable", ignore_index=True)
+    if not _faultless(table):
+        table = _without_faults(table, label, found)
+    if table.empty:
+        raise DataError(f"{label}: expected bars, was none")
+    return RawBars(label, table, 0 if when.date_only else _step(table))
+
+
+def _faultless(table: pd.DataFrame) -> bool:
+    """Tell whether every check holds, so that none needs to be made on its own."""
+    same, gap = _neighbours(table)
+    first, high, low, last = (table[c].to_numpy() for c in PRICES)
+    extras = [table[c].to_numpy() for c in EXTRAS if c in table]
+    return bool(
+        (gap[same] > 0).all()
+        and ((low > 0) & (high < np.inf) & (low <= np.minimum(first, last))).all()
+        and (high >= np.maximum(first, last)).all()
+        and not (table["volume"].to_numpy() < 0).any()
+        and all((e >= 0).all() for e in extras)
+        and ("adj_close" not in table or (table["adj_close"].to_numpy() > 0).all())
+        and not table["symbol"].eq("").any()
+    )
+
+
+def _without_faults(table: pd.DataFrame, label: str, found: Findings) -> pd.DataFrame:
+    """Return the bars without faults, each kind of which is one line, raised or kept."""
 
     def refuse(bad: NDArray[np.bool_], expected: str, columns: tuple[str, ...]) -> None:
         nonlocal table
@@ -110,10 +143,6 @@ def read_bars(
 
     refuse((table["symbol"] == "").to_numpy(), "a symbol", ())
     same, gap = _neighbours(table)
-    if same.any() and bool((gap[same] < 0).all()):
-        found.notes.add("newest row first, read in reverse", label)
-        table = table.iloc[::-1].sort_values("symbol", kind="stable", ignore_index=True)
-        same, gap = _neighbours(table)
     unsorted = "stamps in ascending order (sort the file by date), unsorted"
     refuse(np.append(False, same & (gap < 0)), unsorted, ())
     same, gap = _neighbours(table)
@@ -143,14 +172,12 @@ def read_bars(
         table["high"] = table[["high", "open", "close"]].max(axis=1)
         table["low"] = table[["low", "open", "close"]].min(axis=1)
         found.notes.add("bars whose high or low missed open or close, widened", label, near)
-    if table.empty:
-        raise DataError(f"{label}: expected bars, was none")
-    return RawBars(label, table, 0 if when.date_only else _step(table))
+    return table
 
 
 def _neighbours(table: pd.DataFrame) -> tuple[NDArray[np.bool_], IntArray]:
-    symbol, ns = pd.factorize(table["symbol"])[0], table["ns"].to_numpy()
-    return symbol[1:] == symbol[:-1], np.diff(ns)
+    code, ns = table["code"].to_numpy(), table["ns"].to_numpy()
+    return code[1:] == code[:-1], np.diff(ns)
 
 
 def _step(table: pd.DataFrame) -> int | None:

@@ -246,6 +246,7 @@ def _fact(file: _File, when: Stamps | None, found: Findings) -> None:
         zone = f"{stated}, where stamps have none" if stated else "in the stamps"
     else:
         zone = "none, taken as UTC"
+    columns = ", ".join(dict.fromkeys(file.mapping.values()))[:80]
     named = file.symbols
     span = () if when is None or not len(when.ns) else (int(when.ns.min()), int(when.ns.max()))
     first, last = (stamp_text(ns) for ns in span) if span else ("", "")
@@ -253,7 +254,7 @@ def _fact(file: _File, when: Stamps | None, found: Findings) -> None:
         FileFact(
             file=file.label,
             kind=file.kind,
-            form=file.table.form if file.given.kind is None else "source.yaml",
+            form=f"{file.table.form if file.given.kind is None else FILE_NAME}: {columns}",
             rows=len(file.frame),
             symbols=named[0] if len(named) == 1 else f"{len(named)} symbols" if named else "",
             zone=zone,

@@ -143,7 +143,8 @@ def _tick_decimals(price: float, kind: AssetClass) -> int:
 def printed_decimals(values: NDArray[np.float64], least: int, most: int) -> int:
     """Return the fewest decimals, within the two bounds, that print all values as they are."""
     for decimals in range(least, most):
-        if np.allclose(np.round(values, decimals), values, rtol=1e-12, atol=1e-12):
+        rest = np.abs(np.round(values, decimals) - values)
+        if bool((rest <= 1e-12 * (1 + np.abs(values))).all()):
             return decimals
     return most
 

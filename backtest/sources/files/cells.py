@@ -39,12 +39,20 @@ def numbers(column: pd.Series, label: str) -> NDArray[np.float64]:
     if column.dtype.kind in "iuf":
         found = column.to_numpy(np.float64)
     else:
-        found = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, copy=True)
+        try:
+            return _finite(column.astype(np.float64).to_numpy(), column, label)
+        except (ValueError, TypeError):
+            found = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, copy=True)
         for row in np.flatnonzero(np.isnan(found)).tolist():
             cell = column.iloc[row]
             text = "" if pd.isna(cell) else str(cell).strip()
             if text.lower() not in MISSING:
                 found[row] = _printed(text, row, column.name, label)
+    return _finite(found, column, label)
+
+
+def _finite(found: NDArray[np.float64], column: pd.Series, label: str) -> NDArray[np.float64]:
+    """Return numbers of which none is endless; NaN is a missing one."""
     endless = np.flatnonzero(np.isinf(found))
     if endless.size:
         raise _no_number(str(column.iloc[endless[0]]), int(endless[0]), column.name, label)

@@ -97,7 +97,10 @@ def stamps(
     Raises DataError for an empty cell, for text that is no date, for one that could be read two
     ways, for years that nanoseconds cannot count, and for a mix of stamps with and without zone.
     """
-    empty = np.flatnonzero(column.isna().to_numpy() | (column.astype(str) == "").to_numpy())
+    missing = column.isna().to_numpy()
+    if column.dtype.kind not in "iufM":
+        missing = missing | (column == "").to_numpy(dtype=bool, na_value=True)
+    empty = np.flatnonzero(missing)
     if empty.size:
         raise DataError(
             f"{label}: expected a date or stamp in {_name(column)} at row {empty[0] + 1}, "
@@ -166,7 +169,12 @@ def _values(
         return pd.DatetimeIndex(column)
     if column.dtype.kind in "iuf":
         return _counted(column.to_numpy(), label, column)
-    text = column.astype(str).str.strip()
+    text = column.astype(str)
+    if date_format is None and bool((text.str.len() == 10).all()) and text.iloc[0][4] == "-":
+        plain = pd.DatetimeIndex(pd.to_datetime(text, format="%Y-%m-%d", errors="coerce"))
+        if not plain.isna().any():
+            return plain
+    text = text.str.strip()
     if date_format is not None:
         return _stated(text, date_format, label)
     if _all_digits(text):
@@ -314,7 +322,10 @@ def _days(found: pd.DatetimeIndex) -> IntArray:
 
 
 def _all_digits(text: pd.Series) -> bool:
-    return bool(text.str.fullmatch(r"-?\d{1,19}(?:\.\d+)?").all())
+    pattern = r"-?\d{1,19}(?:\.\d+)?"
+    return re.fullmatch(pattern, text.iloc[0]) is not None and bool(
+        text.str.fullmatch(pattern).all()
+    )
 
 
 def _counted(cells: np.ndarray, label: str, column: pd.Series) -> pd.DatetimeIndex:

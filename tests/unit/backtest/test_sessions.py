@@ -93,3 +93,8 @@ def test_unknown_calendar_is_refused():
 def test_text_that_is_no_day_is_refused(text):
     with pytest.raises(ConfigError, match="expected start as YYYY-MM-DD"):
         parse_day(text, "start")
+
+
+def test_years_that_a_calendar_does_not_know_have_no_sessions():
+    assert stamp_text(load_sessions("XBOM", 1990, 1998).opens[0])[:4] == "1997"
+    assert len(load_sessions("24/7", 1670, 1678).days) == 365

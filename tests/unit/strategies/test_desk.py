@@ -156,6 +156,16 @@ def test_a_case_shows_the_news_since_the_last_case_newest_first(make_market):
     assert shown == [("AAA", "AAA-36"), ("AAA", "AAA-35"), ("BBB", "BBB-36"), ("BBB", "BBB-35")]
 
 
+def test_news_beyond_what_a_case_shows_are_counted(make_market):
+    market = make_market(symbols=("AAA", "BBB"), sessions=50, news_every=1)
+    mind = Asks()
+    ran = run(market, mind, rules(decide_every_sessions=2, news_per_symbol=1))
+    shown = sum(len(c.news) for c in mind.cases)
+    assert {len(c.news) for c in mind.cases} == {2}
+    known = sum(n.ts_init <= mind.cases[-1].ts_init for n in market.news)
+    assert ran.desk.cases.news_left_out == known - shown
+
+
 def test_what_has_vanished_is_not_asked_about(market_of):
     mind = Asks()
     run(without(market_of(), "BBB", range(34, 50)), mind)
