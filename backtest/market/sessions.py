@@ -106,7 +106,7 @@ def load_sessions(name: str, first_year: int, last_year: int) -> Sessions:
     return Sessions(name, str(calendar.tz), days.astype(np.int64), opens, closes)
 
 
-def _exchange(name: str, start: str, end: str) -> ExchangeCalendar:
+def _exchange(name: str, start: str, end: str) -> "ExchangeCalendar":
     """Return an exchange's calendar over a span, cut to what is known of it."""
     from exchange_calendars import errors, get_calendar
 

@@ -43,8 +43,9 @@ class RawBars:
     """
     A table's bars before they meet a calendar, sorted by (symbol, time).
 
-    `frame` has symbol, its number, ns, day, PRICES, volume, those of EXTRAS that the table has, and the
-    table's row. `step_ns` is 0 for one bar a session, None where no two bars tell it.
+    `frame` has symbol and its number (code), ns, day, PRICES, volume, those of EXTRAS that the
+    table has, and the table's row. `step_ns` is 0 for one bar a session, None where no two bars
+    tell it.
     """
 
     label: str
@@ -67,8 +68,11 @@ def read_bars(
     left out, so that a check can list all faults.
     """
     none = np.full(len(frame), np.nan)
-    names = texts(frame[mapping["symbol"]]) if symbol is None else symbol
-    codes = 0 if symbol is not None else pd.factorize(names, sort=True)[0]
+    names: NDArray[np.object_] | str = symbol or ""
+    codes: IntArray | int = 0
+    if symbol is None:
+        names = texts(frame[mapping["symbol"]])
+        codes = pd.factorize(names, sort=True)[0]
     table = pd.DataFrame(
         {
             "symbol": names,

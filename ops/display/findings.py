@@ -71,7 +71,7 @@ def _grouped(files: Sequence[FileFact]) -> list[tuple[str, ...]]:
     groups: dict[tuple[str, str, str], list[FileFact]] = {}
     for fact in files:
         groups.setdefault((fact.kind, fact.form, fact.zone), []).append(fact)
-    out = []
+    out: list[tuple[str, ...]] = []
     for (kind, form, zone), facts in groups.items():
         more = f" and {len(facts) - 1} more" if len(facts) > 1 else ""
         symbols = facts[0].symbols if len(facts) == 1 else ""

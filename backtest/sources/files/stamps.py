@@ -181,8 +181,8 @@ def _values(
         return _counted(text.to_numpy(), label, column)
     named = _NAMED_ZONE.fullmatch(text.iloc[0])
     if named is not None and bool(text.str.endswith(" " + named[2]).all()):
-        plain = text.str[: -len(named[2]) - 1]
-        return _in_named_zone(_values(plain, label, None, notes), named[2], label)
+        clock = text.str[: -len(named[2]) - 1]
+        return _in_named_zone(_values(clock, label, None, notes), named[2], label)
     zoned = text.str.contains(_ZONE, regex=True) & ~text.str.contains(_DATE, regex=True)
     if zoned.any() and not zoned.all():
         row = int(np.flatnonzero(zoned.to_numpy() != bool(zoned.iloc[0]))[0])
