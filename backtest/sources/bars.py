@@ -96,7 +96,7 @@ def read_bars(
     partly = lacking.any(axis=1).to_numpy() & ~empty
     if 0 < partly.sum() <= FEW * len(table):
         found.notes.add("rows that lack a price left out", label, int(partly.sum()))
-        empty |= partly
+        empty = empty | partly
     table = table[~empty].sort_values("code", kind="stable", ignore_index=True)
 
     same, gap = _neighbours(table)

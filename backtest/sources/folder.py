@@ -18,7 +18,7 @@ import pandas as pd
 
 from agents.messages import AssetClass
 from backtest.market.market_data import BAR_COLUMNS, MarketData
-from backtest.market.sessions import Sessions, load_sessions, stamp_text
+from backtest.market.sessions import XNYS, Sessions, load_sessions, stamp_text
 from backtest.sources.actions import derive, with_actions
 from backtest.sources.assemble import Gathered, assemble, one_of
 from backtest.sources.bars import RawBars, fill_volume, read_bars, stamp_bars
@@ -291,9 +291,7 @@ def _calendar_name(bars: Sequence[_File], manifests: Sequence[Manifest]) -> str:
             f"expected instruments of one calendar in one source, was {shown}: "
             f"set calendar in {FILE_NAME}, or kind: ignore for some files"
         )
-    if not first:
-        raise DataError(f"{bars[0].label}: expected bars with symbols, was none")
-    return next(iter(first))
+    return next(iter(first), XNYS)  # without a symbol there is no bar, as their reader says
 
 
 def _raw_bars(

@@ -40,7 +40,7 @@ def numbers(column: pd.Series, label: str) -> NDArray[np.float64]:
         found = column.to_numpy(np.float64)
     else:
         try:
-            return _finite(column.astype(np.float64).to_numpy(np.float64), column, label)
+            return _finite(np.asarray(column.astype(np.float64), np.float64), column, label)
         except (ValueError, TypeError):
             found = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, copy=True)
         for row in np.flatnonzero(np.isnan(found)).tolist():
