@@ -213,14 +213,14 @@ def _opens(bars: pd.DataFrame) -> tuple[int, ...]:
 def _to_bars(market: MarketData, instrument: Instrument) -> list[Any]:
     from nautilus_trader.model.data import Bar
 
-    from strategies.instruments import bar_type, size_precision
+    from strategies.instruments import bar_type
 
     rows = market.bars[market.bars["symbol"] == instrument.symbol]
     stamps = rows["ts_close"].to_numpy(np.uint64, copy=True)
     bars: list[Any] = Bar.from_raw_arrays_to_list(
         bar_type(instrument, market.step_ns),
         instrument.engine_precision,
-        size_precision(instrument),
+        instrument.size_precision,
         *(
             rows[c].to_numpy(np.float64, copy=True)
             for c in ("open", "high", "low", "close", "volume")
@@ -232,14 +232,12 @@ def _to_bars(market: MarketData, instrument: Instrument) -> list[Any]:
 
 
 def _from_bars(bars: list[Any], instrument: Instrument) -> pd.DataFrame:
-    from strategies.instruments import size_precision
-
     places = instrument.printed_precision
     columns: dict[str, Any] = {
         name: np.round([getattr(b, name).as_double() for b in bars], places)
         for name in ("open", "high", "low", "close")
     }
-    volume = np.round([b.volume.as_double() for b in bars], size_precision(instrument))
+    volume = np.round([b.volume.as_double() for b in bars], instrument.size_precision)
     stamps = np.array([b.ts_event for b in bars], dtype=np.int64)
     return pd.DataFrame(
         {"symbol": instrument.symbol, **columns, "volume": volume, "ts_close": stamps}

@@ -107,7 +107,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     first_ns: int
     last_ns: int
     max_var: float
-    capacity_usd: float | None
+    currency: str
+    capacity: float | None
     books: tuple[BookRow, ...]
     differences: tuple[BaselineDifference, ...]
     gate_costs: tuple[GateDifference, ...]
@@ -152,7 +153,8 @@ def summarise(result: RunResult, *, seed: int, earlier_trials: Sequence[Trial] =
         first_ns=int(result.book.ts[0]),
         last_ns=int(result.book.ts[-1]),
         max_var=result.max_var,
-        capacity_usd=result.capacity_usd,
+        currency=result.currency,
+        capacity=result.capacity,
         books=(
             *(BookRow(**_named(s), figures=figures(s, result, luck, seed)) for s in every[:first]),
             *(

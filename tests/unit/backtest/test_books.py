@@ -48,7 +48,15 @@ def test_the_multi_asset_book_keeps_the_users_numbers_whatever_stands_in(make_ma
         ("XAUUSD", "commodity", 1.5),
         ("US30", "index", 1.5),
         ("WTIUSD", "commodity", 3.0),
-        ("USDTRY", "forex", None),
+        ("EUR/USD", "forex", 0.5),
+        ("EURUSD=X", "forex", 0.5),
+        ("eurjpy", "forex", 0.5),
+        ("USDTRY", "forex", 5.0),
+        ("XAUEUR", "commodity", 1.5),
+        ("BCO_USD", "commodity", 3.0),
+        ("NATGAS", "commodity", 3.0),
+        ("CORN", "commodity", None),
+        ("BTCUSDT", "crypto", 10.0),
     ],
 )
 def test_a_contract_costs_what_its_class_does(make_market, symbol, asset_class, cost):

@@ -349,7 +349,7 @@ def test_the_first_screen_says_what_the_gate_costs_and_what_the_minds_add(run, s
 
 def test_a_run_without_orders_says_why_first(run, tmp_path):
     why = "no order was sent: 52 sessions of history, 60 are needed"
-    idle = replace(run, no_orders=why, capacity_usd=None, expired_decisions=0)
+    idle = replace(run, no_orders=why, capacity=None, expired_decisions=0)
     shown = summarise(idle, seed=0)
     page = body_of(written(idle, shown, tmp_path))
     assert page.index(why) < page.index("baseline allocator, untrained")
@@ -357,7 +357,7 @@ def test_a_run_without_orders_says_why_first(run, tmp_path):
 
 
 def test_nothing_is_said_of_a_gate_that_was_not_lifted(run):
-    bare = summarise(replace(run, variants=(), baselines=(), capacity_usd=None), seed=0)
+    bare = summarise(replace(run, variants=(), baselines=(), capacity=None), seed=0)
     assert headlines(bare) == ["3 decisions expired before they could be traded."]
 
 
