@@ -79,7 +79,7 @@ def check_source(
     """
     Return the check of a source, named as for `open_source`, for a run under `settings`.
 
-    `settings` (by default those where nothing was stated) say the account and the simulator's seed.
+    `settings`, by default those where nothing was stated, say the account and the seed.
 
     Never raises for a fault of the data or of the range: it is a line of `problems`.
     """

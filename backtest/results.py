@@ -126,9 +126,9 @@ class RunResult:
     `risk_free` (T,) is the risk-free return of each session (first row 0). `sessions_per_year`
     are the calendar's. `max_var` is the limit of the one-day VaR, a fraction of equity.
     `capacity` is the equity at which the book's orders reach 10% of the mean daily volume, in the
-    account's `currency`, None where no volume is known. `no_orders` says why no order was sent, "" where some were; it
-    and `notes` are lines that the report shows first. `manifest` is what `manifest.json` will
-    hold.
+    account's `currency`, None where no volume is known. `no_orders` says why no order was
+    sent, "" where some were; it and `notes` are lines that the report shows first. `manifest` is
+    what `manifest.json` will hold.
     """
 
     run_id: str

@@ -168,7 +168,8 @@ def delivery_targets(
     Return a decision's targets, cut with headroom, and which limit cut each.
 
     Where the limits name a volatility target, what is asked is first scaled down to it; `year` is
-    how many sessions a year has. Shapes: all (..., N) -> (..., N), (..., N). Raises ValueError for targets that are no numbers.
+    how many sessions a year has.
+    Shapes: all (..., N) -> (..., N), (..., N). Raises ValueError for targets that are no numbers.
     """
     if not np.isfinite(asked).all():
         raise ValueError(f"expected finite target weights, was {asked[~np.isfinite(asked)][0]}")

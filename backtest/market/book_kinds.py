@@ -65,8 +65,8 @@ def as_book(market: MarketData, settings: Settings) -> tuple[MarketData, Setting
     """
     Return a market and settings with the defaults of the market's kind of book.
 
-    Coins and contracts without a cost of their own get that of their class, unless `market.cost_frac` was
-    stated. Applying it again changes nothing.
+    Coins and contracts without a cost of their own get that of their class, unless
+    `market.cost_frac` was stated. Applying it again changes nothing.
     """
     instruments = market.instruments
     american = all(i.currency == "USD" for i in instruments) and market.calendar == "XNYS"

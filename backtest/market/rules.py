@@ -236,7 +236,8 @@ def sized(market: MarketData) -> BoolArray:
     most = market.bars.groupby("symbol")["volume"].max()
     return np.array(
         [
-            i.asset_class == "equity" or (i.asset_class == "crypto" and most.get(i.symbol, 0.0) > 0)
+            i.asset_class == "equity"
+            or (i.asset_class == "crypto" and most.get(i.symbol, 0.0) > 0)
             for i in market.instruments
         ]
     )

@@ -2,8 +2,8 @@
 Tells whether a backtest can trade a market, for `data check` and for every run.
 
 A source can be read without a fault and still not be tradable, as with a cross whose rate is
-missing or a price beyond what the engine holds. `data check` lists such faults and a run refuses them, both
-from here, so that both say the same line. Nothing here knows how a source is read.
+missing or a price beyond what the engine holds. `data check` lists such faults and a run refuses
+them, both from here, so that both say the same line. Nothing here knows how a source is read.
 """
 
 from collections.abc import Iterator, Sequence

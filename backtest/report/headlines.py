@@ -5,6 +5,8 @@ They stand on the report's first screen and under the printed table. Each is mad
 `summarise` returned; a figure that the run does not determine is left out, never guessed.
 """
 
+from msgspec import UNSET
+
 from agents.allocator.views import BlackLittermanBottom
 from backtest.report.formats import interval, number, percent, percent_interval, strategy
 from backtest.statistics.book_figures import BookFigures
@@ -60,11 +62,12 @@ def expired(summary: Summary) -> str:
 
 def capacity(summary: Summary) -> str:
     """Return the equity up to which the book's orders are small, "" where no volume is known."""
-    if summary.capacity is None:
+    account = summary.account
+    most = summary.capacity_usd if account is UNSET else account.capacity
+    if most is None:
         return ""
-    about = _rounded(summary.capacity)
-    equity = f"${about}" if summary.currency == "USD" else f"{summary.currency} {about}"
-    return f"Orders reach 10% of mean daily volume at about {equity} of equity."
+    unit = "$" if account is UNSET else f"{account.currency} "
+    return f"Orders reach 10% of mean daily volume at about {unit}{_rounded(most)} of equity."
 
 
 def verdict(summary: Summary) -> str:

@@ -137,7 +137,7 @@ def make_instrument(
 
 
 def _currency(symbol: str, kind: AssetClass) -> str:
-    """Return the quote currency of a symbol, of a class that may have been stated against the spelling."""
+    """Return a symbol's quote currency; its class may be another than its spelling tells."""
     pair, tail = pair_of(symbol), symbol.upper()[-3:]
     if kind == class_of(symbol):
         return currency_of(symbol)

@@ -306,9 +306,7 @@ class Twin:
         held = self.weights[rows] if self._unmoved else holding.weights()
         asked = np.where(self._asked[rows] == self.weights[rows], held, self._asked[rows])
         blocked = self._blocked(rows, self._now, self._flat["last_close"][self._now[rows]], model)
-        allowed, cause = delivery_targets(
-            asked, held, blocked, model, self._tight, self._year
-        )
+        allowed, cause = delivery_targets(asked, held, blocked, model, self._tight, self._year)
         arrives = self._arrives[rows]
         decided = self._flat["ts_close"][self._now[rows]]
         self.gate.decide(rows, held, allowed, holding, arrives, decided, self._expires[rows])
