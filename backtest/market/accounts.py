@@ -12,7 +12,7 @@ from dataclasses import replace
 import msgspec
 
 from backtest.market.market_data import MarketData
-from backtest.market.rules import rate_source
+from backtest.market.rules import IDLE_DOLLARS, rate_source
 from config.currencies import usual_cash
 from config.errors import DataError
 from config.listings import listing_of
@@ -27,23 +27,26 @@ def with_account(market: MarketData, settings: Settings) -> tuple[MarketData, Se
 
     An account in another currency than the default starts with what is usual in it
     (`config.currencies.usual_cash`), unless `market.starting_cash` was stated, and the market has
-    a note of it, first. Applying it again changes nothing.
+    a note of it, first. What dollars earn is no note of another account. Applying it again changes
+    nothing.
     """
-    market = replace(market, notes=(*market.notes, *_assumed(market)))
     quoted = {i.currency for i in market.instruments}
+    account, notes = settings.market, list(market.notes)
     stated = "market.currency" in settings.stated
-    if stated or len(quoted) != 1 or _has_rates(market, quoted, settings.market.currency):
-        return market, settings
-    (currency,) = quoted
-    cash = settings.market.starting_cash
-    if "market.starting_cash" not in settings.stated:
-        cash = usual_cash(currency)
-    account = msgspec.structs.replace(settings.market, currency=currency, starting_cash=cash)
-    note = f"{ACCOUNTED}{currency}, from {cash:,.12g}: all instruments are quoted in it"
-    return (
-        replace(market, notes=(note, *market.notes)),
-        msgspec.structs.replace(settings, market=account),
-    )
+    if not stated and len(quoted) == 1 and not _has_rates(market, quoted, account.currency):
+        (currency,) = quoted
+        cash = account.starting_cash
+        if "market.starting_cash" not in settings.stated:
+            cash = usual_cash(currency)
+        account = msgspec.structs.replace(account, currency=currency, starting_cash=cash)
+        settings = msgspec.structs.replace(settings, market=account)
+        notes.insert(
+            0, f"{ACCOUNTED}{currency}, from {cash:,.12g}: all instruments are quoted in it"
+        )
+    if account.currency != "USD":
+        notes = [note for note in notes if not note.startswith(IDLE_DOLLARS)]
+    notes += _assumed(market)
+    return replace(market, notes=tuple(notes)), settings
 
 
 def _has_rates(market: MarketData, quoted: set[str], account: str) -> bool:

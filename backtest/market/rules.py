@@ -26,6 +26,7 @@ YEAR_NS = 365 * 86_400_000_000_000
 VOLUME_BARS = 20
 RISK_FREE = "risk_free"  # the source's own series
 FEDERAL_FUNDS = "federal_funds"  # the series of `backtest.sources.federal_funds`
+IDLE_DOLLARS = "idle cash in dollars"  # how the note of the federal funds rate begins
 OTC_TOUCH_SIZE = 10_000_000.0  # FX and CFD volumes count ticks, not size
 OTC_TOUCH_LOTS = 10_000_000.0  # of a coin whose volume is missing; a lot is about a dollar
 MOST_TOUCH = 1e13  # within what Nautilus holds as a quantity

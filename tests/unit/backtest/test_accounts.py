@@ -97,6 +97,7 @@ def test_an_indian_stock_is_accounted_in_rupees(tmp_path):
     market, settings, run = lived(source)
     assert (settings.market.currency, settings.market.starting_cash) == ("INR", 1e7)
     assert market.notes[0] == "accounted in INR, from 10,000,000: all instruments are quoted in it"
+    assert not any("dollars" in note for note in market.notes)
     buy = check_fills(market, run, "RELIANCE.NS")
     assert buy.quantity == pytest.approx(1e7 * 0.05 / buy.price, rel=0.01)
     assert buy.commission == pytest.approx(buy.quantity * buy.price * 0.003, abs=0.01)
@@ -123,6 +124,7 @@ def test_a_cross_beside_its_rate_is_accounted_in_dollars(tmp_path, symbols):
     )
     assert (settings.market.currency, settings.market.starting_cash) == ("USD", 100_000.0)
     assert not any("accounted" in note for note in market.notes)
+    assert any("idle cash in dollars" in note for note in market.notes)
     buy = check_fills(market, run, symbols[0])
     assert buy.quantity * buy.price / 140.0 == pytest.approx(5_000.0, rel=0.01)
 
