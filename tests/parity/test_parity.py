@@ -154,7 +154,8 @@ def test_books_of_coins_agree_in_an_account_of_coins(currency, pairs, volume):
     schedule = replace(made, market=coins(made.market, pairs, volume), targets=targets(made, 2))
     account = {"currency": currency, "starting_cash": usual_cash(currency)}
     market = msgspec.structs.replace(made.settings.market, **account)
-    settings = msgspec.structs.replace(made.settings, market=market)
+    limits = msgspec.structs.replace(made.settings.limits, volatility_target=0.10)
+    settings = msgspec.structs.replace(made.settings, market=market, limits=limits)
     result = compare(replace(schedule, settings=settings))
     assert result.difference == ""
     assert result.money < 1e-11 * usual_cash(currency)

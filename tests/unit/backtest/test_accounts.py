@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from agents.features.feature_engine import FeatureEngine
 from agents.messages import FillRecord, Instrument
 from backtest.check import check_source
 from backtest.engine.book_spec import BookSpec
@@ -83,6 +84,22 @@ def test_an_order_for_a_coin_is_held_against_its_volume_where_it_has_any(tmp_pat
     run = run_book(spec, Wants.at([market.session_closes[DECIDED]], [{"BTCUSDT": 0.05}]))
     sizes = [fill.quantity for fill in run.records.of(FillRecord)]
     assert max(sizes) <= 0.004 + 1e-9
+
+
+def test_features_see_volumes_of_less_than_a_coin(tmp_path, monkeypatch):
+    source = written(tmp_path, {"BTCUSDT": 60_000.0}, "calendar: 24/7\n", every="D")
+    market, settings, _ = open_market(settings_of(source))
+    market.bars["volume"] = 0.00123
+    seen, real = [], FeatureEngine.on_session
+
+    def watched(engine, *bars):
+        seen.append(bars[-1])
+        return real(engine, *bars)
+
+    monkeypatch.setattr(FeatureEngine, "on_session", watched)
+    spec = BookSpec("test", market, settings, market.session_closes[DECIDED])
+    run_book(spec, Wants.at([spec.decide_from], [{}]))
+    assert np.concatenate(seen).tolist() == [0.00123] * 60
 
 
 def test_a_coin_of_a_hundred_millionth_keeps_its_prices(tmp_path):
