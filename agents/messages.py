@@ -12,18 +12,20 @@ and never NaN. This page knows no venue, no clock and no store.
 """
 
 import hashlib
+from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from config.currencies import pair_of
 from config.errors import FutureDataError
 
 type JuniorName = Literal["news", "technical", "fundamental"]
 type Action = Literal["BUY", "HOLD", "SELL"]
 type Horizon = Literal["short", "medium", "long"]
 type Regime = Literal["bull", "bear", "sideways"]
-type AssetClass = Literal["equity", "forex", "commodity", "index"]
+type AssetClass = Literal["equity", "forex", "commodity", "index", "crypto"]
 
 JUNIORS: tuple[JuniorName, ...] = ("news", "technical", "fundamental")
 
@@ -85,6 +87,23 @@ class Instrument(Message, frozen=True, kw_only=True):
         10^8 ticks exactly.
         """
         return self.price_precision + 7
+
+    @property
+    def size_precision(self) -> int:
+        """The decimals of the lot: those of orders and of the engine's volumes."""
+        exponent = Decimal(str(self.lot_size)).normalize().as_tuple().exponent
+        return max(0, -int(exponent))
+
+    @property
+    def funded(self) -> bool:
+        """Whether holding it needs its whole price in cash, as with a stock or a coin."""
+        return self.asset_class in ("equity", "crypto")
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """Base and quote, where it is a pair that is quoted in the second of them; else None."""
+        pair = None if self.asset_class in ("equity", "index") else pair_of(self.symbol)
+        return pair if pair is not None and pair[1] == self.currency else None
 
 
 class NewsItem(Message, frozen=True, kw_only=True):

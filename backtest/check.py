@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 
 from agents.messages import Instrument
+from backtest.market.accounts import with_account
 from backtest.market.market_data import MarketData, PriceBasis
 from backtest.market.sessions import day_text, session_day
 from backtest.market.tradable import check_tradable
 from backtest.sources.findings import FileFact, Findings
 from backtest.sources.survivors import END_SESSIONS
 from config.errors import ConfigError
+from config.settings import Settings
 from config.sources import PACKAGED, SIMULATOR, find_catalog, source_paths
 
 BIG_JUMP = 0.40
@@ -85,18 +87,20 @@ def check_source(
     start: str | None = None,
     end: str | None = None,
     symbols: Sequence[str] = (),
-    seed: int = 0,
-    currency: str = "USD",
+    settings: Settings | None = None,
 ) -> CheckReport:
     """
-    Return the check of a source, named as for `open_source`, for an account in `currency`.
+    Return the check of a source, named as for `open_source`, for a run under `settings`.
+
+    `settings`, by default those where nothing was stated, say the account and the seed.
 
     Never raises for a fault of the data or of the range: it is a line of `problems`.
     """
     found = Findings(collect=True)
     problems = found.faults
+    settings = settings or Settings()
     try:
-        market = _open(name, seed, found)
+        market = _open(name, settings.seed, found)
     except ConfigError as e:
         problems.append(str(e))
         return _report(name, None, problems, found)
@@ -107,8 +111,9 @@ def check_source(
         market = cut(with_survivors_note(market, symbols), start, end, symbols)
     except ConfigError as e:
         problems.append(str(e))
-    problems += check_tradable(market, currency)
-    return _report(name, market, problems, found, currency)
+    market, settings = with_account(market, settings)
+    problems += check_tradable(market, settings.market.currency)
+    return _report(name, market, problems, found, settings.market.currency)
 
 
 def _open(name: str, seed: int, found: Findings) -> MarketData:

@@ -125,10 +125,10 @@ class RunResult:
     `variants` are the hierarchy's own decisions, replayed: under other gates and under stress.
     `risk_free` (T,) is the risk-free return of each session (first row 0). `sessions_per_year`
     are the calendar's. `max_var` is the limit of the one-day VaR, a fraction of equity.
-    `capacity_usd` is the equity at which the book's orders reach 10% of the mean daily volume,
-    None where no volume is known. `no_orders` says why no order was sent, "" where some were; it
-    and `notes` are lines that the report shows first. `manifest` is what `manifest.json` will
-    hold.
+    `capacity` is the equity at which the book's orders reach 10% of the mean daily volume, in the
+    account's `currency`, None where no volume is known. `no_orders` says why no order was
+    sent, "" where some were; it and `notes` are lines that the report shows first. `manifest` is
+    what `manifest.json` will hold.
     """
 
     run_id: str
@@ -147,7 +147,8 @@ class RunResult:
     sessions_per_year: int = 252
     max_var: float = 0.02
     expired_decisions: int = 0
-    capacity_usd: float | None = None
+    capacity: float | None = None
+    currency: str = "USD"
     no_orders: str = ""
 
     @property

@@ -32,6 +32,7 @@ from agents.messages import (
     VerdictLine,
 )
 from agents.protocols import Mind
+from backtest.market.accounts import with_account
 from backtest.market.book_kinds import as_book
 from backtest.market.catalog import list_catalogs
 from backtest.market.market_data import MarketData, window
@@ -97,7 +98,7 @@ class Coordinator:
         data hold the symbol.
         """
         source, market = newest_data(symbol, self._settings, self._source)
-        market, settings = as_book(market, self._settings)
+        market, settings = as_book(*with_account(market, self._settings))
         from agents.supervisor.plain_routers import AlwaysAll
         from ops.composition.model_minds import build_market_mind, open_models
 
@@ -127,9 +128,10 @@ class NewsJunior:
         _, market = newest_data(symbol, self._settings, self._source)
         from ops.composition.model_minds import build_market_mind, open_models
 
-        case, _, _ = decide_newest(market, self._settings, BuyAndHold(), lookback_days)
-        with open_models(self._settings) as models:
-            mind = build_market_mind(market, self._settings, models)
+        market, settings = with_account(market, self._settings)
+        case, _, _ = decide_newest(market, settings, BuyAndHold(), lookback_days)
+        with open_models(settings) as models:
+            mind = build_market_mind(market, settings, models)
             return mind.juniors.opine(case, {"news": [symbol]})[0]
 
 

@@ -65,7 +65,7 @@ from strategies.timekeeper import EngineTime, Timekeeper
 type MakePort = Callable[[Timekeeper, Callable[[Decision], None]], Port]
 
 CLIENT = ClientId("QUARTERDECK")  # the data client of news, reports, macro values and actions
-VOLUME_PRECISION = 2  # decimals; no lot is finer
+VOLUME_PRECISION = 2  # decimals, or as many as the lot has
 
 
 class Desk(Strategy):
@@ -109,6 +109,8 @@ class Desk(Strategy):
         self._symbol_index = {x.symbol: i for i, x in enumerate(universe.instruments)}
         self._lot = np.array([i.lot_size for i in universe.instruments])
         self._scale = np.array([10.0**i.printed_precision for i in universe.instruments])
+        places = [max(VOLUME_PRECISION, i.size_precision) for i in universe.instruments]
+        self._volume_scale = 10.0 ** np.array(places)
         self._factor = np.ones(n)  # shares now per share when the run began
         self._dividends = np.zeros(n)  # of this session, per engine unit
         self._mid = np.full(n, np.nan)  # the newest quotes while something waits, and their stamps
@@ -182,9 +184,8 @@ class Desk(Strategy):
         opened, high, low, close, volume = self.session.take()
         quoted = np.array([opened, high, low, close]) / self._factor
         prices = np.rint(quoted * self._scale) / self._scale  # as printed, to the last bit
-        self.features.on_session(
-            ts, prices[0], prices[1], prices[2], prices[3], np.round(volume, VOLUME_PRECISION)
-        )
+        volumes = np.rint(volume * self._volume_scale) / self._volume_scale
+        self.features.on_session(ts, prices[0], prices[1], prices[2], prices[3], volumes)
         ledger = self.ledger
         ledger.mark = np.where(np.isfinite(close), close, ledger.mark)
         ledger.revalue(ledger.mark, self.universe.rate_sources)

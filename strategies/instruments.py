@@ -1,15 +1,23 @@
 """
 Our instruments and bars in Nautilus's terms, and the universe that a desk trades.
 
-Equities become Equity, FX pairs and metals CurrencyPair, the rest Cfd. Margins are zero: the
-venue checks none before a trade anyway, and the risk gate is ours.
+Equities become Equity, pairs of currencies, metals and coins CurrencyPair, the rest Cfd, stocks
+dealt in fractions too, for an Equity is whole. Margins are zero: the venue checks none before a
+trade anyway, and the risk gate is ours. Currencies that Nautilus lacks (pence, most coins) are
+made known to it where they are first met.
 """
 
 from dataclasses import dataclass
 from decimal import Decimal
 
 from nautilus_trader.model.data import BarSpecification, BarType
-from nautilus_trader.model.enums import AggregationSource, AssetClass, BarAggregation, PriceType
+from nautilus_trader.model.enums import (
+    AggregationSource,
+    AssetClass,
+    BarAggregation,
+    CurrencyType,
+    PriceType,
+)
 from nautilus_trader.model.identifiers import InstrumentId, Symbol, Venue
 from nautilus_trader.model.instruments import Cfd, CurrencyPair, Equity
 from nautilus_trader.model.instruments import Instrument as NautilusInstrument
@@ -17,9 +25,16 @@ from nautilus_trader.model.objects import Currency, Price, Quantity
 
 from agents.arrays import FloatArray
 from agents.messages import Instrument
+from config.currencies import COINS, CURRENCIES, METALS, STABLE_COINS, decimals_of
 from config.errors import ConfigError
 
-_ASSET_CLASSES = {"index": AssetClass.INDEX, "commodity": AssetClass.COMMODITY}
+_ASSET_CLASSES = {
+    "equity": AssetClass.EQUITY,
+    "forex": AssetClass.FX,
+    "commodity": AssetClass.COMMODITY,
+    "index": AssetClass.INDEX,
+    "crypto": AssetClass.CRYPTOCURRENCY,
+}
 _STEPS = (
     (3_600_000_000_000, 24, BarAggregation.HOUR),
     (60_000_000_000, 60, BarAggregation.MINUTE),
@@ -50,14 +65,6 @@ def instrument_id(instrument: Instrument) -> InstrumentId:
     return InstrumentId(Symbol(instrument.symbol), Venue(instrument.venue))
 
 
-def size_precision(instrument: Instrument) -> int:
-    """Return the decimals of the instrument's lot: those of its orders and its bars' volumes."""
-    if instrument.asset_class == "equity":
-        return 0
-    exponent = Decimal(str(instrument.lot_size)).normalize().as_tuple().exponent
-    return max(0, -int(exponent))
-
-
 def to_nautilus(
     instrument: Instrument, *, cost_frac: float, tick: float | None = None, ts: int = 0
 ) -> NautilusInstrument:
@@ -66,16 +73,12 @@ def to_nautilus(
 
     `cost_frac` is the fee per fill as a fraction of notional where the instrument has none of its
     own; `tick` is what a market order slips by, by default the instrument's. Prices are finer
-    than ticks, so that no split and no spread is rounded to them. Raises ConfigError for an equity
-    dealt in fractions or an unknown currency.
+    than ticks, so that no split and no spread is rounded to them. Raises ConfigError for an
+    unknown currency.
     """
     tick = 10.0**-instrument.price_precision if tick is None else tick
     fee = cost_frac if instrument.cost_bps is None else instrument.cost_bps / 10_000
-    places = size_precision(instrument)
-    if instrument.asset_class == "equity" and instrument.lot_size != int(instrument.lot_size):
-        raise ConfigError(
-            f"expected a whole lot_size for {instrument.symbol}, was {instrument.lot_size:g}"
-        )
+    places = instrument.size_precision
     lot = Quantity(instrument.lot_size, places)
     common = {
         "instrument_id": instrument_id(instrument),
@@ -90,23 +93,14 @@ def to_nautilus(
         "ts_event": ts,
         "ts_init": ts,
     }
-    if instrument.asset_class == "equity":
-        return Equity(currency=_currency(instrument.currency), **common)
-    sized = {"size_precision": places, "size_increment": lot}
-    base = _pair_base(instrument)
-    if base is not None:
-        return CurrencyPair(
-            base_currency=base,
-            quote_currency=_currency(instrument.currency),
-            **sized,
-            **common,
-        )
-    return Cfd(
-        asset_class=_ASSET_CLASSES.get(instrument.asset_class, AssetClass.FX),
-        quote_currency=_currency(instrument.currency),
-        **sized,
-        **common,
-    )
+    quote = to_currency(instrument.currency)
+    if instrument.asset_class == "equity" and not places:
+        return Equity(currency=quote, **common)
+    sized = {"size_precision": places, "size_increment": lot, "quote_currency": quote}
+    base = instrument.pair[0] if instrument.pair else ""
+    if _is_known(base):
+        return CurrencyPair(base_currency=to_currency(base), **sized, **common)
+    return Cfd(asset_class=_ASSET_CLASSES[instrument.asset_class], **sized, **common)
 
 
 def bar_type(instrument: Instrument, step_ns: int) -> BarType:
@@ -131,18 +125,23 @@ def bar_type(instrument: Instrument, step_ns: int) -> BarType:
     return BarType(instrument_id(instrument), spec, AggregationSource.EXTERNAL)
 
 
-def _pair_base(instrument: Instrument) -> Currency | None:
-    symbol, quote = instrument.symbol, instrument.currency
-    if instrument.asset_class not in ("forex", "commodity") or len(symbol) != 6:
-        return None
-    if not symbol.endswith(quote):
-        return None
-    base: Currency | None = Currency.from_internal_map(symbol[:3])
-    return base
+def to_currency(code: str) -> Currency:
+    """
+    Return the Nautilus currency of a code, made known to Nautilus where it was not.
 
-
-def _currency(code: str) -> Currency:
+    Raises ConfigError for a code that neither Nautilus nor `config.currencies` knows.
+    """
     currency = Currency.from_internal_map(code)
     if currency is None:
-        raise ConfigError(f"expected a currency code that Nautilus knows, was {code!r}")
+        if not _is_known(code):
+            raise ConfigError(f"expected a currency code that is known, was {code!r}")
+        kind = CurrencyType.CRYPTO if code in COINS | STABLE_COINS else CurrencyType.FIAT
+        currency = Currency(code, decimals_of(code), 0, code, kind)
+        Currency.register(currency)
     return currency
+
+
+def _is_known(code: str) -> bool:
+    if Currency.from_internal_map(code) is not None:
+        return True
+    return code in CURRENCIES | METALS | COINS | STABLE_COINS

@@ -54,9 +54,21 @@ class Judgement:
 
 
 class Gate:
-    """The risk gate of one book."""
+    """
+    The risk gate of one book.
 
-    def __init__(self, instruments: Sequence[Instrument], limits: LimitSettings) -> None:
+    `sized` (N,) tells of which instruments the volume bounds an order, by default the funded
+    ones; `year` is how many sessions a year of the calendar has.
+    """
+
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        limits: LimitSettings,
+        *,
+        sized: BoolArray | None = None,
+        year: int = 252,
+    ) -> None:
         self.instruments = tuple(instruments)
         self.limits = limits
         self.tight = tightened(limits)
@@ -67,7 +79,8 @@ class Gate:
         self.state = GateState(1, n, limits)
         self.stop_below = memoryview(self.state.stop_below[0])  # by instrument; read at each bar
         self.stop_above = memoryview(self.state.stop_above[0])
-        self._sized = np.array([i.asset_class == "equity" for i in instruments], dtype=bool)
+        self._sized = np.array([i.funded for i in instruments]) if sized is None else sized
+        self._year = year
         self._volumes: FloatArray = np.zeros((0, n))
         self._last_close = np.full(n, np.nan)
         self._age = np.zeros(n, dtype=np.int64)
@@ -161,7 +174,7 @@ class Gate:
     def targets(self, asked: FloatArray, held: FloatArray) -> tuple[FloatArray, IntArray]:
         """Return a decision's targets, cut with headroom, and which limit cut each."""
         blocked = self._blocked(self._last_close)
-        return delivery_targets(asked, held, blocked, self.model, self.tight)
+        return delivery_targets(asked, held, blocked, self.model, self.tight, self._year)
 
     def judge_decision(self, asked: FloatArray, holding: Holding) -> Judgement:
         """Return the weights that a decision's targets (N,) are cut to; nothing trades yet."""

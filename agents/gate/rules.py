@@ -29,7 +29,6 @@ from config.settings import LimitSettings
 ROUNDING_STEPS = np.linspace(1.0, 0.0, 11)
 ROUNDING = 1e-7  # relative; of a book's measures when it is rounded to lots
 UNCHANGED = 1e-12  # of a weight: less is a double's rounding
-YEAR_ROOT = 252.0**0.5  # from a session's volatility to a year's
 QUANTITY_DECIMALS = 6  # no lot is finer; every quantity is rounded to them
 STOP_SESSIONS = 20  # of the volatility that a stop's distance follows
 WEEK_ROOT = 5.0**0.5  # from a session's volatility to a week's
@@ -163,11 +162,13 @@ def delivery_targets(
     blocked: IntArray,
     model: RiskModel,
     tight: LimitSettings,
+    year: int,
 ) -> tuple[FloatArray, IntArray]:
     """
     Return a decision's targets, cut with headroom, and which limit cut each.
 
-    Where the limits name a volatility target, what is asked is first scaled down to it.
+    Where the limits name a volatility target, what is asked is first scaled down to it; `year` is
+    how many sessions a year has.
     Shapes: all (..., N) -> (..., N), (..., N). Raises ValueError for targets that are no numbers.
     """
     if not np.isfinite(asked).all():
@@ -176,17 +177,19 @@ def delivery_targets(
     kept = np.where(asked * held > 0, held, 0.0)
     open_to = np.where((blocked > 0) & grown, kept, asked)
     cause = np.where(open_to != asked, blocked, 0)
-    calm = _at_volatility(open_to, model, tight)
+    calm = _at_volatility(open_to, model, tight, year)
     cause = np.where((calm != open_to) & (cause == 0), LIMIT_CODES["volatility"], cause)
     allowed, cut = project(calm, model, tight)
     return allowed, np.where(cause == 0, cut, cause)
 
 
-def _at_volatility(asked: FloatArray, model: RiskModel, limits: LimitSettings) -> FloatArray:
+def _at_volatility(
+    asked: FloatArray, model: RiskModel, limits: LimitSettings, year: int
+) -> FloatArray:
     """Return books scaled down to the volatility target, where there is one; (..., N)."""
     if limits.volatility_target is None:
         return asked
-    expected = model.deviation(asked) * YEAR_ROOT
+    expected = model.deviation(asked) * float(year) ** 0.5
     beyond = expected > limits.volatility_target
     share = np.where(beyond, limits.volatility_target / np.where(beyond, expected, 1.0), 1.0)
     return asked * share[..., None]

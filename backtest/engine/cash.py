@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from nautilus_trader.backtest.modules import SimulationModule, SimulationModuleConfig
-from nautilus_trader.model.objects import Currency, Money
+from nautilus_trader.model.objects import Money
 from numpy.typing import NDArray
 
 from backtest.market.rules import YEAR_NS, interest
+from strategies.instruments import to_currency
 from strategies.ledger import Ledger
 
 NEVER = 2**63 - 1
@@ -44,7 +45,7 @@ class CashFlows(SimulationModule):
     ) -> None:
         super().__init__(SimulationModuleConfig())
         self._ledger = ledger
-        self._currency = Currency.from_str(currency)
+        self._currency = to_currency(currency)
         self._dividends = list(dividends)
         self._rates = list(rates)
         self._funded = funded

@@ -18,7 +18,14 @@ from backtest.engine.book_spec import BookSpec
 from backtest.engine.cash import CashFlows
 from backtest.engine.desk_result import Records
 from backtest.market.market_data import MarketData
-from backtest.market.rules import dividends_paid, fee_fracs, funded, rate_source, risk_free_rates
+from backtest.market.rules import (
+    dividends_paid,
+    fee_fracs,
+    funded,
+    rate_source,
+    risk_free_rates,
+    sized,
+)
 from config.settings import Settings
 from strategies.desk import Desk, MakePort
 from strategies.instruments import Universe, bar_type, to_nautilus
@@ -35,7 +42,12 @@ def make_desk(
     desk = Desk(
         _universe(market, settings),
         settings,
-        Gate(market.instruments, spec.limits),
+        Gate(
+            market.instruments,
+            spec.limits,
+            sized=sized(market),
+            year=market.sessions_per_year,
+        ),
         FeatureEngine(
             market.instruments,
             price_basis=market.price_basis,

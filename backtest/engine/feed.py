@@ -27,6 +27,7 @@ from backtest.market.rules import (
     LEAVING_SIZE,
     EngineBars,
     engine_bars,
+    engine_volume,
     final_prices,
     quote_around,
     split_factors,
@@ -165,7 +166,7 @@ def _price_events(
         )
         for o, h, low, c, v, t in zip(
             *(prices.tolist() for prices in (rows.open, rows.high, rows.low, rows.close)),
-            np.maximum(np.round(rows.volume, native.size_precision), 1.0).tolist(),
+            engine_volume(instrument, rows.volume).tolist(),
             rows.ts_close.tolist(),
             strict=True,
         )

@@ -15,7 +15,7 @@ from nautilus_trader.backtest.models import FillModel
 from nautilus_trader.config import LoggingConfig, RiskEngineConfig
 from nautilus_trader.model.enums import AccountType, OmsType
 from nautilus_trader.model.identifiers import TraderId, Venue
-from nautilus_trader.model.objects import Currency, Money
+from nautilus_trader.model.objects import Money
 
 from agents.messages import Decision
 from agents.protocols import ExperienceWriter, Mind
@@ -27,6 +27,7 @@ from backtest.engine.feed import Feed
 from backtest.market.market_data import MarketData
 from config.settings import Settings
 from strategies.desk import CLIENT
+from strategies.instruments import to_currency
 from strategies.ports import SimulatedPort
 from strategies.timekeeper import Timekeeper
 
@@ -115,7 +116,7 @@ def make_engine(
             ),
         )
     )
-    currency = Currency.from_str(settings.market.currency)
+    currency = to_currency(settings.market.currency)
     for venue in sorted({i.venue for i in market.instruments}):
         engine.add_venue(
             Venue(venue),

@@ -11,13 +11,20 @@ import msgspec
 from agents.messages import Instrument
 from backtest.market.market_data import MarketData
 from config.books import BookKind, for_book
-from config.costs import FX_COST_BPS, INDEX_COST_BPS, METAL_COST_BPS, OIL_COST_BPS
+from config.costs import (
+    CRYPTO_COST_BPS,
+    FX_COST_BPS,
+    FX_OTHER_COST_BPS,
+    INDEX_COST_BPS,
+    METAL_COST_BPS,
+    OIL_COST_BPS,
+)
+from config.currencies import METALS, pair_of
+from config.listings import is_energy
 from config.settings import Settings
 
 MULTI_ASSET = "multi-asset"  # the book that `data.source` may name
 FX_MAJORS = frozenset(["EUR", "GBP", "AUD", "NZD", "USD", "CAD", "CHF", "JPY"])
-METALS = frozenset({"XAUUSD", "XAGUSD", "XPTUSD", "XPDUSD"})
-OILS = frozenset({"WTIUSD", "BRENT", "USOIL", "UKOIL", "BCOUSD", "WTICOUSD"})
 
 
 def book_kind(market: MarketData, source: str) -> BookKind:
@@ -25,39 +32,41 @@ def book_kind(market: MarketData, source: str) -> BookKind:
     Return the kind of book that all of a market's instruments make.
 
     A source that is traded as the multi-asset book is one of contracts, whatever stands in for
-    them: its policies are trained under the same rules.
+    them: its policies are trained under the same rules. Stocks and coins make a daily book one of
+    daily equities, whatever indices and contracts stand beside them.
     """
     if source.split(":")[0] == MULTI_ASSET:
         return "contracts"
-    equities = [i.asset_class == "equity" for i in market.instruments]
-    if not any(equities):
+    if not any(i.funded for i in market.instruments):
         return "contracts"
-    return "daily equities" if all(equities) and market.step_ns == 0 else "other"
+    return "daily equities" if market.step_ns == 0 else "other"
 
 
 def contract_cost_bps(instrument: Instrument) -> float | None:
     """
-    Return what a fill of a contract costs, in basis points of notional; None where unknown.
+    Return what a fill of anything but a stock costs, in basis points of notional.
 
-    The numbers, and what they assume, stand in `config.costs`.
+    None where it is not known: for commodities that are no metal and no energy. How a symbol is
+    spelt does not matter. The numbers, and what they assume, stand in `config.costs`.
     """
-    symbol = instrument.symbol.upper()
-    if symbol in METALS:
-        return METAL_COST_BPS
-    if symbol in OILS:
-        return OIL_COST_BPS
+    if instrument.asset_class == "crypto":
+        return CRYPTO_COST_BPS
     if instrument.asset_class == "index":
         return INDEX_COST_BPS
-    pair = len(symbol) == 6 and {symbol[:3], symbol[3:]} <= FX_MAJORS
-    return FX_COST_BPS if instrument.asset_class == "forex" and pair else None
+    pair = pair_of(instrument.symbol)
+    if instrument.asset_class == "forex":
+        return FX_COST_BPS if pair and set(pair) <= FX_MAJORS else FX_OTHER_COST_BPS
+    if pair and pair[0] in METALS:
+        return METAL_COST_BPS
+    return OIL_COST_BPS if is_energy(instrument.symbol) else None
 
 
 def as_book(market: MarketData, settings: Settings) -> tuple[MarketData, Settings]:
     """
     Return a market and settings with the defaults of the market's kind of book.
 
-    Contracts without a cost of their own get that of their class, unless `market.cost_frac` was
-    stated. Applying it again changes nothing.
+    Coins and contracts without a cost of their own get that of their class, unless
+    `market.cost_frac` was stated. Applying it again changes nothing.
     """
     instruments = market.instruments
     american = all(i.currency == "USD" for i in instruments) and market.calendar == "XNYS"

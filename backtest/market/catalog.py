@@ -6,7 +6,10 @@ that its tools read them; `quarterdeck.json` holds what that form has no place f
 gives back the same market with the same digest. A catalog is written aside and renamed when whole.
 """
 
+import re
 import shutil
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +67,7 @@ def write_catalog(market: MarketData, path: Path) -> None:
     Write a market as a catalog at `path`, which must not exist yet.
 
     Raises DataError if it exists, or if the stored form would not give the same market back
-    (prices with more decimals than they are kept with).
+    (prices with more decimals than they are kept with), or two symbols one name.
     """
     from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
@@ -79,9 +82,11 @@ def write_catalog(market: MarketData, path: Path) -> None:
     aside.mkdir(parents=True)
     try:
         catalog = ParquetDataCatalog(aside)
-        catalog.write_data([to_nautilus(i, cost_frac=0.0) for i in market.instruments])
-        for instrument in market.instruments:
-            catalog.write_data(_to_bars(market, instrument))
+        catalog.write_data([to_nautilus(i, cost_frac=0.0) for i in _stored(market.instruments)])
+        for instrument, stored in zip(
+            market.instruments, _stored(market.instruments), strict=True
+        ):
+            catalog.write_data(_to_bars(market, instrument, stored))
         actions = market.actions.itertuples(index=False, name=None)
         for items in (
             [custom.from_news(n) for n in market.news],
@@ -134,8 +139,8 @@ def read_catalog(path: Path) -> MarketData:
 
     try:
         bars = [
-            _from_bars(catalog.bars(bar_types=[str(bar_type(i, facts.step_ns))]), i)
-            for i in facts.instruments
+            _from_bars(catalog.bars(bar_types=[str(bar_type(stored, facts.step_ns))]), i)
+            for i, stored in zip(facts.instruments, _stored(facts.instruments), strict=True)
         ]
         table = pd.concat(bars, ignore_index=True)
         closes, places = np.unique(table["ts_close"].to_numpy(np.int64), return_inverse=True)
@@ -210,17 +215,33 @@ def _opens(bars: pd.DataFrame) -> tuple[int, ...]:
     return tuple(int(o) for o in pairs["ts_open"])
 
 
-def _to_bars(market: MarketData, instrument: Instrument) -> list[Any]:
+def _stored(instruments: Sequence[Instrument]) -> list[Instrument]:
+    """
+    Return instruments under the names that Nautilus's queries can read: no /, =, ^ or colon.
+
+    Raises DataError where two have the same.
+    """
+    stored = [
+        msgspec.structs.replace(i, symbol=re.sub(r"[^A-Za-z0-9._-]", "_", i.symbol))
+        for i in instruments
+    ]
+    name, count = Counter(i.symbol for i in stored).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"expected symbols that a catalog can tell apart, was {count} as {name}")
+    return stored
+
+
+def _to_bars(market: MarketData, instrument: Instrument, stored: Instrument) -> list[Any]:
     from nautilus_trader.model.data import Bar
 
-    from strategies.instruments import bar_type, size_precision
+    from strategies.instruments import bar_type
 
     rows = market.bars[market.bars["symbol"] == instrument.symbol]
     stamps = rows["ts_close"].to_numpy(np.uint64, copy=True)
     bars: list[Any] = Bar.from_raw_arrays_to_list(
-        bar_type(instrument, market.step_ns),
+        bar_type(stored, market.step_ns),
         instrument.engine_precision,
-        size_precision(instrument),
+        instrument.size_precision,
         *(
             rows[c].to_numpy(np.float64, copy=True)
             for c in ("open", "high", "low", "close", "volume")
@@ -232,14 +253,12 @@ def _to_bars(market: MarketData, instrument: Instrument) -> list[Any]:
 
 
 def _from_bars(bars: list[Any], instrument: Instrument) -> pd.DataFrame:
-    from strategies.instruments import size_precision
-
     places = instrument.printed_precision
     columns: dict[str, Any] = {
         name: np.round([getattr(b, name).as_double() for b in bars], places)
         for name in ("open", "high", "low", "close")
     }
-    volume = np.round([b.volume.as_double() for b in bars], size_precision(instrument))
+    volume = np.round([b.volume.as_double() for b in bars], instrument.size_precision)
     stamps = np.array([b.ts_event for b in bars], dtype=np.int64)
     return pd.DataFrame(
         {"symbol": instrument.symbol, **columns, "volume": volume, "ts_close": stamps}

@@ -26,7 +26,11 @@ YEAR_NS = 365 * 86_400_000_000_000
 VOLUME_BARS = 20
 RISK_FREE = "risk_free"  # the source's own series
 FEDERAL_FUNDS = "federal_funds"  # the series of `backtest.sources.federal_funds`
+IDLE_DOLLARS = "idle cash in dollars"  # how the note of the federal funds rate begins
 OTC_TOUCH_SIZE = 10_000_000.0  # FX and CFD volumes count ticks, not size
+OTC_TOUCH_LOTS = 10_000_000.0  # of a coin whose volume is missing; a lot is about a dollar
+MOST_TOUCH = 1e13  # within what Nautilus holds as a quantity
+NAMED = 5  # symbols in an error's line
 LEAVING_SIZE = 1e9  # at the price of an instrument that has vanished
 
 
@@ -221,26 +225,63 @@ def fee_fracs(market: MarketData, settings: MarketSettings) -> FloatArray:
 
 def funded(market: MarketData) -> BoolArray:
     """Tell for which instruments holding needs cash; shape (N,)."""
-    return np.array([i.asset_class == "equity" for i in market.instruments])
+    return np.array([i.funded for i in market.instruments])
+
+
+def sized(market: MarketData) -> BoolArray:
+    """
+    Tell for which instruments volume says what can be traded; shape (N,).
+
+    It does for stocks, and for coins that have any: of the others it is missing or counts ticks.
+    """
+    most = market.bars.groupby("symbol")["volume"].max()
+    return np.array(
+        [
+            i.asset_class == "equity"
+            or (i.asset_class == "crypto" and most.get(i.symbol, 0.0) > 0)
+            for i in market.instruments
+        ]
+    )
+
+
+def engine_volume(instrument: Instrument, volume: FloatArray) -> FloatArray:
+    """
+    Return bars' volumes as the engine and the desk see them; shapes: (R,) -> (R,).
+
+    They are rounded to the lot's decimals. The engine takes no bar without volume: one has the
+    least that can be dealt, or a unit where volume does not count size.
+    """
+    places = instrument.size_precision
+    least = 10.0**-places if instrument.funded else 1.0
+    return np.maximum(np.round(volume, places), least)
 
 
 def rate_source(market: MarketData, quote: str, account: str) -> tuple[int, bool] | None:
-    """Return where to read the value of `quote` in `account`: a pair's index, inverted or not."""
+    """
+    Return where to read the value of `quote` in `account`: a pair's index, inverted or not.
+
+    None where they are the same. Raises DataError where no pair of the two is there.
+    """
     if quote == account:
         return None
-    for i, symbol in enumerate(market.symbols):
-        if symbol in (quote + account, account + quote):
-            return i, symbol == account + quote
+    for i, instrument in enumerate(market.instruments):
+        if instrument.pair in ((quote, account), (account, quote)):
+            return i, instrument.pair == (account, quote)
+    more = len(market.symbols) - NAMED
+    names = ", ".join(market.symbols[:NAMED]) + (f" and {more} more" if more > 0 else "")
     raise DataError(
         f"expected {quote}{account} or {account}{quote} among the instruments, so that {quote} "
-        f"has a rate, was {', '.join(market.symbols)}"
+        f"has a rate, or --symbols of one currency, was {names}"
     )
 
 
 def _touch_sizes(instrument: Instrument, volume: FloatArray, share: float) -> FloatArray:
     """Return the size at each opening's touch: a share of the mean volume of the bars before."""
-    if instrument.asset_class != "equity":
+    if not instrument.funded:
         return np.full(len(volume), OTC_TOUCH_SIZE)
+    if instrument.asset_class == "crypto" and not (volume > 0).any():
+        return np.full(len(volume), min(OTC_TOUCH_LOTS * instrument.lot_size, MOST_TOUCH))
     before = pd.Series(volume).rolling(VOLUME_BARS, min_periods=1).mean().shift(1)
-    sizes = np.floor(before.fillna(0.0).to_numpy() * share)
+    scale = 10.0**instrument.size_precision
+    sizes = np.floor(before.fillna(0.0).to_numpy() * share * scale) / scale
     return np.maximum(sizes, instrument.lot_size)

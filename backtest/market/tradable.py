@@ -2,8 +2,8 @@
 Tells whether a backtest can trade a market, for `data check` and for every run.
 
 A source can be read without a fault and still not be tradable, as with a cross whose rate is
-missing or a stock dealt in fractions. `data check` lists such faults and a run refuses them, both
-from here, so that both say the same line. Nothing here knows how a source is read.
+missing or a price beyond what the engine holds. `data check` lists such faults and a run refuses
+them, both from here, so that both say the same line. Nothing here knows how a source is read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ import pandas as pd
 from agents.gate.rules import QUANTITY_DECIMALS
 from agents.messages import Instrument
 from backtest.market.market_data import MarketData
-from backtest.market.rules import rate_source
+from backtest.market.rules import rate_source, split_factors
 from backtest.market.sessions import stamp_text
 from config.errors import ConfigError, DataError
 
@@ -56,6 +56,7 @@ def _faults(market: MarketData, currency: str) -> Iterator[str]:
         except DataError as e:
             yield str(e)
     yield from _without_volume(market)
+    yield from _beyond_the_engine(market)
     yield from _unknown_to_nautilus(market)
 
 
@@ -70,10 +71,25 @@ def _without_volume(market: MarketData) -> Iterator[str]:
 
 
 def without_volume(bars: pd.DataFrame, instruments: Sequence[Instrument]) -> list[str]:
-    """Return the stocks whose every bar has volume 0, sorted; FX and CFDs need none."""
+    """Return the stocks whose every bar has volume 0, sorted; others need none."""
     stocks = {i.symbol for i in instruments if i.asset_class == "equity"}
     most = bars.groupby("symbol", sort=True)["volume"].max()
     return [str(symbol) for symbol in most.index[most == 0] if symbol in stocks]
+
+
+def _beyond_the_engine(market: MarketData) -> Iterator[str]:
+    """Yield a line a symbol whose prices or volumes are too large for the engine's numbers."""
+    from nautilus_trader.model.objects import PRICE_MAX, QUANTITY_MAX
+
+    most = market.bars.groupby("symbol", sort=True)[["high", "volume"]].max()
+    splits = {s: max(1.0, *factors) for s, (_, factors) in split_factors(market).items()}
+    for symbol, price, volume in zip(
+        most.index, most["high"].tolist(), most["volume"].tolist(), strict=True
+    ):
+        if price * splits.get(symbol, 1.0) > PRICE_MAX / 2:  # half, for spread and slippage
+            yield f"expected prices below {PRICE_MAX / 2:.2g} for {symbol}, was {price:g}"
+        if volume > QUANTITY_MAX:
+            yield f"expected volumes below {QUANTITY_MAX:.2g} for {symbol}, was {volume:g}"
 
 
 def _unknown_to_nautilus(market: MarketData) -> Iterator[str]:

@@ -5,6 +5,8 @@ They stand on the report's first screen and under the printed table. Each is mad
 `summarise` returned; a figure that the run does not determine is left out, never guessed.
 """
 
+from msgspec import UNSET
+
 from agents.allocator.views import BlackLittermanBottom
 from backtest.report.formats import interval, number, percent, percent_interval, strategy
 from backtest.statistics.book_figures import BookFigures
@@ -60,10 +62,12 @@ def expired(summary: Summary) -> str:
 
 def capacity(summary: Summary) -> str:
     """Return the equity up to which the book's orders are small, "" where no volume is known."""
-    usd = summary.capacity_usd
-    if usd is None:
+    account = summary.account
+    most = summary.capacity_usd if account is UNSET else account.capacity
+    if most is None:
         return ""
-    return f"Orders reach 10% of mean daily volume at about ${_rounded(usd)} of equity."
+    unit = "$" if account is UNSET else f"{account.currency} "
+    return f"Orders reach 10% of mean daily volume at about {unit}{_rounded(most)} of equity."
 
 
 def verdict(summary: Summary) -> str:
@@ -113,9 +117,10 @@ def _variant(summary: Summary, gate: str) -> BookFigures:
     )
 
 
-def _rounded(usd: float) -> str:
+def _rounded(amount: float) -> str:
     """Return an amount in two significant digits: "1.2 million"."""
     for size, word in ((1e9, " billion"), (1e6, " million")):
-        if usd >= size:
-            return f"{usd / size:.2g}{word}" if usd < 100 * size else f"{usd / size:,.0f}{word}"
-    return f"{float(f'{usd:.2g}'):,.0f}"
+        if amount >= size:
+            few = amount < 100 * size
+            return f"{amount / size:.2g}{word}" if few else f"{amount / size:,.0f}{word}"
+    return f"{float(f'{amount:.2g}'):,.12g}"

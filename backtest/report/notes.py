@@ -11,6 +11,7 @@ import numpy as np
 from agents.messages import Decision, FillRecord, Instrument, OrderRecord
 from agents.protocols import LearningMind
 from backtest.engine.desk_result import BookRun
+from backtest.market.accounts import ACCOUNTED
 from backtest.market.rules import risk_free_rates
 from backtest.market.sessions import stamp_text
 from backtest.plan import RunPlan
@@ -34,12 +35,14 @@ def run_notes(plan: RunPlan, own: BookRun, books: Sequence[PositionHistory]) -> 
             "its results are no evidence"
         )
     notes += overlaps(plan.mind.policies, market, plan.decide_from)
-    notes += market.notes[:1]  # what span is traded, and why
+    notes += [note for note in market.notes if note.startswith(ACCOUNTED)]
+    others = [note for note in market.notes if not note.startswith(ACCOUNTED)]
+    notes += others[:1]  # what span is traded, and why
     notes += [_ruined(book) for book in books if (book.equity <= 0).any()]
     notes += delisting_notes(
         own.records.of(OrderRecord), own.records.of(FillRecord), market.instruments
     )
-    notes += market.notes[1:]
+    notes += others[1:]
     notes += allocator_notes(plan.mind.policies, market)
     notes.append(minds_note(plan.mind))
     if not risk_free_rates(market, settings.market.currency):

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from agents.arrays import FloatArray, IntArray
 from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
 from backtest.market.market_data import ACTION_COLUMNS, MarketData, PriceBasis
 from backtest.market.sessions import DAY_NS, Sessions, stamp_text
@@ -21,7 +22,7 @@ from backtest.sources.bars import PRICES, in_sessions
 from backtest.sources.context import name_macro
 from backtest.sources.federal_funds import with_federal_funds
 from backtest.sources.findings import Findings, Notes
-from backtest.sources.known import make_instrument
+from backtest.sources.known import make_instrument, size_decimals
 from backtest.sources.manifest import FILE_NAME, Manifest
 from config.errors import DataError
 
@@ -143,19 +144,17 @@ def _instruments(
 
 def round_bars(bars: pd.DataFrame, instruments: Sequence[Instrument]) -> pd.DataFrame:
     """
-    Return the bars with prices to the decimals they are kept with and volumes to whole units.
+    Return the bars with prices to the decimals they are kept with and volumes to those of a lot.
 
     Raises DataError where that moves a price by more than `ROUNDING`.
     """
     keeps = {i.symbol: i.printed_precision for i in instruments}
-    places = bars["symbol"].map(keeps).to_numpy()
+    sizes = {i.symbol: size_decimals(i) for i in instruments}
+    places = bars["symbol"].map(keeps).to_numpy(np.int64)
     bars = bars.copy()
     for column in PRICES:
         printed = bars[column].to_numpy(np.float64)
-        values = printed.copy()
-        for decimals in np.unique(places):
-            at = places == decimals
-            values[at] = np.round(values[at], decimals)
+        values = _rounded(printed, places)
         moved = np.flatnonzero(np.abs(values - printed) > ROUNDING * printed)
         if moved.size:
             row = bars.iloc[int(moved[0])]
@@ -167,8 +166,19 @@ def round_bars(bars: pd.DataFrame, instruments: Sequence[Instrument]) -> pd.Data
                 f"precision: {min(max(digits, 0), 9)} in {FILE_NAME}"
             )
         bars[column] = values
-    bars["volume"] = np.round(bars["volume"].to_numpy(np.float64))
+    bars["volume"] = _rounded(
+        bars["volume"].to_numpy(np.float64), bars["symbol"].map(sizes).to_numpy(np.int64)
+    )
     return bars
+
+
+def _rounded(values: FloatArray, places: IntArray) -> FloatArray:
+    """Return each value rounded to its own number of decimals; shapes: (R,), (R,) -> (R,)."""
+    out = np.array(values)
+    for decimals in np.unique(places):
+        at = places == decimals
+        out[at] = np.round(values[at], decimals)
+    return out
 
 
 def _news(

@@ -14,7 +14,7 @@ import numpy as np
 
 from agents.messages import MacroValue
 from backtest.market.market_data import MACRO_HISTORY_NS, MarketData, canonical
-from backtest.market.rules import FEDERAL_FUNDS, RISK_FREE
+from backtest.market.rules import FEDERAL_FUNDS, IDLE_DOLLARS, RISK_FREE
 from backtest.market.sessions import DAY_NS
 
 TABLE = Path(__file__).with_name("federal_funds.csv")
@@ -28,7 +28,7 @@ def with_federal_funds(market: MarketData) -> MarketData:
     first, last = market.session_closes[0], market.session_closes[-1]
     values = federal_funds()
     known = tuple(m for m in values if first - MACRO_HISTORY_NS < m.ts_init <= last)
-    note = "idle cash in dollars earns the federal funds rate (FRED FEDFUNDS) of the month before"
+    note = f"{IDLE_DOLLARS} earns the federal funds rate (FRED FEDFUNDS) of the month before"
     if last >= values[-2].ts_init + 31 * DAY_NS:
         note += (
             f"; the table ends with {_month(values[-2])}, its last rate is held for {HELD_MONTHS} "

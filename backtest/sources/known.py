@@ -1,10 +1,10 @@
 """
 The static facts of instruments that a source need not state: market, sector, currency, tick.
 
-Currency pairs and metals are recognised by their two codes, oil and index CFDs by a small table;
-large US-listed companies have their present GICS sector, which a source's own sector file or
-source.yaml overrides. Sectors change rarely but do (GOOG and META moved in 2018): the table does
-not know when.
+What a symbol is - a pair, a coin, a CFD, an index, a stock of an exchange - is told from its
+spelling by `config.currencies` and `config.listings`; large US-listed companies have their present
+GICS sector, which a source's own sector file or source.yaml overrides. Sectors change rarely but
+do (GOOG and META moved in 2018): the table does not know when.
 """
 
 import math
@@ -14,33 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.messages import AssetClass, Instrument
-from backtest.market.sessions import WEEKDAYS, XNYS
+from backtest.market.sessions import EVERY_DAY, WEEKDAYS
 from backtest.sources.manifest import InstrumentManifest
+from config.currencies import CURRENCIES, kind_of_pair, pair_of, usual_cash
+from config.listings import NEW_YORK, cfd_of, listing_of
 
 VENUE = "SIM"
-
-# symbol -> (asset class, group, quote currency, lot size)
-# One unit of base currency is the smallest FX lot that any venue deals, and a hundredth of an
-# ounce, barrel or index point keeps a lot below 500 dollars, so that weights are not quantised.
-_CONTRACTS: dict[str, tuple[AssetClass, str, str, float]] = {
-    "EURUSD": ("forex", "forex", "USD", 1.0),
-    "GBPUSD": ("forex", "forex", "USD", 1.0),
-    "USDJPY": ("forex", "forex", "JPY", 1.0),
-    "XAUUSD": ("commodity", "commodity", "USD", 0.01),
-    "WTIUSD": ("commodity", "commodity", "USD", 0.01),
-    "BRENT": ("commodity", "commodity", "USD", 0.01),
-    "SPX500": ("index", "index", "USD", 0.01),
-    "NAS100": ("index", "index", "USD", 0.01),
-    "US30": ("index", "index", "USD", 0.01),
-}
-
-_METAL_CODES = "XAG XAU XPD XPT"
-_CURRENCY_CODES = (
-    "AUD BRL CAD CHF CLP CNH CNY COP CZK DKK EUR GBP HKD HUF IDR ILS INR JPY KRW MXN MYR NOK NZD "
-    "PEN PHP PLN RON RUB SEK SGD THB TRY TWD USD ZAR"
-)
-_METALS = frozenset(_METAL_CODES.split())
-_CURRENCIES = frozenset(_CURRENCY_CODES.split())
+FINEST_LOT = -6  # a power of ten, of a coin
 
 _SECTORS = {
     "Communication Services": (
@@ -70,19 +50,58 @@ _SECTORS = {
 SECTOR_OF = {symbol: sector for sector, row in _SECTORS.items() for symbol in row.split()}
 
 
+def class_of(symbol: str) -> AssetClass:
+    """Return what a symbol names, a stock where nothing else is told from its spelling."""
+    if symbol.strip().startswith("^"):
+        return "index"
+    if listing_of(symbol) is not None:
+        return "equity"
+    cfd, pair = cfd_of(symbol), pair_of(symbol)
+    if cfd is not None:
+        return cfd[0]
+    return "equity" if pair is None else kind_of_pair(*pair)
+
+
+def calendar_of(symbol: str, given_class: AssetClass | None = None) -> str:
+    """
+    Return the calendar that a symbol trades: its exchange's, "24/7" of coins, "24x5" of the rest.
+
+    A stock or an index of which no exchange is known has New York's; `given_class` wins over the
+    symbol.
+    """
+    kind = given_class or class_of(symbol)
+    if kind == "crypto":
+        return EVERY_DAY
+    listed = kind == "equity" or symbol.strip().startswith("^")
+    return (listing_of(symbol) or NEW_YORK)[0] if listed else WEEKDAYS
+
+
+def currency_of(symbol: str) -> str:
+    """Return the currency that a symbol is quoted in, dollars where its spelling tells none."""
+    if class_of(symbol) == "equity" or symbol.strip().startswith("^"):
+        return (listing_of(symbol) or NEW_YORK)[1]
+    told = cfd_of(symbol) or pair_of(symbol)
+    assert told is not None  # or it would be a stock
+    return told[1]
+
+
+def needs_volume(symbol: str, given_class: AssetClass | None = None) -> bool:
+    """Tell whether bars without volume cannot be traded; `given_class` wins over the symbol."""
+    return (given_class or class_of(symbol)) == "equity"
+
+
 def is_contract(symbol: str) -> bool:
-    """Tell whether a symbol is a currency pair, a metal or one of the known oils and indices."""
-    return _contract(symbol) is not None
+    """Tell whether a symbol is no stock: what it names has neither splits nor dividends."""
+    return class_of(symbol) != "equity"
 
 
-def _contract(symbol: str) -> tuple[AssetClass, str, str, float] | None:
-    """Return asset class, group, quote currency and lot of what is no stock by its symbol."""
-    base, quote = symbol[:3], symbol[3:]
-    if symbol in _CONTRACTS or quote not in _CURRENCIES or base == quote:
-        return _CONTRACTS.get(symbol)
-    if base in _METALS:
-        return "commodity", "commodity", quote, 0.01
-    return ("forex", "forex", quote, 1.0) if base in _CURRENCIES else None
+def size_decimals(instrument: Instrument) -> int:
+    """
+    Return the decimals that a bar's volume is kept with.
+
+    They are the lot's for stocks and coins; the volumes of FX and CFDs count ticks, and are whole.
+    """
+    return instrument.size_precision if instrument.funded else 0
 
 
 def make_instrument(
@@ -98,29 +117,57 @@ def make_instrument(
     The tick is read off the first price, so that nothing lies in the future of any decision.
     """
     given = given or InstrumentManifest()
-    known = _contract(symbol)
-    kind = given.asset_class or asset_class or (known[0] if known else "equity")
-    if known and known[0] == kind:
-        group, currency, lot_size = known[1:]
-    elif kind == "equity":
-        group = sectors.get(symbol) or SECTOR_OF.get(symbol, "Unknown")
-        currency, lot_size = "USD", 1.0
-    else:
-        currency = symbol[3:6] if kind == "forex" and len(symbol) == 6 else "USD"
-        group, lot_size = kind, 1.0 if kind == "forex" else 0.01
+    kind = given.asset_class or asset_class or class_of(symbol)
+    currency = given.currency or _currency(symbol, kind)
+    group: str = kind
+    if kind == "equity":
+        group = sectors.get(symbol) or SECTOR_OF.get(_bare(symbol), "Unknown")
     return Instrument(
         symbol=symbol,
         venue=VENUE,
         asset_class=kind,
         group=given.group or group,
-        currency=given.currency or currency,
+        currency=currency,
         price_precision=_tick_decimals(first_price, kind)
         if given.precision is None
         else given.precision,
-        lot_size=given.lot_size or lot_size,
+        lot_size=given.lot_size or _usual_lot(kind, currency, first_price),
         cost_bps=given.cost_bps,
-        shortable=kind != "equity" if given.shortable is None else given.shortable,
+        shortable=kind not in ("equity", "crypto") if given.shortable is None else given.shortable,
     )
+
+
+def _currency(symbol: str, kind: AssetClass) -> str:
+    """Return a symbol's quote currency; its class may be another than its spelling tells."""
+    pair, tail = pair_of(symbol), symbol.upper()[-3:]
+    if kind == class_of(symbol):
+        return currency_of(symbol)
+    if kind == "equity":
+        return "USD"
+    if pair is not None:
+        return pair[1]
+    known = tail in CURRENCIES if kind == "crypto" else kind == "forex" and len(symbol) == 6
+    return tail if known else "USD"
+
+
+def _bare(symbol: str) -> str:
+    """Return a symbol without the suffix of a US stock."""
+    bare = symbol.upper().removesuffix(".US")
+    return symbol if bare == symbol.upper() else bare
+
+
+def _usual_lot(kind: AssetClass, currency: str, price: float) -> float:
+    """
+    Return the least that is dealt, where it is not stated.
+
+    A stock's is a share, a currency pair's one unit, as no venue deals less. A hundredth of an
+    ounce, barrel or index point keeps a lot below 500 dollars, so that weights are not quantised.
+    A coin's is the power of ten that is worth about a dollar at its first price.
+    """
+    if kind == "crypto":
+        dollar = usual_cash(currency) / 100_000.0
+        return float(f"1e{max(FINEST_LOT, round(math.log10(dollar / price)))}")
+    return 1.0 if kind in ("equity", "forex") else 0.01
 
 
 def _tick_decimals(price: float, kind: AssetClass) -> int:
@@ -147,22 +194,3 @@ def printed_decimals(values: NDArray[np.float64], least: int, most: int) -> int:
         if bool((rest <= 1e-12 * (1 + np.abs(values))).all()):
             return decimals
     return most
-
-
-def class_of(symbol: str) -> AssetClass:
-    """Return the class that a symbol is taken for."""
-    known = _contract(symbol)
-    if known is not None:
-        return known[0]
-    return "index" if symbol.startswith("^") else "equity"
-
-
-def calendar_of(symbol: str, given: AssetClass | None = None) -> str:
-    """Return the calendar that a symbol trades in; `given` is the class that was stated."""
-    listed = (given or class_of(symbol)) == "equity" or symbol.startswith("^")
-    return XNYS if listed else WEEKDAYS
-
-
-def needs_volume(symbol: str, given: AssetClass | None = None) -> bool:
-    """Tell whether bars of a symbol without volume are no bars."""
-    return (given or class_of(symbol)) == "equity"

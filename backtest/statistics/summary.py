@@ -87,6 +87,13 @@ class Trials(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
 
 
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """The currency of an account that is not in dollars, and the book's capacity in it."""
+
+    currency: str
+    capacity: float | None
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """
     Everything that results.json holds, in its order.
@@ -95,7 +102,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `differences` are the hierarchy less each baseline, `gate_costs` its variants less itself,
     `minds_add` the hierarchy less buy-and-hold, without limits and under the gate.
     `language_models` is None where none was asked, `masking` UNSET where the run was not
-    compared with an unmasked one.
+    compared with an unmasked one, `account` UNSET where the account is in dollars; in any other
+    currency `capacity_usd` is None.
     """
 
     run_id: str
@@ -117,6 +125,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     bottom_policies: tuple[str, ...]
     language_models: Calls | None
     masking: Masking | UnsetType = UNSET
+    account: Account | UnsetType = UNSET
 
 
 def results_json(summary: Summary) -> dict[str, Any]:
@@ -140,6 +149,8 @@ def summarise(result: RunResult, *, seed: int, earlier_trials: Sequence[Trial] =
     trials = own_trials(every)
     luck = luck_of([*trials, *earlier_trials])
     year = result.sessions_per_year
+    dollars = result.currency == "USD"
+    account = Account(currency=result.currency, capacity=result.capacity)
     first = 1 + len(result.variants)
     baselines = every[first:]
     return Summary(
@@ -152,7 +163,7 @@ def summarise(result: RunResult, *, seed: int, earlier_trials: Sequence[Trial] =
         first_ns=int(result.book.ts[0]),
         last_ns=int(result.book.ts[-1]),
         max_var=result.max_var,
-        capacity_usd=result.capacity_usd,
+        capacity_usd=result.capacity if dollars else None,
         books=(
             *(BookRow(**_named(s), figures=figures(s, result, luck, seed)) for s in every[:first]),
             *(
@@ -183,6 +194,7 @@ def summarise(result: RunResult, *, seed: int, earlier_trials: Sequence[Trial] =
         counts=tallies.counts(result),
         bottom_policies=tuple(sorted({d.allocation.bottom_policy for d in result.decisions})),
         language_models=result.calls,
+        account=UNSET if dollars else account,
     )
 
 

@@ -24,6 +24,7 @@ from backtest.market.rules import (
     EngineBars,
     dividends_paid,
     engine_bars,
+    engine_volume,
     expiry,
     fee_fracs,
     final_prices,
@@ -32,6 +33,7 @@ from backtest.market.rules import (
     rate_source,
     rates_known,
     risk_free_rates,
+    sized,
     split_factors,
 )
 from backtest.market.sessions import stamp_text
@@ -332,18 +334,19 @@ def _mean_volumes(market: MarketData, bars_of: Mapping[int, EngineBars]) -> Floa
     """Return the mean daily volumes (T, N) in units of quantity, as the desk counts them."""
     closes = market.session_closes
     volumes = np.full((len(closes), len(market.instruments)), np.nan)
-    sized = np.array([i.asset_class == "equity" for i in market.instruments], dtype=bool)
-    for i in np.flatnonzero(sized).tolist():
+    known = sized(market)
+    for i in np.flatnonzero(known).tolist():
         if i in bars_of:
             bars = bars_of[i]
             at, place = np.unique(np.searchsorted(closes, bars.ts_close), return_inverse=True)
-            volumes[at, i] = np.bincount(place, weights=np.maximum(np.round(bars.volume), 1.0))
+            weights = engine_volume(market.instruments[i], bars.volume)
+            volumes[at, i] = np.bincount(place, weights=weights)
     factors = split_factors(market)
     for symbol, (stamps, cumulative) in factors.items():
         since = np.searchsorted(stamps, np.asarray(closes), side="right")
         volumes[:, market.symbols.index(symbol)] /= np.append(1.0, cumulative)[since]
     rows = [mean_volume(volumes[: t + 1]) for t in range(len(volumes))]
-    return np.where(sized, np.array(rows), np.inf)
+    return np.where(known, np.array(rows), np.inf)
 
 
 def _session_closes(market: MarketData, bars_of: Mapping[int, EngineBars]) -> FloatArray:

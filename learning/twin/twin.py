@@ -68,6 +68,7 @@ class Twin:
         self.market_arrays, self.settings = market_arrays, settings
         self.batch, self.record = batch, record
         self._limits, self._tight = settings.limits, tightened(settings.limits)
+        self._year = market_arrays.sessions_per_year
         self._band = settings.band(len(market_arrays.instruments))
         self._latency = latency
         self._financing = settings.market.financing_bps_per_year / 1e4
@@ -305,7 +306,7 @@ class Twin:
         held = self.weights[rows] if self._unmoved else holding.weights()
         asked = np.where(self._asked[rows] == self.weights[rows], held, self._asked[rows])
         blocked = self._blocked(rows, self._now, self._flat["last_close"][self._now[rows]], model)
-        allowed, cause = delivery_targets(asked, held, blocked, model, self._tight)
+        allowed, cause = delivery_targets(asked, held, blocked, model, self._tight, self._year)
         arrives = self._arrives[rows]
         decided = self._flat["ts_close"][self._now[rows]]
         self.gate.decide(rows, held, allowed, holding, arrives, decided, self._expires[rows])
@@ -431,7 +432,7 @@ class Twin:
             rows = self._rows(some)
             held, model = self.weights[rows], self._model_of(rows)
             blocked = self._blocked(rows, row, self._mark[rows], model)
-            targets, _ = delivery_targets(held, held, blocked, model, self._tight)
+            targets, _ = delivery_targets(held, held, blocked, model, self._tight, self._year)
             self.gate.reduce(rows, beyond[rows], targets, self._holding(rows), closed[rows])
 
     # --- what a book is ----------------------------------------------------------------------

@@ -29,9 +29,9 @@ import numpy as np
 from agents.arrays import BoolArray, FloatArray, IntArray
 from agents.gate.rules import QUANTITY_DECIMALS, grows
 from agents.messages import Instrument
+from config.currencies import decimals_of
 
 FIXED_DIGITS = 16  # of Nautilus's fixed-point numbers
-WHOLE_CURRENCIES = frozenset({"JPY", "KRW"})  # no cents; Nautilus knows no other such one
 SLIPPAGE_BLOCK = 4096
 EVERY_BOOK = slice(None)
 ALMOST_HALF = np.nextafter(0.5, 0.0)  # the half itself would round 0.5 - 2^-54 up
@@ -78,7 +78,7 @@ def make_terms(
     sources = [(i, False) if s is None else s for i, s in enumerate(rate_sources)]
     return Terms(
         price_scale=price_scale,
-        size_scale=np.array([10.0 ** _size_places(i) for i in instruments]),
+        size_scale=np.array([10.0**i.size_precision for i in instruments]),
         money_scale=np.array([_money_scale(i.currency) for i in instruments]),
         fee_numerator=np.array(
             [d * 10.0 ** max(e, 0) for d, e in zip(digits, exponents, strict=True)]
@@ -316,12 +316,4 @@ def _apply(
 
 
 def _money_scale(currency: str) -> float:
-    return 1.0 if currency in WHOLE_CURRENCIES else 100.0
-
-
-def _size_places(instrument: Instrument) -> int:
-    """Return the decimals of a quantity, as `strategies.instruments.size_precision` does."""
-    if instrument.asset_class == "equity":
-        return 0
-    exponent = Decimal(str(instrument.lot_size)).normalize().as_tuple().exponent
-    return max(0, -int(exponent))
+    return 10.0 ** decimals_of(currency)

@@ -21,7 +21,7 @@ from nautilus_trader.model.enums import AccountType, OmsType
 from nautilus_trader.model.events import OrderEvent
 from nautilus_trader.model.identifiers import Venue
 from nautilus_trader.model.instruments import Instrument
-from nautilus_trader.model.objects import Currency, Money
+from nautilus_trader.model.objects import Money
 from nautilus_trader.system.kernel import NautilusKernel
 
 from backtest.engine.cash import CashFlows
@@ -29,6 +29,7 @@ from backtest.engine.desk_setup import native_instruments
 from backtest.engine.run_book import SeededFills
 from backtest.market.market_data import MarketData
 from config.settings import Settings
+from strategies.instruments import to_currency
 
 BEFORE_ALL = 100  # the venue sees a price before the portfolio (10) and the desk (0) do
 
@@ -73,7 +74,7 @@ class Sandbox:
         bus = MessageBus(kernel.trader_id, clock)
         bus.register("ExecEngine.process", apply)
         bus.register("Portfolio.update_account", kernel.portfolio.update_account)
-        currency = Currency.from_str(settings.market.currency)
+        currency = to_currency(settings.market.currency)
         self._exchange = SimulatedExchange(
             venue=Venue(market.instruments[0].venue),
             oms_type=OmsType.NETTING,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backtest.market.accounts import with_account
 from backtest.market.book_kinds import as_book
 from backtest.market.market_data import MarketData
 from backtest.market.sessions import DAY_NS, day_text, parse_day, session_day
@@ -71,7 +72,8 @@ def open_market(settings: Settings) -> tuple[MarketData, Settings, int | None]:
     Return the settings' market, the settings of its kind of book, and where a run decides from.
 
     That is `data.start` in UTC nanoseconds, None where there is none.
-    Raises DataError where an account in the settings' currency cannot trade it.
+    The account is in a currency that it can be traded in (`backtest.market.accounts`).
+    Raises DataError where there is none.
     """
     data = settings.data
     start = None if data.start is None else parse_day(data.start, "start") * DAY_NS
@@ -84,6 +86,7 @@ def open_market(settings: Settings) -> tuple[MarketData, Settings, int | None]:
         market = open_source(
             source, start=data.start, end=data.end, symbols=data.symbols, seed=settings.seed
         )
+    market, settings = with_account(market, settings)
     require_tradable(market, settings.market.currency)
     return *as_book(market, settings), start
 

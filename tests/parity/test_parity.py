@@ -1,9 +1,15 @@
 """The twin and the engine, side by side on random schedules."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 
+from backtest.market.market_data import canonical
+from backtest.sources.known import make_instrument
+from config.currencies import usual_cash
 from learning.twin import parity
 from learning.twin.parity import by_kind, compare
 from learning.twin.schedules import KINDS, make_schedule, schedules
@@ -132,3 +138,57 @@ def test_a_ruined_book_is_ruined_in_both_worlds(seed, monkeypatch):
     )
     assert compare(make_schedule("ruin", seed)).difference == ""
     assert any(close.case is None for close in closes)
+
+
+@pytest.mark.parametrize(
+    ("currency", "pairs"),
+    [
+        ("USDT", {"BTCUSDT": (60_000.0, 1e-5), "SHIBUSDT": (1.2e-5, 1e5)}),
+        ("BTC", {"ETHBTC": (0.05, 1e-4), "XRPBTC": (2e-5, 0.1)}),
+        ("USDT", {"BTCUSDT": (60_000.0, 1e-5), "ETHBTC": (0.05, 1e-4)}),
+    ],
+)
+@pytest.mark.parametrize("volume", [0.0, 1.0])
+def test_books_of_coins_agree_in_an_account_of_coins(currency, pairs, volume):
+    made = make_schedule("volume cuts", 5)
+    schedule = replace(made, market=coins(made.market, pairs, volume), targets=targets(made, 2))
+    account = {"currency": currency, "starting_cash": usual_cash(currency)}
+    market = msgspec.structs.replace(made.settings.market, **account)
+    limits = msgspec.structs.replace(made.settings.limits, volatility_target=0.10)
+    settings = msgspec.structs.replace(made.settings, market=market, limits=limits)
+    result = compare(replace(schedule, settings=settings))
+    assert result.difference == ""
+    assert result.money < 1e-11 * usual_cash(currency)
+    assert result.fills > 0
+
+
+def targets(made, count):
+    rng = np.random.default_rng(2)
+    return rng.uniform(0.0, 0.4, (len(made.targets), count))
+
+
+def coins(market, pairs, volume):
+    """Return a market of the sessions of another whose instruments are coins."""
+    rng = np.random.default_rng(1)
+    bars = market.bars[market.bars["symbol"] == market.bars["symbol"].iloc[0]]
+    instruments, tables = [], []
+    for symbol, (price, lot) in sorted(pairs.items()):
+        instruments.append(
+            msgspec.structs.replace(
+                make_instrument(symbol, price, {}), lot_size=lot, cost_bps=10.0
+            )
+        )
+        path = price * np.exp(np.cumsum(rng.normal(0.0, 0.02, len(bars))))
+        path = path.round(instruments[-1].printed_precision)
+        traded = rng.uniform(0.0, 3e4 / price, len(bars)).round(instruments[-1].size_precision)
+        table = bars.assign(symbol=symbol, open=path, high=path, low=path, close=path)
+        tables.append(table.assign(volume=traded * volume))
+    return canonical(
+        replace(
+            market,
+            instruments=tuple(instruments),
+            bars=pd.concat(tables),
+            actions=market.actions.iloc[:0],
+            calendar="24/7",
+        )
+    )

@@ -10,10 +10,12 @@ def data_check(
 ) -> None:
     """List what is in a source and what is wrong with it; exit 2 where it cannot be used."""
     from backtest.check import check_source
+    from config.settings import load_settings
     from ops.display.findings import print_check
     from ops.printing import open_console, print_json
 
-    report = check_source(source, seed=seed or 0)
+    settings = load_settings(overrides={"data.source": source, "seed": seed})
+    report = check_source(source, settings=settings)
     if as_json:
         print_json(report)
     else:

@@ -160,7 +160,7 @@ def test_targets_that_are_no_numbers_are_refused(bad):
     model = model_of(2)
     with pytest.raises(ValueError, match="finite target weights"):
         delivery_targets(
-            np.array([[bad, 0.1]]), np.zeros((1, 2)), np.zeros((1, 2), int), model, LIMITS
+            np.array([[bad, 0.1]]), np.zeros((1, 2)), np.zeros((1, 2), int), model, LIMITS, 252
         )
     with pytest.raises(ValueError, match="finite target weights"):
         judged([bad, 0.1], holding([0, 0], [10.0, 10.0]), model, LIMITS)
@@ -232,14 +232,15 @@ def test_the_rest_of_a_cut_target_waits_for_the_next_price():
     ]
 
 
-def test_a_decision_is_scaled_down_to_the_volatility_target():
+@pytest.mark.parametrize("year", [252, 365])
+def test_a_decision_is_scaled_down_to_the_volatility_target_of_its_year(year):
     model = model_of(2, scale=0.02)
     limits = msgspec.structs.replace(UNLIMITED, volatility_target=0.10)
     asked = np.array([[0.5, 0.5]])
     allowed, cause = delivery_targets(
-        asked, np.zeros((1, 2)), np.zeros((1, 2), int), model, limits
+        asked, np.zeros((1, 2)), np.zeros((1, 2), int), model, limits, year
     )
-    assert model.deviation(allowed)[0] * np.sqrt(252) == pytest.approx(0.10)
+    assert model.deviation(allowed)[0] * np.sqrt(year) == pytest.approx(0.10)
     assert {LIMIT_NAMES[c] for c in cause[0]} == {"volatility"}
 
 

@@ -235,7 +235,7 @@ def synthetic_run(seed=7, sessions=700, gated=True, decide_every=5, rationale=""
         baselines=tuple(baselines),
         variants=tuple(variants),
         risk_free=risk_free,
-        capacity_usd=1_234_567.0 if gated else None,
+        capacity=1_234_567.0 if gated else None,
         expired_decisions=3 if gated else 0,
         decisions=tuple(decisions),
         verdicts=tuple(verdicts),

@@ -1,9 +1,11 @@
 """Defaults by the kind of book, where nothing was stated."""
 
+from dataclasses import replace
+
 import pytest
 
 from agents.messages import Instrument
-from backtest.market.book_kinds import as_book, contract_cost_bps
+from backtest.market.book_kinds import as_book, book_kind, contract_cost_bps
 from config.settings import LimitSettings, load_settings
 
 
@@ -19,6 +21,17 @@ def test_a_daily_book_of_stocks_has_the_equities_defaults(make_market):
     assert (limits.max_drawdown, limits.volatility_target) == (0.15, 0.10)
     assert settings.market.cost_frac == 0.0005
     assert as_book(market, settings) == (market, settings)
+
+
+def test_coins_and_stocks_make_a_daily_book_one_of_equities_whatever_is_beside(make_market):
+    classes = {"BTCUSD": "crypto", "EURUSD": "forex", "^GSPC": "index"}
+    coin, pair, index = (
+        Instrument(symbol=s, venue="SIM", group=c, asset_class=c) for s, c in classes.items()
+    )
+    daily = make_market(sessions=5, instruments=(coin, pair, index), news_every=0)
+    assert book_kind(daily, "mine") == "daily equities"
+    assert book_kind(replace(daily, step_ns=3_600_000_000_000), "mine") == "other"
+    assert book_kind(replace(daily, instruments=(pair, index)), "mine") == "contracts"
 
 
 def test_what_was_stated_stays_as_it_was_stated(make_market):
@@ -48,7 +61,15 @@ def test_the_multi_asset_book_keeps_the_users_numbers_whatever_stands_in(make_ma
         ("XAUUSD", "commodity", 1.5),
         ("US30", "index", 1.5),
         ("WTIUSD", "commodity", 3.0),
-        ("USDTRY", "forex", None),
+        ("EUR/USD", "forex", 0.5),
+        ("EURUSD=X", "forex", 0.5),
+        ("eurjpy", "forex", 0.5),
+        ("USDTRY", "forex", 5.0),
+        ("XAUEUR", "commodity", 1.5),
+        ("BCO_USD", "commodity", 3.0),
+        ("NATGAS", "commodity", 3.0),
+        ("CORN", "commodity", None),
+        ("BTCUSDT", "crypto", 10.0),
     ],
 )
 def test_a_contract_costs_what_its_class_does(make_market, symbol, asset_class, cost):

@@ -21,7 +21,7 @@ from backtest.report.routes import mean_interval, regret_words, route_log
 from backtest.results import Calls, RoleCalls
 from backtest.statistics import tallies
 from backtest.statistics.mask_comparison import compare_masking
-from backtest.statistics.summary import summarise
+from backtest.statistics.summary import results_json, summarise
 from config.settings import SupervisorSettings
 from tests.unit.backtest.synthetic_run import synthetic_run
 
@@ -347,9 +347,20 @@ def test_the_first_screen_says_what_the_gate_costs_and_what_the_minds_add(run, s
     assert capacity == "Orders reach 10% of mean daily volume at about $1.2 million of equity."
 
 
+def test_the_capacity_of_an_account_in_rupees_is_in_rupees(run, tmp_path):
+    shown = summarise(replace(run, currency="INR"), seed=0)
+    assert headlines(shown)[-1] == (
+        "Orders reach 10% of mean daily volume at about INR 1.2 million of equity."
+    )
+    found = results_json(shown)
+    assert (found["capacity_usd"], found["account"]["currency"]) == (None, "INR")
+    assert "account" not in results_json(summarise(run, seed=0))
+    assert "$1" not in body_of(written(run, shown, tmp_path))
+
+
 def test_a_run_without_orders_says_why_first(run, tmp_path):
     why = "no order was sent: 52 sessions of history, 60 are needed"
-    idle = replace(run, no_orders=why, capacity_usd=None, expired_decisions=0)
+    idle = replace(run, no_orders=why, capacity=None, expired_decisions=0)
     shown = summarise(idle, seed=0)
     page = body_of(written(idle, shown, tmp_path))
     assert page.index(why) < page.index("baseline allocator, untrained")
@@ -357,7 +368,7 @@ def test_a_run_without_orders_says_why_first(run, tmp_path):
 
 
 def test_nothing_is_said_of_a_gate_that_was_not_lifted(run):
-    bare = summarise(replace(run, variants=(), baselines=(), capacity_usd=None), seed=0)
+    bare = summarise(replace(run, variants=(), baselines=(), capacity=None), seed=0)
     assert headlines(bare) == ["3 decisions expired before they could be traded."]
 
 

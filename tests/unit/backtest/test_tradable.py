@@ -24,14 +24,20 @@ def written(folder, *symbols, volume=1000, price="1.1,1.2,1.0,1.1", yaml="", per
 
 CASES = {
     "a cross without its rate": (
-        ("EURJPY",),
+        ("EURGBP", "EURJPY"),
         {},
-        "expected JPYUSD or USDJPY among the instruments, so that JPY has a rate, was EURJPY",
+        "expected GBPUSD or USDGBP among the instruments, so that GBP has a rate, "
+        "or --symbols of one currency, was EURGBP, EURJPY",
     ),
-    "a stock in fractions": (
+    "prices beyond the engine's": (
         ("AAA",),
-        {"yaml": "instruments: {AAA: {lot_size: 0.5}}\n"},
-        "expected a whole lot_size for AAA, was 0.5",
+        {"price": "1e13,2e13,1e13,1e13"},
+        "expected prices below 8.5e+12 for AAA, was 2e+13",
+    ),
+    "volumes beyond the engine's": (
+        ("AAA",),
+        {"volume": 10**14},
+        "expected volumes below 3.4e+13 for AAA, was 1e+14",
     ),
     "a lot too fine": (
         ("GOLD",),
@@ -39,9 +45,9 @@ CASES = {
         "expected a lot_size of at least 0.000001 for GOLD, was 1e-07",
     ),
     "an unknown currency": (
-        ("AAA", "USDXQQ"),
-        {"yaml": "instruments: {AAA: {currency: XQQ}}\n"},
-        "expected a currency code that Nautilus knows, was 'XQQ'",
+        ("AAA", "BBB"),
+        {"yaml": "instruments: {AAA: {currency: XQQ}, BBB: {currency: XQQ}}\n"},
+        "expected a currency code that is known, was 'XQQ'",
     ),
     "stocks that never trade": (
         ("AAA", "BBB"),

@@ -154,8 +154,13 @@ def test_own_costs_replace_the_default_and_are_noted_as_assumptions():
     assert {i.cost_bps for i in own.instruments} == {0.5}
     assert own.notes[-1] == "own costs of 0.5 to 0.5 bp a fill are assumptions, not quotes"
     assert own.digest != market.digest
-    with pytest.raises(ConfigError, match=r"own cost \(cost_bps\) for USDTRY, was none"):
-        multi_asset_market(hourly(("EURUSD", "USDTRY")), ("EURUSD", "USDTRY"), own_costs=True)
+    corn = hourly(("CORN", "EURUSD"))
+    facts = {"asset_class": "commodity", "group": "commodity"}
+    instruments = (msgspec.structs.replace(corn.instruments[0], **facts), corn.instruments[1])
+    with pytest.raises(ConfigError, match=r"own cost \(cost_bps\) for CORN, was none"):
+        multi_asset_market(
+            replace(corn, instruments=instruments), ("CORN", "EURUSD"), own_costs=True
+        )
 
 
 def test_an_equity_book_takes_whole_stocks_of_a_known_sector(make_market):

@@ -4,8 +4,9 @@ import pytest
 from nautilus_trader.model.instruments import Cfd, CurrencyPair, Equity
 
 from agents.messages import Instrument
+from config.currencies import COINS, CURRENCIES, METALS, STABLE_COINS, decimals_of
 from config.errors import ConfigError
-from strategies.instruments import bar_type, size_precision, to_nautilus
+from strategies.instruments import bar_type, to_currency, to_nautilus
 
 HOUR = 3_600_000_000_000
 
@@ -40,7 +41,7 @@ def test_gold_is_a_pair_dealt_in_hundredths():
     gold = instrument("XAUUSD", **facts)
     made = to_nautilus(gold, cost_frac=0.0)
     assert made.base_currency.code == "XAU"
-    assert made.size_precision == size_precision(gold) == 2
+    assert made.size_precision == gold.size_precision == 2
 
 
 @pytest.mark.parametrize(("symbol", "kind"), [("SPX500", "index"), ("WTIUSD", "commodity")])
@@ -49,9 +50,31 @@ def test_index_and_oil_are_cfds(symbol, kind):
     assert isinstance(made, Cfd)
 
 
-def test_equity_in_fractions_is_refused():
-    with pytest.raises(ConfigError, match="whole lot_size"):
-        to_nautilus(instrument(lot_size=0.5), cost_frac=0.0)
+def test_a_stock_in_fractions_is_no_equity_of_nautilus_and_stays_funded():
+    stock = instrument(lot_size=0.0001)
+    made = to_nautilus(stock, cost_frac=0.0)
+    assert isinstance(made, Cfd)
+    assert made.size_increment.as_double() == 0.0001
+    assert (made.size_precision, stock.funded) == (4, True)
+
+
+def test_a_coin_is_a_pair_of_its_two_codes_however_it_is_spelt():
+    facts = {"asset_class": "crypto", "lot_size": 0.00001}
+    for symbol, currency in (("BTCUSDT", "USDT"), ("BTC-USD", "USD"), ("XXBTZEUR", "EUR")):
+        made = to_nautilus(instrument(symbol, currency=currency, **facts), cost_frac=0.0)
+        assert isinstance(made, CurrencyPair)
+        assert (made.base_currency.code, made.quote_currency.code) == ("BTC", currency)
+        assert made.size_precision == 5
+    strange = to_nautilus(instrument("ZZZUSDT", currency="USDT", **facts), cost_frac=0.0)
+    assert isinstance(strange, Cfd)
+
+
+def test_every_known_code_is_a_currency_of_as_many_decimals_as_we_say():
+    for code in sorted(CURRENCIES | METALS | COINS | STABLE_COINS):
+        assert to_currency(code).precision == decimals_of(code), code
+    assert to_currency("GBX").precision == 2
+    with pytest.raises(ConfigError, match="expected a currency code that is known, was 'XQQ'"):
+        to_currency("XQQ")
 
 
 @pytest.mark.parametrize(
