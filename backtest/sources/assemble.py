@@ -150,7 +150,7 @@ def round_bars(bars: pd.DataFrame, instruments: Sequence[Instrument]) -> pd.Data
     """
     keeps = {i.symbol: i.printed_precision for i in instruments}
     sizes = {i.symbol: size_decimals(i) for i in instruments}
-    places = bars["symbol"].map(keeps).to_numpy(np.int64)
+    places = bars["symbol"].map(keeps).to_numpy().astype(np.int64)
     bars = bars.copy()
     for column in PRICES:
         printed = bars[column].to_numpy(np.float64)
@@ -167,7 +167,7 @@ def round_bars(bars: pd.DataFrame, instruments: Sequence[Instrument]) -> pd.Data
             )
         bars[column] = values
     bars["volume"] = _rounded(
-        bars["volume"].to_numpy(np.float64), bars["symbol"].map(sizes).to_numpy(np.int64)
+        bars["volume"].to_numpy(np.float64), bars["symbol"].map(sizes).to_numpy().astype(np.int64)
     )
     return bars
 
