@@ -106,8 +106,7 @@ def _hole(market: MarketData, traded: BoolArray, after: IntArray) -> str:
     go_on = f"; go on {' or '.join(ways)}" if ways else ""
     return (
         f"expected instruments that trade on the same days, was {market.symbols[worst]} absent "
-        f"on {absent[worst]} of {count} in {listed([market.name])}: "
-        f"{_ranges(days, ~traded[:, worst])}{go_on}"
+        f"on {absent[worst]} of {count}: {_ranges(days, ~traded[:, worst])}{go_on}"
     )
 
 

@@ -61,10 +61,10 @@ def print_evaluation(
                 highlight=False,
             )
     for note in report["notes"]:
-        console.print(note, highlight=False)
+        console.print(f"note: {note}", highlight=False)
     if report["market_seeds"]:
-        seeds = [report["market_seeds"][market] for market, _, _ in report["windows"]]
-        console.print(f"simulated markets of the seeds {min(seeds)} to {max(seeds)}")
+        used = [report["market_seeds"][market] for market, _, _ in report["windows"]]
+        console.print(f"simulated markets of the seeds {min(used)} to {max(used)}")
     console.print(f"figures: {folder / RESULT}, plot: {folder / PLOT}", soft_wrap=True)
 
 
