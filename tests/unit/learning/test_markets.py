@@ -156,7 +156,7 @@ def test_a_start_without_a_hole_drops_nothing():
 def test_many_holes_of_many_instruments_still_make_one_line():
     symbols = ("AUDUSD", "EURUSD", "GBPUSD", "NZDUSD", "USDCAD", "USDCHF", "USDJPY")
     market = hourly(symbols, weeks=60)
-    weeks = [(20, 23), (25, 25), (28, 31), (35, 38)]
+    weeks = [(35, 38), (40, 40), (43, 46), (50, 53)]
     days = [SUNDAY + 7 * w + day for a, b in weeks for w in range(a, b + 1) for day in range(6)]
     for symbol in symbols[:5]:
         market = without(market, symbol, days)
@@ -164,9 +164,9 @@ def test_many_holes_of_many_instruments_still_make_one_line():
         multi_asset_market(market, symbols)
     assert str(refused.value) == (
         "expected instruments that trade on the same days, was AUDUSD absent on 65 of 300: "
-        "2019-09-02 to 2019-09-27, 2019-10-28 to 2019-11-22, 2019-12-16 to 2020-01-10 and 5 other "
-        "days; go on without AUDUSD, EURUSD, GBPUSD and 2 more (symbols) or from 2020-01-13 "
-        "(start) or until 2019-08-30 (end)"
+        "2019-12-16 to 2020-01-10, 2020-02-10 to 2020-03-06, 2020-03-30 to 2020-04-24 and 5 other "
+        "days; go on without AUDUSD, EURUSD, GBPUSD and 2 more (symbols) or from 2020-04-27 "
+        "(start) or until 2019-12-13 (end)"
     )
     assert len(str(refused.value)) <= 300
 
@@ -203,6 +203,23 @@ def test_symbols_choose_among_the_books_groups_alone():
     )
     with pytest.raises(DataError, match="of the groups commodity, forex, index in made, was AAPL"):
         multi_asset_market(hourly(("AAPL",)))
+
+
+def test_a_long_list_of_possible_symbols_ends_after_ten(make_market):
+    names = tuple(f"STOCK{k:02d}" for k in range(30))
+    stocks = tuple(Instrument(symbol=s, venue="SIM", group="Energy") for s in names)
+    market = make_market(sessions=20, instruments=stocks)
+    asked = tuple(f"ABSENT{k:02d}" for k in range(30))
+    for choose in (
+        lambda: cut(market, None, None, asked),
+        lambda: equity_market(market, "2019-05-01", symbols=asked),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"STOCK08, STOCK09 and 20 more\), was ABS"
+        ) as refused:
+            choose()
+        assert str(refused.value).endswith("ABSENT04 and 25 more")
+        assert len(str(refused.value)) <= 300
 
 
 def test_symbols_choose_among_a_simulated_books_instruments():
