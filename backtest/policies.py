@@ -13,22 +13,32 @@ from agents.allocator.policy_file import ANY_GROUP
 from agents.protocols import TrainedPolicy
 from backtest.market.market_data import MarketData
 from backtest.market.sessions import stamp_text
-from config.errors import ConfigError
+from config.errors import ConfigError, listed
 
 SIMULATED = "simulator"  # how the name of a simulated market begins
 BASELINES = {"top": "hierarchical risk parity", "bottom": "Black-Litterman"}
 
 
 def check_policies(cards: Sequence[TrainedPolicy], market: MarketData) -> None:
-    """Raise ConfigError where a policy is to place groups of a market that it never saw."""
+    """
+    Raise ConfigError where a policy is to place groups of a market that it never saw.
+
+    Policies know groups and no instruments: any of their groups do, and a group may be missing.
+    Raises it too where every policy is a specialist of a group that the market has not.
+    """
+    groups = _groups(market)
     for card in cards:
-        if card.group in ("", ANY_GROUP):
-            unknown = sorted(_groups(market) - set(card.groups))
-            if unknown:
-                raise ConfigError(
-                    f"expected a market of the groups of {card.name!r} "
-                    f"({', '.join(card.groups)}), was {market.name} with {', '.join(unknown)}"
-                )
+        unknown = sorted(groups - set(card.groups)) if card.group in ("", ANY_GROUP) else []
+        if unknown:
+            raise ConfigError(
+                f"expected a market of the groups of {card.name!r} "
+                f"({listed(card.groups)}), was {listed([market.name])} with {listed(unknown, 3)}"
+            )
+    if cards and all(_idle(card, groups) for card in cards):
+        raise ConfigError(
+            f"expected a market with instruments of {listed(card.group for card in cards)}, which "
+            f"the policies place, was {listed([market.name])} with {listed(sorted(groups), 3)}"
+        )
 
 
 def policy_facts(cards: Sequence[TrainedPolicy]) -> dict[str, dict[str, Any]]:
@@ -74,11 +84,17 @@ def allocator_notes(cards: Sequence[TrainedPolicy], market: MarketData) -> list[
     """Return who places capital: each policy and its training, and which tier is a baseline."""
     if not cards:
         return [f"allocator: baseline, untrained ({', '.join(BASELINES.values())})"]
-    lines = [f"allocator, {card.slot}: {card.name}, {_trained(card)}" for card in cards]
+    groups = _groups(market)
+    lines = [
+        f"allocator, {card.slot}: {card.name}, places nothing: no instruments of its group"
+        if _idle(card, groups)
+        else f"allocator, {card.slot}: {card.name}, {_trained(card)}"
+        for card in cards
+    ]
     if all(card.kind != "top" for card in cards):
         lines.append(f"allocator, top: baseline, untrained ({BASELINES['top']})")
     placed = {card.group for card in cards if card.kind == "bottom"}
-    left = sorted(_groups(market) - placed)
+    left = sorted(groups - placed)
     if left and ANY_GROUP not in placed:
         named = f" of {', '.join(left)}" if placed else ""
         lines.append(f"allocator, bottom{named}: baseline, untrained ({BASELINES['bottom']})")
@@ -90,6 +106,11 @@ def _trained(card: TrainedPolicy) -> str:
     first, last = stamp_text(record.first_ts), stamp_text(record.last_ts)
     seeds = f", {len(record.seeds)} simulated markets" if record.seeds else ""
     return f"trained on {record.source}{seeds}, {first} to {last}, {record.steps:,} steps"
+
+
+def _idle(card: TrainedPolicy, groups: set[str]) -> bool:
+    """Tell whether a policy is a specialist of a group that is none of these."""
+    return card.group not in ("", ANY_GROUP, *groups)
 
 
 def _groups(market: MarketData) -> set[str]:

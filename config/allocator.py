@@ -95,7 +95,7 @@ class DatasetSettings(_Settings, frozen=True, kw_only=True):
     seeds: Count = 32
     first_seed: Annotated[int, Meta(ge=0)] = 0
     sessions: Count = 1_000
-    symbols: tuple[str, ...] = ()  # of a multi-asset source; (): the book's own eight
+    symbols: tuple[str, ...] = ()  # of a real source; (): the book chooses
     own_costs: bool = False  # each instrument's own cost in place of the default; not simulated
     split: SplitSettings | None = None  # None: that of `SPLITS`
 

@@ -14,10 +14,22 @@ The exception tree, grouped by what the operator must do.
 Messages read "expected ..., was ...".
 """
 
+from collections.abc import Iterable
+
+NAME_WIDTH = 60  # of one name in a list; a longer one is cut
+
 
 def one_line(error: BaseException) -> str:
     """Return an error's words on one line."""
     return " ".join(str(error).split())
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Return the first `most` names for a message, and how many more there are."""
+    every = list(names)
+    shown = [n if len(n) <= NAME_WIDTH else f"{n[: NAME_WIDTH - 3]}..." for n in every[:most]]
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(shown) + more
 
 
 class QuarterdeckError(Exception):

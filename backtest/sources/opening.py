@@ -10,7 +10,7 @@ import numpy as np
 from backtest.market.market_data import MarketData, canonical
 from backtest.market.sessions import day_text, parse_day, session_day
 from backtest.sources.survivors import with_survivors_note
-from config.errors import ConfigError, DataError
+from config.errors import ConfigError, DataError, listed
 from config.sources import PACKAGED, SIMULATOR, find_catalog, source_paths
 
 
@@ -68,8 +68,8 @@ def cut(
     unknown = sorted(set(symbols) - set(market.symbols))
     if unknown:
         raise ConfigError(
-            f"expected symbols of {market.name} ({', '.join(market.symbols)}), "
-            f"was {', '.join(unknown)}"
+            f"expected symbols of {listed([market.name])} ({listed(market.symbols)}), "
+            f"was {listed(unknown, most=5)}"
         )
     if symbols:
         market = _until_its_last_bar(_keep(market, set(symbols)))

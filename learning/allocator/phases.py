@@ -20,14 +20,14 @@ from agents.allocator.policy_file import ANY_GROUP
 from agents.arrays import Float32Array
 from backtest.market.market_data import MarketData
 from backtest.sources import open_source
-from config.allocator import TrainingSettings
+from config.allocator import SPLITS, TrainingSettings
 from config.errors import ConfigError
 from config.sources import SIMULATOR
 from learning.allocator.training.phase_results import PhaseResult, read_result
 from learning.allocator.training.training_run import Progress, Row, TrainingRun
 from learning.datasets.dataset import Dataset, real_dataset, simulated_dataset, split
 from learning.datasets.markets import BookName
-from learning.datasets.windows import Split
+from learning.datasets.windows import Split, market_counts
 
 POLICIES = "policies"
 
@@ -116,9 +116,22 @@ def open_dataset(
             market,
             settings.trading,
             symbols=wanted.symbols,
+            start=wanted.start,
             own_costs=wanted.own_costs,
         )
     return dataset, split(dataset, wanted.split, settings.episode), market
+
+
+def seen_seeds(settings: TrainingSettings) -> tuple[range, ...]:
+    """Return the seeds of the simulated markets that a training learns from or chooses by."""
+    from learning.datasets.crises import CRISIS_SEEDS
+
+    own = settings.dataset
+    train, validation, _ = market_counts(own.seeds, own.split or SPLITS[own.name])
+    return (
+        range(own.first_seed, own.first_seed + train + validation),
+        range(CRISIS_SEEDS, CRISIS_SEEDS + settings.joint.curriculum.crises),
+    )
 
 
 def simulated(
@@ -283,6 +296,7 @@ def run_joint(training: Training, policies: Mapping[str, Path]) -> None:
         s.trading,
         count=s.joint.curriculum.crises,
         market=training.market,
+        start=s.dataset.start,
         own_costs=s.dataset.own_costs,
     )
     run = training.run("joint", what="joint", of=s.joint.timesteps)

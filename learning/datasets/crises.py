@@ -42,13 +42,14 @@ def with_crises(
     *,
     count: int,
     market: MarketData | None = None,
+    start: str | None = None,
     own_costs: bool = False,
 ) -> tuple[Dataset, tuple[Window, ...]]:
     """
     Return the dataset with `count` crises behind its own markets, and their windows.
 
     The windows are the sessions that training windows are: what a real market did later is in no
-    crisis. A real dataset needs the `market` that it was made of, and its `own_costs`.
+    crisis. A real dataset needs the `market` that it was made of, its `start` and `own_costs`.
     Raises ConfigError where that is missing, DataError where a crisis has another shape.
     """
     if count == 0:
@@ -70,7 +71,14 @@ def with_crises(
         factors = [AMPLIFICATIONS[k % len(AMPLIFICATIONS)] for k in range(count)]
         worse = [amplified(market, factor) for factor in factors]
         crises = [
-            real_dataset(dataset.name, m, settings, symbols=dataset.symbols, own_costs=own_costs)
+            real_dataset(
+                dataset.name,
+                m,
+                settings,
+                symbols=dataset.symbols,
+                start=start,
+                own_costs=own_costs,
+            )
             for m in worse
         ]
     spans = sorted({(w.start, w.stop) for w in parts.train})

@@ -111,16 +111,17 @@ def real_dataset(
     settings: Settings,
     *,
     symbols: Sequence[str] = (),
+    start: str | None = None,
     own_costs: bool = False,
     cache: Path | None = None,
 ) -> Dataset:
     """
     Return one real market as a dataset, M = 1.
 
-    `symbols` and `own_costs` as in `markets.real_market`, whose market a backtest of the book
-    trades. Raises DataError for an instrument that is missing or a price that is no number.
+    `symbols`, `start` and `own_costs` as in `markets.real_market`, whose market a backtest of the
+    book trades, and whose errors are raised. Raises DataError for a price that is no number.
     """
-    own = real_market(name, market, symbols, own_costs=own_costs)
+    own = real_market(name, market, symbols, start=start, own_costs=own_costs)
     prices = own.bars[["open", "high", "low", "close"]].to_numpy()
     bad = np.flatnonzero(~np.isfinite(prices).all(axis=1))
     if bad.size:

@@ -13,15 +13,16 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from backtest.market.market_data import MarketData, canonical
+from backtest.market.market_data import MarketData
 from backtest.market.sessions import day_text, parse_day, session_day
 from backtest.simulator import SimulatedMarket, simulate
 from backtest.simulator.structure import SECTORS
 from backtest.sources.opening import cut, open_source
-from config.errors import ConfigError, DataError
+from config.errors import ConfigError, DataError, listed
 from config.simulator import SimulatorSettings
 from config.sources import SIMULATOR
 from learning.datasets.own_costs import with_own_costs
+from learning.datasets.shared_sessions import between, common_sessions
 
 type BookName = Literal["multi-asset", "equity"]
 
@@ -29,7 +30,6 @@ DOMAINS = ("commodity", "forex", "index")
 MULTI_ASSET = ("BRENT", "EURUSD", "GBPUSD", "NAS100", "SPX500", "US30", "USDJPY", "XAUUSD")
 COMPLETE_FROM = "2015-01-01"  # from here on an equity of the book misses no session
 SIMULATED_SESSIONS = 1_000  # after the warm-up
-MAX_CLOSED = 0.05  # of the sessions; more is a hole, not holidays
 
 SIMULATORS: dict[BookName, SimulatorSettings] = {
     "multi-asset": SimulatorSettings(instruments=9, sectors=3),
@@ -61,44 +61,68 @@ def simulated_market(name: BookName, settings: SimulatorSettings, seed: int) -> 
 
 
 def book_market(
-    name: BookName, source: str, *, end: str | None = None, seed: int = 0
+    name: BookName,
+    source: str,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    symbols: Sequence[str] = (),
+    seed: int = 0,
 ) -> MarketData:
     """
     Return a book's market by its source's name: what a backtest of trained policies trades.
 
     "simulator" (or "") is the market of `seed` at SIMULATED_SESSIONS, anything else what
-    `backtest.sources.open_source` opens. Raises what that raises.
+    `backtest.sources.open_source` opens. `start` and `symbols` as in `real_market`. Raises what
+    these raise.
     """
     if source in ("", SIMULATOR):
         settings = simulator_settings(name, SIMULATED_SESSIONS)
-        market = simulated_market(name, settings, seed).to_market_data()
-        return cut(market, None, end, ())
-    return real_market(name, open_source(source, end=end))
+        market = cut(simulated_market(name, settings, seed).to_market_data(), None, end, symbols)
+        notes = _without_group(market) if name == "multi-asset" else []
+        return replace(market, notes=(*market.notes, *notes))
+    return real_market(name, open_source(source, start=start, end=end), symbols, start=start)
 
 
 def real_market(
-    name: BookName, market: MarketData, symbols: Sequence[str] = (), *, own_costs: bool = False
+    name: BookName,
+    market: MarketData,
+    symbols: Sequence[str] = (),
+    *,
+    start: str | None = None,
+    own_costs: bool = False,
 ) -> MarketData:
     """
     Return a real market as the book trades it.
 
-    `symbols` stands in for the multi-asset book's own; equities choose theirs. With `own_costs`
-    each instrument pays its own cost (`own_costs`) in place of the configured default.
+    `symbols` chooses among the instruments that the book could trade; () leaves the choice to
+    it. A multi-asset book that decides from `start` (YYYY-MM-DD) on leaves out what lies before
+    a hole. With `own_costs` each instrument pays its own cost (`own_costs`) in place of the
+    configured default.
     """
     if name == "equity":
-        return equity_market(market, own_costs=own_costs)
-    return multi_asset_market(market, symbols or MULTI_ASSET, own_costs=own_costs)
+        return equity_market(market, symbols=symbols, own_costs=own_costs)
+    return multi_asset_market(market, symbols, start=start, own_costs=own_costs)
 
 
 def multi_asset_market(
-    market: MarketData, symbols: Sequence[str] = MULTI_ASSET, *, own_costs: bool = False
+    market: MarketData,
+    symbols: Sequence[str] = (),
+    *,
+    start: str | None = None,
+    own_costs: bool = False,
 ) -> MarketData:
     """
-    Return FX and CFDs over the sessions that all of them share.
+    Return FX, commodities and indices over the sessions that all of them share.
 
-    Raises DataError for a symbol that is missing, by name, or where hardly a session is shared.
+    Without `symbols` they are MULTI_ASSET where the source has these, else all that it has of
+    the three groups. A group without an instrument is left out, with a note. `start` as in
+    `shared_sessions.common_sessions`.
+    Raises ConfigError for a symbol that is of none of the groups, DataError where the source has
+    no instrument of them, where hardly a session is shared, or where one has a hole.
     """
-    kept = _keep(market, symbols)
+    chosen, notes = _contracts(market, symbols)
+    kept = cut(market, None, None, chosen)
     spans = kept.bars.groupby("symbol").agg(first=("ts_open", "min"), last=("ts_close", "max"))
     closes = np.asarray(kept.session_closes, dtype=np.int64)
     first = int(np.searchsorted(closes, spans["first"].max(), side="right"))
@@ -106,51 +130,66 @@ def multi_asset_market(
     if first > last:
         late, early = spans["first"].idxmax(), spans["last"].idxmin()
         raise DataError(
-            f"expected sessions that all instruments of {market.name} share, was {late} from "
-            f"{_day(int(spans['first'].max()))} and {early} until {_day(int(spans['last'].min()))}"
+            f"expected sessions that all instruments of {listed([market.name])} share, was {late} "
+            f"from {_day(int(spans['first'].max()))} and {early} until "
+            f"{_day(int(spans['last'].min()))}; go on without one of them (symbols)"
         )
-    kept = common_sessions(_between(kept, first, last))
+    kept = common_sessions(between(kept, first, last), start)
     notes = [
         *kept.notes,
-        f"{len(symbols)} instruments over the sessions they share, {_span(kept)}",
+        *notes,
+        *_without_group(kept),
+        f"{len(kept.symbols)} instruments over the sessions they share, {_span(kept)}",
     ]
-    if "BRENT" in symbols:
+    if kept.symbols == MULTI_ASSET:
         notes.append("BRENT is the oil leg: WTIUSD's hourly bars begin in 2023-07")
     kept = replace(kept, notes=tuple(notes))
     return with_own_costs(kept) if own_costs else kept
 
 
 def equity_market(
-    market: MarketData, complete_from: str = COMPLETE_FROM, *, own_costs: bool = False
+    market: MarketData,
+    complete_from: str = COMPLETE_FROM,
+    *,
+    symbols: Sequence[str] = (),
+    own_costs: bool = False,
 ) -> MarketData:
     """
     Return the stocks of a known sector that miss no session from `complete_from` on.
 
     Earlier sessions stay, as warm-up. The end is the last session that half of the stocks
-    reached. Raises DataError where no such stock is left.
+    reached. `symbols` chooses among these stocks. Raises DataError where no such stock is left,
+    ConfigError for a symbol that is none of them.
     """
     closes = np.asarray(market.session_closes, dtype=np.int64)
     end = int(np.median(market.bars.groupby("symbol")["ts_close"].max()))
     last = int(np.searchsorted(closes, end))
-    whole = _between(market, 0, last)
+    whole = between(market, 0, last)
     days = session_day(closes[: last + 1])
     first = int(np.searchsorted(days, parse_day(complete_from, "complete_from")))
     bars = whole.bars[whole.bars["ts_close"] > (closes[first - 1] if first else 0)]
     counts = bars.groupby("symbol")["ts_close"].nunique()
     complete = {str(s) for s, n in counts.items() if n == last + 1 - first}
     known = {i.symbol for i in market.instruments if i.group != "Unknown"}
-    symbols = sorted(complete & known)
-    if first > last or not symbols:
+    usable = sorted(complete & known)
+    if first > last or not usable:
         raise DataError(
             f"expected stocks of a known sector without a hole from {complete_from} on in "
             f"{market.name}, was none of {len(market.symbols)}"
         )
-    kept = _keep(whole, symbols)
-    groups = len({i.group for i in kept.instruments})
+    unknown = sorted(set(symbols) - set(usable))
+    if unknown:
+        raise ConfigError(
+            f"expected stocks of {listed([market.name])} that are complete from {complete_from} "
+            f"on and of a known sector ({listed(usable)}), was {listed(unknown, most=5)}"
+        )
+    kept = cut(whole, None, None, tuple(symbols) or tuple(usable))
+    chosen = f"; {len(kept.symbols)} of them were chosen" if symbols else ""
+    groups = len({i.group for i in market.instruments if i.symbol in usable})
     notes = (
         *kept.notes,
-        f"{len(symbols)} of {len(market.symbols)} stocks: complete from {complete_from} on and "
-        f"of a known sector ({groups} sectors), {_span(kept)}",
+        f"{len(usable)} of {len(market.symbols)} stocks: complete from {complete_from} on and "
+        f"of a known sector ({groups} sectors), {_span(kept)}{chosen}",
         "survivors only: the stocks were chosen knowing that they would last",
         "sectors are the present ones, not those of the day",
     )
@@ -158,65 +197,35 @@ def equity_market(
     return with_own_costs(kept) if own_costs else kept
 
 
-def common_sessions(market: MarketData) -> MarketData:
-    """
-    Return a market without the days on which some instrument does not trade.
-
-    One holiday of one instrument would mask every feature whose window holds it, 60 sessions
-    long, and nothing may be filled forward: with some 3 such days a year macd would be unknown
-    in half of all sessions. Raises DataError where an instrument lacks more than `MAX_CLOSED`.
-    """
-    closes = np.asarray(market.session_closes, dtype=np.int64)
-    at = np.searchsorted(closes, market.bars["ts_close"].to_numpy())
-    traded = np.zeros((len(closes), len(market.symbols)), dtype=bool)
-    traded[at, np.searchsorted(market.symbols, market.bars["symbol"].to_numpy(dtype=str))] = True
-    absent = (~traded).sum(axis=0)
-    if absent.max() > MAX_CLOSED * len(closes):
-        worst = int(absent.argmax())
+def _contracts(market: MarketData, symbols: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the symbols that the multi-asset book trades, and a note where it had to choose."""
+    known = tuple(i.symbol for i in market.instruments if i.group in DOMAINS)
+    if not known:
         raise DataError(
-            f"expected instruments that trade on the same days, was {market.symbols[worst]} "
-            f"absent on {absent[worst]} of {len(closes)} in {market.name}"
+            f"expected instruments of the groups {', '.join(DOMAINS)} in "
+            f"{listed([market.name])}, was {listed(market.symbols, most=5)}"
         )
-    full = traded.all(axis=1)
-    if full.all():
-        return market
-    note = f"{int((~full).sum())} days left out on which an instrument does not trade"
-    return canonical(
-        replace(
-            market,
-            bars=market.bars[full[at]],
-            session_closes=tuple(closes[full].tolist()),
-            notes=(*market.notes, note),
-        )
-    )
+    if symbols:
+        unknown = sorted(set(symbols) - set(known))
+        if unknown:
+            raise ConfigError(
+                f"expected symbols of {listed([market.name])} in the groups "
+                f"{', '.join(DOMAINS)} ({listed(known)}), was {listed(unknown, most=5)}"
+            )
+        return tuple(symbols), []
+    missing = sorted(set(MULTI_ASSET) - set(market.symbols))
+    if not missing:
+        return MULTI_ASSET, []
+    note = f"all {len(known)} instruments of the book's groups, for there is no {listed(missing)}"
+    return known, [note]
 
 
-def _keep(market: MarketData, symbols: Sequence[str]) -> MarketData:
-    missing = sorted(set(symbols) - set(market.symbols))
-    if missing:
-        raise DataError(
-            f"expected {', '.join(sorted(symbols))} in {market.name}, "
-            f"was without {', '.join(missing)}"
-        )
-    return cut(market, None, None, tuple(symbols))
-
-
-def _between(market: MarketData, first: int, last: int) -> MarketData:
-    """Return sessions first..last, both included; macro values and reports known before stay."""
-    closes = market.session_closes
-    begin, end = closes[first - 1] if first else 0, closes[last]
-    bars, actions = market.bars, market.actions
-    return canonical(
-        replace(
-            market,
-            bars=bars[(bars["ts_open"] >= begin) & (bars["ts_close"] <= end)],
-            actions=actions[(actions["ts"] >= begin) & (actions["ts"] <= end)],
-            session_closes=closes[first : last + 1],
-            news=tuple(n for n in market.news if begin < n.ts_init <= end),
-            fundamentals=tuple(f for f in market.fundamentals if f.ts_init <= end),
-            macro=tuple(m for m in market.macro if m.ts_init <= end),
-        )
-    )
+def _without_group(market: MarketData) -> list[str]:
+    """Return a note for each group of the multi-asset book of which a market has nothing."""
+    there = {i.group for i in market.instruments}
+    return [
+        f"no instruments of the group {group}: left out" for group in DOMAINS if group not in there
+    ]
 
 
 def _day(stamp: int) -> str:

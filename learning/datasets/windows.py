@@ -89,6 +89,20 @@ def split_by_time(ts: IntArray, settings: SplitSettings, episode: EpisodeSetting
     return _split(ts[None], train, validation, test)
 
 
+def market_counts(count: int, settings: SplitSettings) -> tuple[int, int, int]:
+    """
+    Return how many of M markets train, validate and test; they do so in this order.
+
+    A share of 0 leaves its part empty, any other gives it a market at least, so that less than
+    one may be left to train on.
+    """
+    test, validation = (
+        max(1, round(share * count)) if share else 0
+        for share in (settings.test_share, settings.validation_share)
+    )
+    return count - test - validation, validation, test
+
+
 def split_by_market(
     ts: IntArray, settings: SplitSettings, episode: EpisodeSettings, *, measured_from: int
 ) -> Split:
@@ -96,16 +110,12 @@ def split_by_market(
     Return the parts of M markets: the last ones test, those before them validate.
 
     Training windows start after `warm_up` sessions, the others at `measured_from` if that is
-    later: from where the oracles are measured. A share of 0 leaves its part empty, any other
-    gives it a market at least. Shapes: ts (M, T), closing stamps. Raises DataError where no
-    market is left to train on, or markets are shorter than an episode may be.
+    later: from where the oracles are measured. `market_counts` says how many are in each part.
+    Shapes: ts (M, T), closing stamps. Raises DataError where no market is left to train on, or
+    markets are shorter than an episode may be.
     """
     count, sessions = ts.shape
-    test, validation = (
-        max(1, round(share * count)) if share else 0
-        for share in (settings.test_share, settings.validation_share)
-    )
-    train = count - test - validation
+    train, validation, test = market_counts(count, settings)
     if train < 1:
         raise DataError(
             f"expected a market to train on beside {validation} to validate and {test} to test, "

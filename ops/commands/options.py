@@ -64,7 +64,9 @@ Source = Annotated[str, typer.Argument(help=f"{SOURCES}.")]
 SourceChoice = Annotated[str | None, typer.Option("--source", help=f"What to trade: {SOURCES}.")]
 Start = Annotated[str | None, typer.Option(help="First day that decides.")]
 End = Annotated[str | None, typer.Option(help="Last day.")]
-Symbols = Annotated[str | None, typer.Option(help="Comma-separated; all by default.")]
+Symbols = Annotated[
+    str | None, typer.Option(help="Comma-separated; all by default, or those of the book.")
+]
 Minds = Annotated[
     str | None, typer.Option("--minds", help="Which minds decide: rules, embedded or vllm.")
 ]
@@ -101,6 +103,11 @@ def profile_of(config: str | None, minds: str | None) -> str:
     return config or ("backtest" if minds in (None, "rules") else "minds")
 
 
+def symbols_of(text: str | None) -> tuple[str, ...]:
+    """Return the symbols of a comma-separated list, () for none."""
+    return tuple(part for name in (text or "").split(",") if (part := name.strip()))
+
+
 def library_or_own(library: str | None) -> str:
     """Return the library that was asked for, or the one in the data directory."""
     from config.paths import data_home
@@ -128,7 +135,7 @@ def settings_under(
         "data.source": source,
         "data.start": start,
         "data.end": end,
-        "data.symbols": symbols.split(",") if symbols else None,
+        "data.symbols": symbols_of(symbols) or None,
         "minds.kind": minds,
         "allocator.policies": None if allocator is None else str(allocator),
         "minds.completions": completions,

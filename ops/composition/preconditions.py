@@ -8,10 +8,9 @@ source is opened, and what only a file's content can tell when it is read.
 
 from pathlib import Path
 
-from config.errors import ConfigError
 from config.paths import check_place, check_state
 from config.settings import Settings
-from config.sources import book_of, check_source
+from config.sources import check_source
 
 RUNS = Path("runs")  # where runs go that are not told where
 
@@ -25,11 +24,6 @@ def check_run(
     `library` is a path or a URL, `out` the run's folder, `state` a snapshot to start on.
     """
     check_source(settings.data.source)
-    book, _ = book_of(settings.data.source)
-    if book is not None and settings.data.symbols:
-        raise ConfigError(
-            f"expected the {book} book's own instruments, was {', '.join(settings.data.symbols)}"
-        )
     check_minds(settings, state)
     check_place(out or RUNS / "new")
     from learning.experience.store import check_library

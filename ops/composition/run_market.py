@@ -2,7 +2,8 @@
 Opens the market that settings name, and says from when on a run decides, and who chose that.
 
 `multi-asset:SOURCE` and `equity:SOURCE` are a source as the allocator's book of that name trades
-it: the same instruments, sessions and groups as in training. `SOURCE` may be the simulator.
+it: the same instruments, sessions and groups as in training, or those of them that `data.symbols`
+chooses. `SOURCE` may be the simulator.
 """
 
 from __future__ import annotations
@@ -81,7 +82,14 @@ def open_market(settings: Settings) -> tuple[MarketData, Settings, int | None]:
     if book is not None:
         from learning.datasets.markets import book_market
 
-        market = book_market(book, source, end=data.end, seed=settings.seed)
+        market = book_market(
+            book,
+            source,
+            start=data.start,
+            end=data.end,
+            symbols=data.symbols,
+            seed=settings.seed,
+        )
     else:
         market = open_source(
             source, start=data.start, end=data.end, symbols=data.symbols, seed=settings.seed

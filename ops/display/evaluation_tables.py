@@ -60,6 +60,11 @@ def print_evaluation(
                 f"{name}: {d['sharpe']:+.2f} [{bounds[0]:+.2f}, {bounds[1]:+.2f}] of Sharpe",
                 highlight=False,
             )
+    for note in report["notes"]:
+        console.print(f"note: {note}", highlight=False)
+    if report["market_seeds"]:
+        used = [report["market_seeds"][market] for market, _, _ in report["windows"]]
+        console.print(f"simulated markets of the seeds {min(used)} to {max(used)}")
     console.print(f"figures: {folder / RESULT}, plot: {folder / PLOT}", soft_wrap=True)
 
 

@@ -88,7 +88,6 @@ WITHOUT_DATA = {
     "unknown minds": ((*BACKTEST, "--minds", "psychic"), "psychic"),
     "a source that is not there": (("backtest", "--source", "nowhere"), "'nowhere'"),
     "a book's source that is not there": (("backtest", "--source", "equity:no"), "'no'"),
-    "a book's symbols": (("backtest", "--source", "equity", "--symbols", "IBM"), "IBM"),
     "a date that is none": ((*BACKTEST, "--start", "soon"), "'soon'"),
     "a start after the end": (
         (*BACKTEST, "--start", "2020-03-02", "--end", "2020-02-03"),
@@ -203,6 +202,14 @@ WITHOUT_DATA = {
     "an attack on unknown minds": (("bench", "hostile", "--minds", "psychic"), "psychic"),
 }
 OF_DATA = {
+    "a book without contracts": (
+        ("backtest", "--source", "multi-asset:source"),
+        "of the groups commodity, forex, index in source, was AAPL, IBM, MSFT",
+    ),
+    "a book's unknown symbol": (
+        ("paper", "--replay", "multi-asset:simulator", "--symbols", "IBM"),
+        "was IBM",
+    ),
     "an unknown symbol": ((*BACKTEST, "--symbols", "IBM,TSLA"), "was TSLA"),
     "a start after the data": ((*BACKTEST, "--start", "2030-01-02"), "2030-01-02"),
     "an analysis of an unknown symbol": (("analyze", "TSLA", "--source", "source"), "'TSLA'"),

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
 
 SMALL = """
@@ -104,6 +105,45 @@ def test_an_evaluation_on_fresh_markets_has_seeds_after_the_trainings(command, p
 
 
 @pytest.mark.slow
+def test_fresh_markets_begin_at_the_seed_that_is_named(command, place, trained):
+    words = ("--fresh-markets", "2", "--first-seed", "500", "--no-oracles", "--out", "later")
+    ended = command("evaluate", "allocator", "whole", *words, cwd=place)
+    assert ended.code == 0
+    assert "simulated markets of the seeds 500 to 501" in ended.out
+    report = json.loads((place / "later" / "examination.json").read_text())
+    assert report["market_seeds"] == [500, 501]
+
+
+@pytest.mark.slow
+def test_an_evaluation_trades_chosen_instruments_of_ones_own(command, place, trained):
+    write_pairs(place / "mine")
+    words = ("--source", "mine", "--symbols", "EURUSD, GBPUSD", "--json", "--out", "own")
+    ended = command("evaluate", "allocator", "whole", *words, cwd=place)
+    assert ended.code == 0, ended.err
+    report = json.loads(ended.out)
+    assert report["symbols"] == ["EURUSD", "GBPUSD"]
+    assert set(report["evaluations"]) == {"book", "forex"}
+    assert "joint" in {v["name"] for v in report["evaluations"]["book"]}
+    notes = report["notes"]
+    assert "no instruments of the group index: left out" in notes
+    assert "policy bottom-index is left out: no instruments of its group" in notes
+
+
+def write_pairs(folder):
+    """Write a year of daily bars of three pairs."""
+    folder.mkdir()
+    days = [str(day) for day in np.arange("2019-01-01", "2020-01-01", dtype="datetime64[D]")]
+    days = [day for day in days if np.is_busday(day)]
+    rng = np.random.default_rng(0)
+    lines = ["date,symbol,open,high,low,close,volume"]
+    for symbol in ("EURUSD", "GBPUSD", "AUDUSD"):
+        closes = 1.2 * np.exp(np.cumsum(rng.normal(0, 4e-3, len(days))))
+        for day, close in zip(days, closes.round(5), strict=True):
+            lines.append(f"{day},{symbol},{close},{close},{close},{close},100")
+    (folder / "bars.csv").write_text("\n".join(lines))
+
+
+@pytest.mark.slow
 def test_seeds_of_one_training_are_evaluated_together(command, place, trained):
     folder, _ = trained
     assert command(*TRAIN, "--seed", "1", "--out", "other", cwd=place).code == 0
@@ -152,6 +192,29 @@ def test_fresh_markets_of_a_real_one_are_refused(command, tmp_path, source, word
     text = json.dumps({"settings": {"dataset": {"source": source}}})
     (tmp_path / "first" / "training.json").write_text(text)
     ended = command("evaluate", "allocator", "first", "--fresh-markets", "4", *words, cwd=tmp_path)
+    assert ended.code == 2
+    assert said in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--first-seed", "9"), "expected --first-seed beside --fresh-markets, was without"),
+        (
+            ("--fresh-markets", "2", "--first-seed", "27"),
+            "than training and validation had (0 to 27), was 27 to 28",
+        ),
+        (("--symbols", "EURUSD"), "--symbols: expected --source or a training on real data"),
+        (("--source", "equity:mine"), "expected the multi-asset book, was equity:mine"),
+        (("--source", "multi-asset:nowhere"), "expected a source"),
+        (("--source", "simulator"), "expected real bars, was simulator: see --fresh-markets"),
+    ],
+)
+def test_markets_that_cannot_be_evaluated_on_are_refused(command, tmp_path, words, said):
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "training.json").write_text(json.dumps({"settings": {}}))
+    ended = command("evaluate", "allocator", "first", *words, cwd=tmp_path)
     assert ended.code == 2
     assert said in ended.err
     assert len(ended.err.strip().splitlines()) == 1

@@ -10,6 +10,7 @@ stops and whole lots leave of them. The module knows no command line.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,8 @@ import msgspec
 import numpy as np
 
 from agents.allocator.networks import BottomNet, TopNet
-from agents.allocator.policy_file import ANY_GROUP, load_policy
+from agents.allocator.policy_file import ANY_GROUP, load_policy, read_card
+from agents.allocator.trained import check_groups
 from agents.arrays import BoolArray, Float32Array, FloatArray
 from backtest.simulator.oracles import filter_outlook, oracle_run, oracle_sharpe, state_outlook
 from config.errors import ConfigError
@@ -101,9 +103,13 @@ def examine(
 
     `trainings` differ by their seed alone; of each, the policy folders by phase and slot, every
     phase with what it had of earlier ones. `embed` returns the sectors' embeddings for a top
-    policy's folder. Raises ConfigError where trainings ended different phases, and what loading
-    does.
+    policy's folder. Specialists of groups that the dataset has not are left out. Raises
+    ConfigError where trainings ended different phases, where the dataset has groups that a
+    policy never saw, and what loading does.
     """
+    for slots in chain.from_iterable(phases.values() for phases in trainings):
+        for folder in slots.values():
+            check_groups(read_card(folder), dataset.groups)
     if len({tuple(phases) for phases in trainings}) > 1:
         raise ConfigError("expected the same finished phases in all trainings, was not")
     scopes, paths = _run(dataset, windows, settings, trainings, embed, progress)
@@ -161,7 +167,7 @@ def _run(
     for phases in trainings:
         for slot, folder in sorted(next(iter(phases.values())).items()):
             net, card = load_policy(folder)
-            if isinstance(net, BottomNet) and card.group != ANY_GROUP:
+            if isinstance(net, BottomNet) and card.group in dataset.groups:
                 own = scopes.setdefault(card.group, only_group(dataset, card.group))
                 budgets[card.group] = largest_budget(len(own.symbols), settings.limits)
                 act = specialist_act(own, card.normaliser, net, budgets[card.group])
@@ -196,7 +202,7 @@ def whole_dataset(
         if isinstance(net, BottomNet):
             places = dataset.groups if card.group == ANY_GROUP else (card.group,)
             nets |= dict.fromkeys(places, net)
-    if set(nets) != set(dataset.groups):
+    if not set(nets) >= set(dataset.groups):
         return {}
     bottom_policies = BottomPolicies(dataset, nets)
     norm = next(card.normaliser for _, card in loaded.values())

@@ -17,9 +17,13 @@ def evaluate_allocator(
         str | None, typer.Option(help="Another market, held out whole; else the test windows.")
     ] = None,
     after: Annotated[str, typer.Option(help="Of that market, the days after this one.")] = "",
+    symbols: options.Symbols = None,
     fresh_markets: Annotated[
         int | None,
         typer.Option(min=1, help="So many new simulated markets, seeds after the training's."),
+    ] = None,
+    first_seed: Annotated[
+        int | None, typer.Option(min=0, help="The first seed of the fresh markets instead.")
     ] = None,
     cost: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Cost per fill, a fraction of notional.")
@@ -47,7 +51,9 @@ def evaluate_allocator(
         out=place,
         source=source,
         after=after,
+        symbols=options.symbols_of(symbols),
         fresh=fresh_markets,
+        first_seed=first_seed,
         own_costs=own_costs,
         cost_frac=cost,
         windows=windows,

@@ -111,3 +111,20 @@ def test_a_market_of_other_groups_is_refused_before_it_is_run(plan):
 
 def test_a_specialists_own_group_need_not_be_the_only_one(plan):
     assert "bottom-G0" in plan(_card(groups=("G0",), group="G0")).manifest["policies"]
+
+
+def test_a_specialist_without_its_group_is_said_to_place_nothing(make_market):
+    cards = tuple(_card(groups=("G0", "G2"), group=group, name=group) for group in ("G0", "G2"))
+    lines = allocator_notes(cards, make_market())
+    assert lines[0].startswith("allocator, bottom-G0: G0, trained on made, ")
+    assert lines[1] == "allocator, bottom-G2: G2, places nothing: no instruments of its group"
+    assert lines[-1] == "allocator, bottom of G1: baseline, untrained (Black-Litterman)"
+
+
+def test_a_top_of_more_groups_than_the_market_has_is_taken(plan):
+    assert "top" in plan(_card("top", groups=("G0", "G1", "G2"))).manifest["policies"]
+
+
+def test_a_market_that_no_specialist_places_is_refused(plan):
+    with pytest.raises(ConfigError, match=r"instruments of G2, .* was made with G0, G1"):
+        plan(_card(groups=("G2",), group="G2"))

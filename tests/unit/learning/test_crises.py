@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,9 +11,10 @@ from backtest.simulator import simulate
 from config.settings import Settings
 from config.simulator import SimulatorSettings
 from learning.datasets.crises import amplified, crisis_simulator, with_crises
-from learning.datasets.dataset import Dataset, simulated_dataset
+from learning.datasets.dataset import Dataset, real_dataset, simulated_dataset
 from learning.datasets.markets import SIMULATORS
 from learning.datasets.windows import Split, Window
+from tests.unit.learning.test_markets import PAIRS, SUNDAY, hourly, without
 
 SMALL = SimulatorSettings(instruments=3, sectors=2, sessions=300, warm_up=20)
 
@@ -107,3 +109,18 @@ def test_every_array_of_a_books_markets_has_the_crises_behind_it(
         if isinstance(before, np.ndarray) and len(before) == markets[0]:
             assert after.shape == (markets[1], *before.shape[1:]), field.name
             np.testing.assert_array_equal(after[: markets[0]], before)
+
+
+def test_a_market_with_a_hole_has_its_crises_after_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUARTERDECK_HOME", str(tmp_path))
+    days = list(range(SUNDAY + 14, SUNDAY + 35))
+    market, start = without(hourly(weeks=14), "GBPUSD", days), "2019-05-20"
+    dataset = real_dataset("multi-asset", market, Settings(), symbols=PAIRS, start=start)
+    assert dataset.ts.shape == (1, 45)
+    parts = Split(
+        train=(Window(0, 10, 44),), validation=(), test=(), learned_from=0, learned_until=0
+    )
+    worse, _ = with_crises(dataset, parts, Settings(), count=1, market=market, start=start)
+    assert worse.ts.tolist() == dataset.ts.tolist() * 2

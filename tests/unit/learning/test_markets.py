@@ -18,17 +18,19 @@ from backtest.sources import open_source
 from backtest.sources.bars import in_sessions
 from backtest.sources.findings import Notes
 from backtest.sources.known import make_instrument
+from backtest.sources.opening import cut
 from config.errors import ConfigError, DataError
 from learning.datasets.markets import (
     DOMAINS,
     MULTI_ASSET,
     SIMULATORS,
-    common_sessions,
+    book_market,
     equity_market,
     multi_asset_market,
     real_market,
     simulated_market,
 )
+from learning.datasets.shared_sessions import common_sessions
 from learning.datasets.tensors import compute_tensors
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -68,7 +70,7 @@ def hourly(symbols: tuple[str, ...] = PAIRS, weeks: int = 8, seed: int = 0) -> M
     return canonical(
         MarketData(
             name="made",
-            instruments=tuple(make_instrument(s, 1.2, {}, "forex") for s in symbols),
+            instruments=tuple(make_instrument(s, 1.2, {}) for s in symbols),
             bars=bars,
             actions=pd.DataFrame({c: [] for c in ACTION_COLUMNS}),
             session_closes=closes,
@@ -117,15 +119,122 @@ def test_days_left_out_are_counted_and_nothing_is_filled():
     assert len(market.bars.merge(whole)) == len(market.bars)
 
 
-def test_a_long_hole_is_refused_with_the_instrument_that_has_it():
-    days = list(range(SUNDAY + 14, SUNDAY + 35))
-    with pytest.raises(DataError, match="was GBPUSD absent on 15 of 40 in made"):
-        multi_asset_market(without(hourly(), "GBPUSD", days), PAIRS)
+HOLE = list(range(SUNDAY + 14, SUNDAY + 35))  # three weeks of eight
 
 
-def test_a_missing_instrument_is_named():
-    with pytest.raises(DataError, match=r"in made, was without BRENT, NAS100, SPX500, US30, XAU"):
-        multi_asset_market(hourly(), MULTI_ASSET)
+def test_a_hole_is_refused_with_its_days_and_the_ways_to_go_on():
+    with pytest.raises(DataError) as refused:
+        multi_asset_market(without(hourly(), "GBPUSD", HOLE), PAIRS)
+    assert str(refused.value) == (
+        "expected instruments that trade on the same days, was GBPUSD absent on 15 of 40: "
+        "2019-04-29 to 2019-05-17; go on without GBPUSD (symbols) or from 2019-05-20 (start) or "
+        "until 2019-04-26 (end)"
+    )
+
+
+def test_each_way_past_a_hole_leads_on():
+    market = without(hourly(), "GBPUSD", HOLE)
+    alone = multi_asset_market(market, ("EURUSD", "USDJPY"))
+    assert len(alone.session_closes) == 40
+    late = multi_asset_market(market, PAIRS, start="2019-05-20")
+    days = session_day(np.array(late.session_closes))
+    assert (days[0], len(days)) == (SUNDAY + 36, 15)
+    assert days[0] <= session_day(late.bars["ts_open"].to_numpy()).min() + 1  # Sunday evening
+    assert late.notes[0] == (
+        "the sessions before 2019-05-20 are left out: GBPUSD is absent on 2019-04-29 to 2019-05-17"
+    )
+    early = multi_asset_market(cut(market, None, "2019-04-26", ()), PAIRS)
+    assert len(early.session_closes) == 10
+    with pytest.raises(DataError, match="was GBPUSD absent on 15 of 40"):
+        multi_asset_market(market, PAIRS, start="2019-05-17")
+
+
+def test_a_start_without_a_hole_drops_nothing():
+    whole, started = (multi_asset_market(hourly(), PAIRS, start=s) for s in (None, "2019-05-20"))
+    assert (whole.digest, whole.notes) == (started.digest, started.notes)
+
+
+def test_many_holes_of_many_instruments_still_make_one_line():
+    symbols = ("AUDUSD", "EURUSD", "GBPUSD", "NZDUSD", "USDCAD", "USDCHF", "USDJPY")
+    market = hourly(symbols, weeks=60)
+    weeks = [(35, 38), (40, 40), (43, 46), (50, 53)]
+    days = [SUNDAY + 7 * w + day for a, b in weeks for w in range(a, b + 1) for day in range(6)]
+    for symbol in symbols[:5]:
+        market = without(market, symbol, days)
+    with pytest.raises(DataError) as refused:
+        multi_asset_market(market, symbols)
+    assert str(refused.value) == (
+        "expected instruments that trade on the same days, was AUDUSD absent on 65 of 300: "
+        "2019-12-16 to 2020-01-10, 2020-02-10 to 2020-03-06, 2020-03-30 to 2020-04-24 and 5 other "
+        "days; go on without AUDUSD, EURUSD, GBPUSD and 2 more (symbols) or from 2020-04-27 "
+        "(start) or until 2019-12-13 (end)"
+    )
+    assert len(str(refused.value)) <= 300
+
+
+def test_a_source_that_holds_the_eight_is_traded_as_they_alone():
+    market = hourly((*MULTI_ASSET, "USDTRY"))
+    book = multi_asset_market(market)
+    assert book.symbols == MULTI_ASSET
+    assert [n for n in book.notes if "group" in n] == []
+    named = multi_asset_market(market, MULTI_ASSET)
+    assert (book.digest, book.notes) == (named.digest, named.notes)
+
+
+def test_a_source_without_all_eight_is_traded_with_all_contracts_that_it_has():
+    book = multi_asset_market(hourly(("AAPL", "EURUSD", "USDTRY", "XAUUSD")))
+    assert book.symbols == ("EURUSD", "USDTRY", "XAUUSD")
+    assert book.notes[:2] == (
+        "all 3 instruments of the book's groups, for there is no BRENT, GBPUSD, NAS100, SPX500, "
+        "US30, USDJPY",
+        "no instruments of the group index: left out",
+    )
+    assert not any("BRENT is the oil leg" in note for note in book.notes)
+
+
+def test_symbols_choose_among_the_books_groups_alone():
+    market = hourly((*MULTI_ASSET, "AAPL", "USDTRY"))
+    chosen = multi_asset_market(market, ("USDTRY", "BRENT"))
+    assert chosen.symbols == ("BRENT", "USDTRY")
+    with pytest.raises(ConfigError) as refused:
+        multi_asset_market(market, ("AAPL", "BRENT"))
+    assert str(refused.value) == (
+        "expected symbols of made in the groups commodity, forex, index (BRENT, EURUSD, GBPUSD, "
+        "NAS100, SPX500, US30, USDJPY, USDTRY, XAUUSD), was AAPL"
+    )
+    with pytest.raises(DataError, match="of the groups commodity, forex, index in made, was AAPL"):
+        multi_asset_market(hourly(("AAPL",)))
+
+
+def test_a_long_list_of_possible_symbols_ends_after_ten(make_market):
+    names = tuple(f"STOCK{k:02d}" for k in range(30))
+    stocks = tuple(Instrument(symbol=s, venue="SIM", group="Energy") for s in names)
+    market = make_market(sessions=20, instruments=stocks)
+    asked = tuple(f"ABSENT{k:02d}" for k in range(30))
+    for choose in (
+        lambda: cut(market, None, None, asked),
+        lambda: equity_market(market, "2019-05-01", symbols=asked),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"STOCK08, STOCK09 and 20 more\), was ABS"
+        ) as refused:
+            choose()
+        assert str(refused.value).endswith("ABSENT04 and 25 more")
+        assert len(str(refused.value)) <= 300
+
+
+def test_symbols_choose_among_a_simulated_books_instruments():
+    whole = book_market("multi-asset", "simulator", end="2016-12-30")
+    groups = {i.symbol: i.group for i in whole.instruments}
+    pairs = tuple(s for s, group in groups.items() if group == "forex")
+    book = book_market("multi-asset", "simulator", end="2016-12-30", symbols=pairs)
+    assert book.symbols == pairs
+    assert book.notes[-2:] == (
+        "no instruments of the group commodity: left out",
+        "no instruments of the group index: left out",
+    )
+    with pytest.raises(ConfigError, match=r"expected symbols of simulator-0 \(SIM.*, was EURUSD"):
+        book_market("multi-asset", "simulator", end="2016-12-30", symbols=("EURUSD",))
 
 
 def test_the_book_spans_the_sessions_that_all_instruments_share():
@@ -177,6 +286,11 @@ def test_an_equity_book_takes_whole_stocks_of_a_known_sector(make_market):
     assert len(book.session_closes) == 60
     assert any(note.startswith("2 of 4 stocks: complete from 2019-05-01") for note in book.notes)
     assert any(note.startswith("survivors only") for note in book.notes)
+    chosen = equity_market(market, "2019-05-01", symbols=("BBB", "AAA"))
+    assert chosen.symbols == ("AAA", "BBB")
+    assert any(note.endswith("sessions; 2 of them were chosen") for note in chosen.notes)
+    with pytest.raises(ConfigError, match=r"known sector \(AAA, BBB, DDD\), was CCC"):
+        equity_market(market, "2019-05-01", symbols=("AAA", "CCC"))
     gone = market.bars["symbol"].isin(["AAA", "DDD"]) & (market.bars["ts_close"] == closes[9])
     holed = replace(market, bars=market.bars[~hole & ~gone])
     with pytest.raises(DataError, match=r"without a hole from 2019-04-15 on in made, was none"):

@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from config.allocator import TrainingSettings
+from config.allocator import SPLITS, DatasetSettings, EpisodeSettings, TrainingSettings
 from config.errors import ConfigError
 from config.settings import load_settings
 from learning.allocator.phases import (
@@ -15,11 +16,15 @@ from learning.allocator.phases import (
     policies_by_phase,
     publish,
     run_macro_pretraining,
+    seen_seeds,
 )
 from learning.allocator.training.phase_results import PhaseResult, write_result
+from learning.datasets.crises import CRISIS_SEEDS
+from learning.datasets.windows import split_by_market
 from ops.composition.allocator_training import settings_of
 
 GROUPS = ("commodity", "forex")
+EPISODE = EpisodeSettings(sessions=60, min_sessions=40, warm_up=20)
 
 
 def training(folder, book="multi-asset", *, resume=True):
@@ -154,3 +159,18 @@ def test_a_book_is_traded_with_the_band_that_it_is_trained_with(book):
     profile = load_settings(Path("config/profiles") / f"{book}.yaml", environ={})
     trained = settings_of(book, "full", None, {})
     assert profile.desk.no_trade_band == trained.trading.desk.no_trade_band
+
+
+@pytest.mark.parametrize(
+    ("book", "seeds"), [("multi-asset", 4), ("multi-asset", 24), ("equity", 9)]
+)
+def test_seen_seeds_are_those_of_the_markets_that_train_and_validate(book, seeds):
+    settings = TrainingSettings(
+        dataset=DatasetSettings(name=book, seeds=seeds, first_seed=100), episode=EPISODE
+    )
+    ts = np.tile(np.arange(300), (seeds, 1))
+    parts = split_by_market(ts, SPLITS[book], EPISODE, measured_from=20)
+    seen = [100 + window.market for window in (*parts.train, *parts.validation)]
+    own, crises = seen_seeds(settings)
+    assert [*own] == seen
+    assert [*crises] == [CRISIS_SEEDS + k for k in range(4)]
