@@ -7,7 +7,7 @@ a backtest would refuse of the market that was read (`backtest.market.tradable`)
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -88,12 +88,13 @@ def check_source(
     end: str | None = None,
     symbols: Sequence[str] = (),
     settings: Settings | None = None,
+    as_book: Callable[[MarketData], MarketData] | None = None,
 ) -> CheckReport:
     """
     Return the check of a source, named as for `open_source`, for a run under `settings`.
 
-    `settings`, by default those where nothing was stated, say the account and the seed.
-
+    `settings`, by default those where nothing was stated, say the account and the seed. `as_book`
+    returns the source as a book trades it, and chooses among its symbols then.
     Never raises for a fault of the data or of the range: it is a line of `problems`.
     """
     found = Findings(collect=True)
@@ -108,7 +109,9 @@ def check_source(
         from backtest.sources.opening import cut
         from backtest.sources.survivors import with_survivors_note
 
-        market = cut(with_survivors_note(market, symbols), start, end, symbols)
+        chosen = symbols if as_book is None else ()
+        market = cut(with_survivors_note(market, chosen), start, end, chosen)
+        market = market if as_book is None else as_book(market)
     except ConfigError as e:
         problems.append(str(e))
     market, settings = with_account(market, settings)
