@@ -144,7 +144,9 @@ def _from_adjusted(bars: pd.DataFrame, notes: Notes, label: str) -> pd.DataFrame
     ratio = np.exp(step)
     large = (ratio >= SPLIT_AT_LEAST) | (ratio <= 0.8)
     real = ~large | (np.abs(move + step) < RAW_MATCH)
-    nearest = _RATIOS[np.abs(ratio[:, None] / _RATIOS - 1).argmin(axis=1)] if len(ratio) else ratio
+    nearest = np.ones(len(ratio))
+    jumps = ratio[changed & large, None]
+    nearest[changed & large] = _RATIOS[np.abs(jumps / _RATIOS - 1).argmin(axis=1)]
     is_split = changed & large & real & (np.abs(ratio / nearest - 1) < RATIO_MATCH + bound)
     is_dividend = changed & real & ~is_split & (ratio > 1)
     odd = int((changed & ~is_split & ~is_dividend).sum())

@@ -136,8 +136,11 @@ def _instruments(
         raise DataError(
             f"{FILE_NAME}: expected instruments that have bars, was instruments.{unknown[0]}"
         )
-    first = bars.sort_values("ts_open", kind="stable").groupby("symbol", sort=True)["open"].first()
-    for symbol, price in ((str(s), float(p)) for s, p in first.items()):
+    codes, symbols = pd.factorize(bars["symbol"], sort=True)
+    order = np.lexsort((bars["ts_open"].to_numpy(), codes))
+    first = order[np.unique(codes[order], return_index=True)[1]]
+    prices = bars["open"].to_numpy()[first].tolist()
+    for symbol, price in zip(map(str, symbols), prices, strict=True):
         out.append(make_instrument(symbol, price, sectors, asset_class, given.get(symbol)))
     return out
 

@@ -111,9 +111,9 @@ def stamped_at_close(ns: IntArray, calendar: Sessions) -> bool:
     """Tell whether the sessions that bars lie in end with a stamp and begin with none."""
     if calendar.name in AROUND_THE_CLOCK:
         return False
-    at = np.unique(calendar.containing(ns - 1))
-    at = at[at >= 0]
-    if not at.size:
+    within = calendar.containing(ns - 1)
+    at = np.unique(within[within >= 0])
+    if (within >= 0).mean() < INSIDE:
         return False
     ends = np.isin(calendar.closes[at], ns).mean()
     begins = np.isin(calendar.opens[at], ns).mean()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from config.currencies import COINS
 from config.errors import DataError
 
 type Kind = Literal["bars", "news", "fundamentals", "macro", "sectors", "actions", "closes"]
@@ -31,7 +32,15 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "close": ("close", "close_price", "closeprice", "close_last", "px_last", "last", "ltp"),
     "volume": (
         *("volume", "vol", "real_volume", "tick_volume", "tickvol", "tickvolume"),
-        *("tottrdqty", "ttl_trd_qnty", "total_traded_quantity", "shares_traded", "no_of_shares"),
+        *(
+            "volume_from",
+            "volumefrom",
+            "tottrdqty",
+            "ttl_trd_qnty",
+            "total_traded_quantity",
+            "shares_traded",
+            "no_of_shares",
+        ),
     ),
     "adj_close": ("adj_close", "adjclose", "adjusted_close", "adj_close_price", "closeadj"),
     "dividends": (
@@ -125,7 +134,7 @@ def map_columns(columns: Sequence[str], given: Mapping[str, str], label: str) ->
     if {"open", "high", "low"} <= mapping.keys():
         if "close" not in mapping and "value" in mapping:  # investing.com's Price
             mapping["close"] = mapping["value"]
-        if "volume" not in mapping and (column := _volume(columns)) is not None:
+        if (column := _volume(columns, "volume" in mapping)) is not None:
             mapping["volume"] = column
     for canonical, column in given.items():
         if canonical not in SYNONYMS and canonical not in FIGURE_SYNONYMS:
@@ -140,10 +149,15 @@ def map_columns(columns: Sequence[str], given: Mapping[str, str], label: str) ->
     return mapping
 
 
-def _volume(columns: Sequence[str]) -> str | None:
-    """Return the first of columns as "Volume BTC": of the base currency, which stands first."""
-    named = [c for c in columns if normal(c).startswith("volume_")]
-    return named[0] if named else None
+def _volume(columns: Sequence[str], plain: bool) -> str | None:
+    """
+    Return the volume in the base currency of columns as "Volume BTC" and "Volume USDT".
+
+    Beside a `plain` volume, which counts the quote currency then, only a coin's is taken.
+    """
+    named = {normal(c).removeprefix("volume_"): c for c in columns if normal(c)[:7] == "volume_"}
+    of_coin = next((c for code, c in named.items() if code.upper() in COINS), None)
+    return of_coin or (None if plain else next(iter(named.values()), None))
 
 
 def classify(columns: Sequence[str], mapping: Mapping[str, str], label: str) -> Kind:

@@ -57,7 +57,8 @@ def tell_form(rows: Rows, stem: str, label: str) -> Table:
         if any(isinstance(name, tuple) or str(name).startswith("('") for name in names):
             return _from_pairs(frame)
         frame = frame.rename(columns=_plain_names(frame))
-        return _named(frame, stem)
+        pairs = _pairs_in(frame)
+        return _named(frame, stem) if pairs is None else _from_pairs(pairs)
     if len(rows.top) > 1 and header_rows(rows.top) > 1:
         return _from_pairs(_paired(rows))
     return _without_header(rows.frame, label)
@@ -100,6 +101,23 @@ def _paired(rows: Rows) -> pd.DataFrame:
     return frame
 
 
+def _pairs_in(frame: pd.DataFrame) -> pd.DataFrame | None:
+    """Return a frame of (field, ticker) where its columns are named "AAPL_Close" or "BTC:open"."""
+    names: list[tuple[str, str]] = []
+    for name in map(str, frame.columns[1:]):
+        match = re.fullmatch(r"(?P<one>.+?)[:_ ](?P<other>[^:_ ]+)", name)
+        if match is None:
+            return None
+        pair = (match["other"], match["one"])
+        names.append(pair if normal(pair[0]) in PRICE_NAMES else (pair[1], pair[0]))
+    fields = {normal(field) for field, _ in names}
+    if not set(OHLC) <= fields or not fields <= PRICE_NAMES:
+        return None
+    out = frame.copy()
+    out.columns = pd.Index([("time", ""), *names], tupleize_cols=False)
+    return out
+
+
 def _from_pairs(frame: pd.DataFrame) -> Table:
     """Return one row a ticker and stamp of a table whose columns are (field, ticker)."""
     pairs = [_pair(c) for c in frame.columns]
@@ -118,7 +136,7 @@ def _from_pairs(frame: pd.DataFrame) -> Table:
         part.insert(0, "Date", frame.iloc[:, at].to_numpy())
         parts.append(part)
     whole = pd.concat(parts, ignore_index=True)
-    return Table(whole, "yfinance's download, a header row of tickers")
+    return Table(whole, "a column for each field of each ticker")
 
 
 def _pair(name: object) -> tuple[str, str]:
@@ -223,14 +241,19 @@ def _fred(table: Table, stem: str) -> Table:
     others = [str(c) for c in frame.columns[1:]]
     if normal(first) not in _FRED_DATES or not others:
         return table
-    named = len(others) == 1 and normal(others[0]) == normal(stem)
-    known = {n for names in SYNONYMS.values() for n in names}
-    if not named and (normal(first) != "observation_date" or {normal(c) for c in others} & known):
+    known = {normal(c) for c in others} & {n for names in SYNONYMS.values() for n in names}
+    alone = len(others) == 1 and (normal(others[0]) == normal(stem) or _is_id(others[0]))
+    if known or not (alone or normal(first) == "observation_date"):
         return table
     parts = [pd.DataFrame({"time": frame[first], "series": c, "value": frame[c]}) for c in others]
     return replace(
         table, frame=pd.concat(parts, ignore_index=True), form="FRED's series", kind="macro"
     )
+
+
+def _is_id(name: str) -> bool:
+    """Tell whether a column is named as FRED names a series, or as the features do."""
+    return re.fullmatch(r"[A-Z][A-Z0-9]{2,}", name) is not None or normal(name) == "vix"
 
 
 def _metatrader(table: Table, _: str) -> Table:

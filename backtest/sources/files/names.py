@@ -8,6 +8,7 @@ Vendors write the symbol into the names of their files with more around it ("dai
 import re
 from urllib.parse import unquote
 
+from config.currencies import pair_of
 from config.errors import DataError
 
 SYMBOL = re.compile(r"[A-Za-z0-9^][A-Za-z0-9^._\-/&=:]{0,31}")
@@ -74,6 +75,10 @@ def symbol_in(stem: str) -> str | None:
         if match is not None:
             plain = match["symbol"]
             break
+    parts = re.split(r"[_\- ]", plain)
+    pairs = [part for part in parts if pair_of(part) is not None]
+    if len(parts) > 1 and len(pairs) == 1:  # "FOREX_EURUSD_1H_ASK"
+        (plain,) = pairs
     if not any(c.isupper() for c in plain):
         plain = plain.upper()
     return plain if is_symbol(plain) else None

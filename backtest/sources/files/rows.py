@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -176,11 +177,16 @@ def _read_text(path: Path) -> Rows:
         "index_col": False,
         "skipinitialspace": True,
     }
-    try:
-        frame = pd.read_csv(path, encoding=shape.encoding, **options)
-    except UnicodeDecodeError:
-        frame = pd.read_csv(path, encoding="cp1252", encoding_errors="replace", **options)
-        notes.append("text that is no UTF-8 read as Windows-1252")
+    names = shape.top[0]
+    if all(len(row) > len(names) and not any(row[len(names) :]) for row in shape.top[1:]):
+        options["usecols"] = range(len(names))  # every row ends with a delimiter
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # it would drop cells
+        try:
+            frame = pd.read_csv(path, encoding=shape.encoding, **options)
+        except UnicodeDecodeError:
+            frame = pd.read_csv(path, encoding="cp1252", encoding_errors="replace", **options)
+            notes.append("text that is no UTF-8 read as Windows-1252")
     if shape.encoding == "cp1252":
         notes.append("text that is no UTF-8 read as Windows-1252")
     if shape.delimiter != ",":
@@ -211,9 +217,7 @@ def _shape_of(path: Path) -> _Shape:
         raise ValueError("expected rows of cells, was none")
     _, delimiter, rows, lines = best
     width = Counter(len(r) for r in rows).most_common(1)[0][0]
-    first = next((i for i, r in enumerate(rows[: ABOVE + 1]) if len(r) >= min(width, 2)), 0)
-    if len(rows[first]) < width - 1 and not is_header(rows[first]):
-        first = next((i for i, r in enumerate(rows[: ABOVE + 1]) if len(r) == width), first)
+    first = next((i for i, r in enumerate(rows[: ABOVE + 1]) if len(r) >= width - 1), 0)
     return _Shape(
         encoding,
         delimiter,

@@ -79,6 +79,8 @@ def test_one_line_with_a_pattern_holds_for_every_file_that_fits(tmp_path):
         ("GOOGL Historical Data (1)", "GOOGL"),
         ("%5EGSPC", "^GSPC"),
         ("intraday_5min_IBM", "IBM"),
+        ("FOREX_EURUSD_1H_ASK", "EURUSD"),
+        ("BTC-USD", "BTC-USD"),
         ("aapl", "AAPL"),
         ("MSFT", "MSFT"),
         ("prices", None),

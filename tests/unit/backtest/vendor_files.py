@@ -240,6 +240,14 @@ def _utf16(folder: Path, truth: Truth) -> None:
     (folder / "ACME.txt").write_text(frame.to_csv(index=False, sep="\t"), encoding="utf-16")
 
 
+def _headed_with_a_delimiter_more(folder: Path, truth: Truth) -> None:
+    rows = [
+        f"{t:%Y-%m-%d},{r.open},{r.high},{r.low},{r.close},{r.volume},"
+        for t, r in zip(truth.at, truth.frame().itertuples(), strict=True)
+    ]
+    (folder / "ACME.csv").write_text("\n".join(["date,open,high,low,close,volume", *rows]))
+
+
 FORMS = (
     Form(
         "one file a ticker", stock, _csv("BRK.B.csv", date=_dates("%Y-%m-%d"), **_OHLCV), "BRK.B"
@@ -362,6 +370,35 @@ FORMS = (
             options={"above": "https://www.CryptoDataDownload.com\n", "reverse": True},
         ),
         "BTCUSDT",
+    ),
+    Form(
+        "CryptoDataDownload, as it was before",
+        lambda: coin(False),
+        _csv(
+            "Coinbase_BTCUSD_1h.csv",
+            date=_dates("%Y-%m-%d %I-%p"),
+            symbol=lambda t: "BTCUSD",
+            **{k: k for k in _OHLCV if k != "volume"},
+            volume_btc="volume",
+            volume=lambda t: t.volume * 40_000,
+            options={
+                "above": "Created on 10-17-2019,https://www.CryptoDataDownload.com\n",
+                "reverse": True,
+            },
+        ),
+        "BTCUSD",
+    ),
+    Form(
+        "a column for each field of each ticker",
+        stock,
+        _csv("wide.csv", Date=_dates("%Y-%m-%d"), **{f"ACME_{k}": k for k in _OHLCV}),
+        "ACME",
+    ),
+    Form(
+        "rows that end with a delimiter",
+        stock,
+        _headed_with_a_delimiter_more,
+        "ACME",
     ),
     Form(
         "Kaggle's S&P 500",
