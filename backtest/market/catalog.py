@@ -9,7 +9,8 @@ gives back the same market with the same digest. A catalog is written aside and 
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from agents.messages import Instrument
 from backtest.market.market_data import MarketData, PriceBasis, canonical
 from config.errors import DataError
 from config.sources import CATALOG_FACTS, catalog_root
+
+TOGETHER = 50  # instruments whose bars are read at once
 
 
 class CatalogInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,10 +86,9 @@ def write_catalog(market: MarketData, path: Path) -> None:
     try:
         catalog = ParquetDataCatalog(aside)
         catalog.write_data([to_nautilus(i, cost_frac=0.0) for i in _stored(market.instruments)])
-        for instrument, stored in zip(
-            market.instruments, _stored(market.instruments), strict=True
-        ):
-            catalog.write_data(_to_bars(market, instrument, stored))
+        bars = dict(tuple(market.bars.groupby("symbol", sort=False)))
+        for i, stored in zip(market.instruments, _stored(market.instruments), strict=True):
+            catalog.write_data(_to_bars(bars[i.symbol], i, stored, market.step_ns))
         actions = market.actions.itertuples(index=False, name=None)
         for items in (
             [custom.from_news(n) for n in market.news],
@@ -129,7 +131,6 @@ def read_catalog(path: Path) -> MarketData:
     from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
     from strategies import data as custom
-    from strategies.instruments import bar_type
 
     facts = _facts(path)
     catalog = ParquetDataCatalog(path)
@@ -138,11 +139,7 @@ def read_catalog(path: Path) -> MarketData:
         return [item.data for item in catalog.query(kind) or []]
 
     try:
-        bars = [
-            _from_bars(catalog.bars(bar_types=[str(bar_type(stored, facts.step_ns))]), i)
-            for i, stored in zip(facts.instruments, _stored(facts.instruments), strict=True)
-        ]
-        table = pd.concat(bars, ignore_index=True)
+        table = pd.concat(_read_bars(catalog, facts), ignore_index=True)
         closes, places = np.unique(table["ts_close"].to_numpy(np.int64), return_inverse=True)
         if len(closes) != len(facts.opens):
             raise DataError(f"{path.name}: expected {len(facts.opens)} stamps, was {len(closes)}")
@@ -231,15 +228,16 @@ def _stored(instruments: Sequence[Instrument]) -> list[Instrument]:
     return stored
 
 
-def _to_bars(market: MarketData, instrument: Instrument, stored: Instrument) -> list[Any]:
+def _to_bars(
+    rows: pd.DataFrame, instrument: Instrument, stored: Instrument, step_ns: int
+) -> list[Any]:
     from nautilus_trader.model.data import Bar
 
     from strategies.instruments import bar_type
 
-    rows = market.bars[market.bars["symbol"] == instrument.symbol]
     stamps = rows["ts_close"].to_numpy(np.uint64, copy=True)
     bars: list[Any] = Bar.from_raw_arrays_to_list(
-        bar_type(stored, market.step_ns),
+        bar_type(stored, step_ns),
         instrument.engine_precision,
         instrument.size_precision,
         *(
@@ -250,6 +248,25 @@ def _to_bars(market: MarketData, instrument: Instrument, stored: Instrument) -> 
         stamps.copy(),
     )
     return bars
+
+
+def _read_bars(catalog: Any, facts: _Facts) -> Iterator[pd.DataFrame]:
+    """
+    Yield the bars of each instrument.
+
+    Nautilus lists all files of a catalog for each query, so that one query asks for many.
+    """
+    from strategies.instruments import bar_type
+
+    stored = _stored(facts.instruments)
+    types = [str(bar_type(i, facts.step_ns)) for i in stored]
+    for first in range(0, len(types), TOGETHER):
+        some = slice(first, first + TOGETHER)
+        bars: dict[str, list[Any]] = {name: [] for name in types[some]}
+        for kind, group in groupby(catalog.bars(bar_types=types[some]), lambda b: b.bar_type):
+            bars[str(kind)] += group
+        for name, instrument in zip(types[some], facts.instruments[some], strict=True):
+            yield _from_bars(bars[name], instrument)
 
 
 def _from_bars(bars: list[Any], instrument: Instrument) -> pd.DataFrame:

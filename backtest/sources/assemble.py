@@ -131,7 +131,7 @@ def _instruments(
     out = []
     given = {s: i for m in reversed(manifests) for s, i in m.instruments.items()}
     asset_class = one_of((m.asset_class for m in manifests), "asset_class", None)
-    unknown = sorted(set(given) - set(bars["symbol"]))
+    unknown = sorted(set(given) - set(bars["symbol"].unique()))
     if unknown:
         raise DataError(
             f"{FILE_NAME}: expected instruments that have bars, was instruments.{unknown[0]}"
@@ -151,9 +151,10 @@ def round_bars(bars: pd.DataFrame, instruments: Sequence[Instrument]) -> pd.Data
 
     Raises DataError where that moves a price by more than `ROUNDING`.
     """
-    keeps = {i.symbol: i.printed_precision for i in instruments}
-    sizes = {i.symbol: size_decimals(i) for i in instruments}
-    places = bars["symbol"].map(keeps).to_numpy().astype(np.int64)
+    facts = {i.symbol: i for i in instruments}
+    codes, symbols = pd.factorize(bars["symbol"])
+    kept = [facts[s] for s in symbols]
+    places = np.array([i.printed_precision for i in kept])[codes]
     bars = bars.copy()
     for column in PRICES:
         printed = bars[column].to_numpy(np.float64)
@@ -164,14 +165,13 @@ def round_bars(bars: pd.DataFrame, instruments: Sequence[Instrument]) -> pd.Data
             digits = math.ceil(-math.log10(row[column]))
             raise DataError(
                 f"expected {row['symbol']}'s {column} to move by less than {ROUNDING:.1%} kept "
-                f"with {keeps[row['symbol']]} decimals, was {row[column]:g} at "
+                f"with {facts[row['symbol']].printed_precision} decimals, was {row[column]:g} at "
                 f"{stamp_text(row['ts_open'])}: set instruments: {row['symbol']}: "
                 f"precision: {min(max(digits, 0), 9)} in {FILE_NAME}"
             )
         bars[column] = values
-    bars["volume"] = _rounded(
-        bars["volume"].to_numpy(np.float64), bars["symbol"].map(sizes).to_numpy().astype(np.int64)
-    )
+    sizes = np.array([size_decimals(i) for i in kept])[codes]
+    bars["volume"] = _rounded(bars["volume"].to_numpy(np.float64), sizes)
     return bars
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from agents.arrays import IntArray
+from agents.arrays import BoolArray, FloatArray, IntArray
 from backtest.market.sessions import (
     AROUND_THE_CLOCK,
     DAY_NS,
@@ -67,38 +67,35 @@ def read_bars(
     Each kind of fault is one line, raised or kept as `found` says; where it is kept the rows are
     left out, so that a check can list all faults.
     """
-    none = np.full(len(frame), np.nan)
+    prices = {c: numbers(frame[mapping[c]], label) for c in PRICES}
+    volume = np.full(len(frame), np.nan)
+    if "volume" in mapping:
+        volume = numbers(frame[mapping["volume"]], label)
     names: NDArray[np.object_] | str = symbol or ""
     codes: IntArray | int = 0
     if symbol is None:
         names = texts(frame[mapping["symbol"]])
-        codes = pd.factorize(names, sort=True)[0]
+        codes, known = pd.factorize(names, sort=True)
+        for code, name in enumerate(known):
+            if name and not is_symbol(name):
+                require_symbol(name, f"{label}: row {int(np.argmax(codes == code)) + 1}")
     table = pd.DataFrame(
         {
             "symbol": names,
             "code": codes,
             "ns": when.ns,
             "day": when.days,
-            **{c: numbers(frame[mapping[c]], label) for c in PRICES},
-            "volume": numbers(frame[mapping["volume"]], label) if "volume" in mapping else none,
+            **prices,
+            "volume": volume,
             **{c: numbers(frame[mapping[c]], label) for c in EXTRAS if c in mapping},
             "row": np.arange(1, len(frame) + 1),
         }
     )
-    for name in table["symbol"].unique():
-        if name and not is_symbol(name):
-            row = int(table["row"][(table["symbol"] == name).to_numpy()].iloc[0])
-            require_symbol(name, f"{label}: row {row}")
-    lacking = table[[*PRICES]].isna()
-    empty = (lacking.all(axis=1) & table["volume"].fillna(0.0).eq(0.0)).to_numpy()
-    if empty.any():
-        found.notes.add("rows without prices left out", label, int(empty.sum()))
-    partly = lacking.any(axis=1).to_numpy() & ~empty
-    if 0 < partly.sum() <= FEW * len(table):
-        found.notes.add("rows that lack a price left out", label, int(partly.sum()))
-        empty = empty | partly
-    table = table[~empty].sort_values("code", kind="stable", ignore_index=True)
-
+    left_out = _without_prices(prices, volume, label, found.notes)
+    if left_out.any():
+        table = table[~left_out].reset_index(drop=True)
+    if symbol is None:
+        table = table.sort_values("code", kind="stable", ignore_index=True)
     same, gap = _neighbours(table)
     if same.any() and (gap[same] < 0).mean() > 0.5:  # what does not descend is a fault below
         found.notes.add("newest row first, read in reverse", label)
@@ -108,6 +105,21 @@ def read_bars(
     if table.empty:
         raise DataError(f"{label}: expected bars, was none")
     return RawBars(label, table, 0 if when.date_only else _step(table))
+
+
+def _without_prices(
+    prices: Mapping[str, FloatArray], volume: FloatArray, label: str, notes: Notes
+) -> BoolArray:
+    """Tell which rows are to be left out since they lack prices, and note how many."""
+    lacking = sum(np.isnan(values).astype(np.int64) for values in prices.values())
+    empty = (lacking == len(PRICES)) & (np.isnan(volume) | (volume == 0))
+    if empty.any():
+        notes.add("rows without prices left out", label, int(empty.sum()))
+    partly = (lacking > 0) & ~empty
+    if 0 < partly.sum() <= FEW * len(volume):
+        notes.add("rows that lack a price left out", label, int(partly.sum()))
+        empty = empty | partly
+    return np.asarray(empty)
 
 
 def _faultless(table: pd.DataFrame) -> bool:
@@ -262,7 +274,9 @@ def stamp_bars(
             found.notes.add("flat bars of closed weekends left out", raw.label, int(outside.sum()))
     elif outside.any():
         _report_outside(raw, outside, calendar, drop, found)
-    stamped = table.assign(ts_open=opens, ts_close=closes)[~outside].reset_index(drop=True)
+    stamped = table.assign(ts_open=opens, ts_close=closes)
+    if outside.any():
+        stamped = stamped[~outside].reset_index(drop=True)
     if stamped.empty:
         raise DataError(f"{raw.label}: expected bars in the sessions of {calendar.name}, was none")
     same = _neighbours(stamped)[0]

@@ -83,7 +83,7 @@ def cut(
         )
     cutoff = market.session_closes[int(np.searchsorted(days, last, side="right")) - 1]
     bars = market.bars[market.bars["ts_close"] <= cutoff]
-    left = set(bars["symbol"])
+    left = set(bars["symbol"].unique())
     cut_market = replace(
         market,
         bars=bars,

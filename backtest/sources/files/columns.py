@@ -7,6 +7,7 @@ names in order of preference: where a table holds two of them, the first wins.
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from config.currencies import COINS
@@ -104,6 +105,7 @@ REQUIRED: dict[Kind, tuple[str, ...]] = {
 }
 
 
+@lru_cache(maxsize=4096)
 def normal(name: object) -> str:
     """Return a column's name in lower case, with runs of anything else as one underscore."""
     return re.sub(r"[^a-z0-9]+", "_", str(name).strip().lower()).strip("_")
@@ -117,7 +119,15 @@ def listed(names: Sequence[object], most: int = 12) -> str:
 
 def pick(columns: Sequence[str], names: Sequence[str]) -> str | None:
     """Return the first of `names` that a table has, as the table spells it."""
-    spelled = {normal(c): c for c in reversed(columns)}
+    return _first(_spelled(columns), names)
+
+
+def _spelled(columns: Sequence[str]) -> dict[str, str]:
+    """Return a table's own names of its columns by their normal names."""
+    return {normal(c): c for c in reversed(columns)}
+
+
+def _first(spelled: Mapping[str, str], names: Sequence[str]) -> str | None:
     return next((spelled[n] for n in names if n in spelled), None)
 
 
@@ -128,7 +138,8 @@ def map_columns(columns: Sequence[str], given: Mapping[str, str], label: str) ->
     `given` is the map of a source.yaml and wins. Raises DataError if it names a canonical
     column that does not exist or a column that the table lacks.
     """
-    mapping = {k: c for k, names in SYNONYMS.items() if (c := pick(columns, names)) is not None}
+    spelled = _spelled(columns)
+    mapping = {k: c for k, names in SYNONYMS.items() if (c := _first(spelled, names)) is not None}
     if mapping.get("body") == mapping.get("headline"):
         mapping.pop("body", None)
     if {"open", "high", "low"} <= mapping.keys():
