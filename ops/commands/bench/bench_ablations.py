@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from config.in_use import in_use
 from ops.commands import options
 
 
@@ -29,13 +30,15 @@ def bench_ablations(
 
     console = open_console(as_json)
     seeds_of = range(settings.seed, settings.seed + seeds)
-    with console.status("training") as status:
-        found = ablate(
-            training,
-            settings,
-            seeds_of,
-            place := out or training / "ablations",
-            processes=settings.processes,
-            progress=lambda done, of: status.update(f"{done} of {of} trainings"),
-        )
-    print_ablations(training, settings, seeds_of, found, place, console, as_json)
+    place = out or training / "ablations"
+    with in_use(place):
+        with console.status("training") as status:
+            found = ablate(
+                training,
+                settings,
+                seeds_of,
+                place,
+                processes=settings.processes,
+                progress=lambda done, of: status.update(f"{done} of {of} trainings"),
+            )
+        print_ablations(training, settings, seeds_of, found, place, console, as_json)
