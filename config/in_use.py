@@ -51,8 +51,8 @@ def in_use(out: Path | None, *, wait: bool = False) -> Iterator[None]:
                     lock.unlink()
                 os.close(handle)
     finally:
-        with suppress(OSError):
-            for folder in missing:
+        for folder in missing:
+            with suppress(OSError):
                 folder.rmdir()
 
 

@@ -2,7 +2,6 @@ import errno
 import json
 import os
 import shutil
-from pathlib import Path
 
 import msgspec
 import numpy as np
