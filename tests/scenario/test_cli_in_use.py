@@ -1,4 +1,4 @@
-"""A place that is in use, a run that a kill left, a training that was cut: through the command line."""
+"""A place in use, a run that a kill left, a training that was cut: through the command line."""
 
 from __future__ import annotations
 
@@ -83,14 +83,9 @@ def test_a_run_that_a_kill_left_is_named_to_who_reads_and_marked_by_who_records(
     run_id = left(finished, workplace)
     note = f"note: run {run_id} was left running by process 4711"
     library = ("--library", "kept/library.sqlite")
-    for _ in range(2):
-        for words in (
-            ("chat", "--ask", "how did it go?"),
-            ("data", "export", "--out", "all.jsonl"),
-        ):
-            ended = command(*words, *library, cwd=workplace)
-            assert (ended.code, ended.err.splitlines()[0]) == (0, note)
-        (workplace / "all.jsonl").unlink()
+    for words in (("chat", "--ask", "how did it go?"), ("data", "export", "--out", "all.jsonl")):
+        ended = command(*words, *library, cwd=workplace)
+        assert (ended.code, ended.err.splitlines()[0]) == (0, note)
     ended = command(*backtest_argv(seed=5), cwd=workplace)
     assert (ended.code, ended.err) == (0, f"{note}: marked interrupted\n")
     with closing(sqlite3.connect(workplace / "kept" / "library.sqlite")) as connection:
@@ -155,5 +150,5 @@ def test_policies_that_a_kill_left_unpublished_are_published_by_a_resume(finishe
     train(finished_training, Console(quiet=True))
     published = {p.name: (p / "policy.json").read_text() for p in (folder / "policies").iterdir()}
     assert published == {"top": "3-joint", "bottom-forex": "3-joint"}
-    assert not [p for p in folder.rglob(".*")]
+    assert not list(folder.rglob(".*"))
     assert (folder / "summary.json").exists()

@@ -25,13 +25,13 @@ def bench_ablations(
     from ops.composition.allocator_training import read_settings
 
     settings = read_settings(training, timesteps=timesteps, epochs=epochs)
-    from ops.bench.ablations import ablate, print_ablations
-    from ops.printing import open_console
-
-    console = open_console(as_json)
     seeds_of = range(settings.seed, settings.seed + seeds)
     place = out or training / "ablations"
     with in_use(place):
+        from ops.bench.ablations import ablate, print_ablations
+        from ops.printing import open_console
+
+        console = open_console(as_json)
         with console.status("training") as status:
             found = ablate(
                 training,

@@ -61,11 +61,9 @@ def test_a_full_disk_leaves_the_summary_and_the_curve_that_were_there(tmp_path, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        ConfigError, match=r"^expected to write .*result\.json, was: No space left"
-    ):
+    with pytest.raises(ConfigError, match=r"^expected to write .*result\.json, was: No space"):
         write_result(msgspec.structs.replace(result, steps=200))
-    with pytest.raises(ConfigError, match=r"^expected to write .*curve\.csv, was: No space left"):
+    with pytest.raises(ConfigError, match=r"^expected to write .*curve\.csv, was: No space"):
         write_curve(tmp_path / CURVE_FILE, [{"steps": 2.0}])
     assert read_result(tmp_path) == result
     assert read_curve(tmp_path / CURVE_FILE) == [{"steps": 1.0}]
