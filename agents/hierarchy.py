@@ -36,6 +36,7 @@ from agents.messages import (
 from agents.protocols import Feedback, Mind, Strategist, Supervisor, TrainedPolicy
 from agents.supervisor.neural_ucb import NeuralUCB
 from config.paths import SUPERVISOR_FILE, TRACK_FILE, check_state
+from config.whole import write_whole
 
 NO_EVIDENCE = "no evidence in the case"
 
@@ -191,7 +192,7 @@ class Hierarchy(Mind):
         """Write all learned state into a folder: a named snapshot."""
         folder.mkdir(parents=True, exist_ok=True)
         self.supervisor.save(folder / SUPERVISOR_FILE)
-        (folder / TRACK_FILE).write_bytes(self._track.encode(self.learned_until))
+        write_whole(folder / TRACK_FILE, self._track.encode(self.learned_until))
 
     def load(self, folder: Path) -> None:
         """Go on from a snapshot. Raises ConfigError where the folder holds none."""

@@ -6,7 +6,7 @@ The checks import nothing, so that a place that cannot be used is refused at onc
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from config.errors import ConfigError
@@ -77,13 +77,23 @@ def writing_to(out: Path) -> Iterator[None]:
 
 
 def _try_to_make(folder: Path) -> None:
-    """Make a folder and one in it, and take away what was not there. Raises OSError."""
+    """
+    Make a folder and one in it, and take away what was not there. Raises OSError.
+
+    Other processes may do the same, and may begin to write there.
+    """
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
     made = []
     try:
         for path in (*reversed(missing), folder / f".quarterdeck-{os.getpid()}"):
-            path.mkdir()
-            made.append(path)
+            with suppress(FileExistsError):
+                path.mkdir()
+                made.append(path)
+    except FileNotFoundError:
+        if path.parent.is_dir():
+            raise
+        _try_to_make(folder)  # another process has just taken its empty folder away
     finally:
         for path in reversed(made):
-            path.rmdir()
+            with suppress(OSError):
+                path.rmdir()

@@ -6,6 +6,7 @@ A command is one file in `ops.commands`, which imports what it needs when it run
 end or a service that is away in 1, Ctrl-C in 130.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -62,6 +63,7 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...]]] = {
         ),
     ),
 }
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of whatever no writer of ours has turned
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 app = typer.Typer(
@@ -100,6 +102,10 @@ def main() -> None:
         _fail(str(e), 2)
     except (Halt, Retryable) as e:
         _fail(str(e), 1)
+    except OSError as e:
+        if e.errno not in FULL:
+            raise
+        _fail(f"expected room on the disk, was: {e.strerror}: {e.filename or 'no name'}", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
 

@@ -6,6 +6,7 @@ tables and progress then go to standard error.
 """
 
 import os
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from config.whole import write_whole
 
 PALETTE = (
     *("#1f77b4", "#ff7f0e", "#2a9d6f", "#d62728", "#7f7f7f", "#9467bd", "#8c564b", "#17becf"),
@@ -41,9 +44,12 @@ def print_json(value: Any) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, in a folder that is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    """
+    Write a value as indented JSON, whole, in a folder that is made where it is missing.
+
+    Raises ConfigError where it cannot be written.
+    """
+    write_whole(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
 def print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
@@ -55,6 +61,12 @@ def print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
     width = max(map(len, known))
     for name, value in known.items():
         print(f"{name:<{width}}  {value}")
+
+
+def print_notes(notes: Iterable[object]) -> None:
+    """Print notes on standard error, one a line."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
 
 
 def make_table(

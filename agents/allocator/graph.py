@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from agents.allocator.networks import EMBEDDING
 from agents.arrays import Float32Array, FloatArray, IntArray
 from config.errors import ConfigError, one_line
+from config.whole import write_whole
 
 HIDDEN = 64
 WINDOW = 120  # sessions whose returns make a graph
@@ -134,14 +135,7 @@ def graph_inputs(
 def save_graph(path: Path, net: SectorGraph) -> None:
     """Write the weights, whole or not at all. Raises ConfigError where that fails."""
     tensors = {k: v.detach().cpu().float().contiguous() for k, v in net.state_dict().items()}
-    partial = path.with_suffix(".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(save(tensors, metadata={"format": FORMAT}))
-        partial.rename(path)
-    except OSError as e:
-        partial.unlink(missing_ok=True)
-        raise ConfigError(f"expected to write a sector graph to {path}, was: {e.strerror}") from e
+    write_whole(path, save(tensors, metadata={"format": FORMAT}))
 
 
 def load_graph(path: Path) -> SectorGraph:

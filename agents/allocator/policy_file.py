@@ -11,9 +11,6 @@ written or read, not before.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -29,6 +26,7 @@ from agents.allocator.observation import (
 from agents.messages import TrainingRecord
 from config.errors import ConfigError, one_line
 from config.settings import Count
+from config.whole import whole_folder
 
 if TYPE_CHECKING:
     from agents.allocator.networks import BottomNet, TopNet
@@ -117,10 +115,9 @@ def save_policy(
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     card = msgspec.structs.replace(card, files=files)
     contents[CARD_FILE] = msgspec.json.format(msgspec.json.encode(card, order="deterministic"))
-    try:
-        _write(folder, contents)
-    except OSError as e:
-        raise ConfigError(f"expected to write a policy into {folder}, was: {e.strerror}") from e
+    with whole_folder(folder) as fresh:
+        for name, content in contents.items():
+            (fresh / name).write_bytes(content)
     return card
 
 
@@ -209,27 +206,3 @@ def _network(card: PolicyCard) -> TopNet | BottomNet:
     if card.kind == "bottom":
         return BottomNet(rows, market, card.hidden, holds=card.holds)
     return TopNet(rows + EMBEDDING * card.embeddings, market, card.hidden)
-
-
-def _write(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write the files into a fresh folder beside the wanted one, then put it in its place."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        fresh, former = scratch / "fresh", scratch / "former"
-        fresh.mkdir()
-        for name, content in contents.items():
-            with (fresh / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        if folder.exists():
-            folder.rename(former)
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if former.exists():
-                former.rename(folder)
-            raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -2,13 +2,11 @@
 Stores a learner's state: named arrays in one file, under one hash.
 
 The file is an .npz that `numpy.load` reads, written with a fixed stamp so that equal states are
-equal bytes, to a temporary name and then renamed, so that no reader sees half a file. No
-pickle is written and none is read. It knows no learner.
+equal bytes, whole or not at all. No pickle is written and none is read. It knows no learner.
 """
 
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import DataError
+from config.whole import whole_file
 
 type Arrays = Mapping[str, NDArray[Any]]
 
@@ -33,20 +32,12 @@ def digest_of(arrays: Arrays) -> str:
 
 
 def write_state(path: Path, arrays: Arrays) -> None:
-    """Write the arrays to one file, atomically."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as f:
-            with zipfile.ZipFile(f, "w", zipfile.ZIP_STORED) as archive:
-                for name in sorted(arrays):
-                    buffer = io.BytesIO()
-                    np.lib.format.write_array(buffer, arrays[name], allow_pickle=False)
-                    archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())
-            f.flush()
-            os.fsync(f.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write the arrays to one file. Raises ConfigError where it cannot be written."""
+    with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(arrays):
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, arrays[name], allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())
 
 
 def read_state(path: Path) -> dict[str, NDArray[Any]]:

@@ -3,11 +3,10 @@ Markets on disk: a Nautilus ParquetDataCatalog with a page of our own facts.
 
 Instruments, bars, news, fundamentals, macro values and actions lie in Nautilus's own form, so
 that its tools read them; `quarterdeck.json` holds what that form has no place for. Reading
-gives back the same market with the same digest. A catalog is written aside and renamed when whole.
+gives back the same market with the same digest. A catalog is written whole or not at all.
 """
 
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -22,6 +21,7 @@ from agents.messages import Instrument
 from backtest.market.market_data import MarketData, PriceBasis, canonical
 from config.errors import DataError
 from config.sources import CATALOG_FACTS, catalog_root
+from config.whole import whole_folder
 
 TOGETHER = 50  # instruments whose bars are read at once
 
@@ -80,10 +80,7 @@ def write_catalog(market: MarketData, path: Path) -> None:
     if path.exists():
         raise DataError(f"expected a new folder for the catalog, was {str(path)!r}")
     market = canonical(market)
-    aside = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
+    with whole_folder(path) as aside:
         catalog = ParquetDataCatalog(aside)
         catalog.write_data([to_nautilus(i, cost_frac=0.0) for i in _stored(market.instruments)])
         bars = dict(tuple(market.bars.groupby("symbol", sort=False)))
@@ -116,9 +113,6 @@ def write_catalog(market: MarketData, path: Path) -> None:
         )
         (aside / CATALOG_FACTS).write_bytes(msgspec.json.format(msgspec.json.encode(facts)))
         read_catalog(aside)
-        aside.rename(path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_catalog(path: Path) -> MarketData:

@@ -6,7 +6,6 @@ The plots of the HTML report, which a reader may zoom, are in `charts`.
 """
 
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.arrays import FloatArray
+from config.whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,4 @@ def write_curves(path: Path, panels: tuple[Panel, ...]) -> None:
         axes.legend(frameon=False, fontsize=9)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110, metadata={"Software": None})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(drawn.getvalue())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, drawn.getvalue())

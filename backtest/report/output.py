@@ -1,12 +1,11 @@
 """
-Writes a run's files into a temporary folder, then puts them in place in one move.
+Writes a run's files into a hidden folder, then puts it in place in one step.
 
 No line of `decisions.jsonl`, `verdicts.jsonl`, `orders.csv` or `fills.csv` depends on the folder,
 the wall clock or anything after its stamp.
 """
 
 import csv
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from agents.messages import FillRecord, Message, OrderRecord
 from backtest.report.page import write_report
 from backtest.results import RunResult
 from backtest.statistics.summary import Summary, results_json
-from config.errors import ConfigError
 from config.paths import check_place
+from config.whole import whole_folder
 
 
 def write_run(
@@ -31,28 +30,16 @@ def write_run(
     where the folder cannot be written.
     """
     check_place(out)
-    partial, replaced = (out.with_name(f".{out.name}.{x}") for x in ("partial", "replaced"))
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _write_json(partial / "results.json", results_json(summary))
-        _write_json(partial / "manifest.json", result.manifest)
-        _write_lines(partial / "decisions.jsonl", result.decisions)
-        _write_lines(partial / "verdicts.jsonl", result.verdicts)
-        _write_rows(partial / "orders.csv", OrderRecord, result.orders)
-        _write_rows(partial / "fills.csv", FillRecord, result.fills)
-        _write_equity(partial / "equity.csv", result)
-        write_report(result, summary, partial / "report.html")
-        save_state(partial / "state")
-        shutil.rmtree(replaced, ignore_errors=True)
-        if out.exists():
-            out.rename(replaced)
-        partial.rename(out)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except OSError as e:
-        raise ConfigError(f"expected to write the run into {out}, was: {e.strerror}") from e
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(out) as folder:
+        _write_json(folder / "results.json", results_json(summary))
+        _write_json(folder / "manifest.json", result.manifest)
+        _write_lines(folder / "decisions.jsonl", result.decisions)
+        _write_lines(folder / "verdicts.jsonl", result.verdicts)
+        _write_rows(folder / "orders.csv", OrderRecord, result.orders)
+        _write_rows(folder / "fills.csv", FillRecord, result.fills)
+        _write_equity(folder / "equity.csv", result)
+        write_report(result, summary, folder / "report.html")
+        save_state(folder / "state")
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -11,7 +11,6 @@ templates hold the markup and escape all text.
 import base64
 import gzip
 import html
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +36,7 @@ from backtest.results import RunResult
 from backtest.statistics import tallies
 from backtest.statistics.measures import Undefined
 from backtest.statistics.summary import Summary
+from config.whole import write_whole
 
 PACKAGE = "backtest.report"
 TOP = 8  # decisions on each side of the table of those that mattered
@@ -95,9 +95,7 @@ def write_report(result: RunResult, summary: Summary, path: Path) -> None:
     `summary` is what `summarise` returned for the same result.
     """
     template = _environment().get_template("report.html.j2")
-    half = path.with_name(f"{path.name}.part")
-    half.write_text(template.render(view=report_view(result, summary)), encoding="utf-8")
-    os.replace(half, path)
+    write_whole(path, template.render(view=report_view(result, summary)).encode())
 
 
 def report_view(result: RunResult, summary: Summary) -> ReportView:

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agents.allocator.policy_file import ANY_GROUP
+from agents.allocator.policy_file import ANY_GROUP, CARD_FILE
 from agents.arrays import Float32Array
 from backtest.market.market_data import MarketData
 from backtest.sources import open_source
 from config.allocator import SPLITS, TrainingSettings
 from config.errors import ConfigError
 from config.sources import SIMULATOR
+from config.whole import whole_folder
 from learning.allocator.training.phase_results import PhaseResult, read_result
 from learning.allocator.training.training_run import Progress, Row, TrainingRun
 from learning.datasets.dataset import Dataset, real_dataset, simulated_dataset, split
@@ -172,14 +173,24 @@ def policies_by_phase(folder: Path, book: BookName) -> dict[str, dict[str, Path]
 
 
 def publish(training: Training) -> None:
-    """Copy the newest policy of each slot to where `backtest --allocator` looks, all at once."""
+    """
+    Copy the newest policy of each slot to where `backtest --allocator` looks, all at once.
+
+    Nothing is done where they lie there already. Raises ConfigError where they cannot be written.
+    """
     *_, newest = policies_by_phase(training.folder, training.dataset.name).values()
-    partial, place = training.folder / f".{POLICIES}.partial", training.folder / POLICIES
-    shutil.rmtree(partial, ignore_errors=True)
-    for slot, source in newest.items():
-        shutil.copytree(source, partial / slot)
-    shutil.rmtree(place, ignore_errors=True)
-    partial.rename(place)
+    place = training.folder / POLICIES
+    lying = {path.parent.name: path.parent for path in place.glob(f"*/{CARD_FILE}")}
+    if _cards(lying) == _cards(newest):
+        return
+    with whole_folder(place) as fresh:
+        for slot, source in newest.items():
+            shutil.copytree(source, fresh / slot)
+
+
+def _cards(policies: Mapping[str, Path]) -> dict[str, bytes]:
+    """Return policies' cards by slot; a card holds the hashes of the files beside it."""
+    return {slot: (folder / CARD_FILE).read_bytes() for slot, folder in policies.items()}
 
 
 def _policies(results: Iterable[PhaseResult]) -> dict[str, Path]:

@@ -7,7 +7,6 @@ one copy. It knows no learner and no labels that look ahead.
 """
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from agents.features.batch import INSTRUMENT_FEATURES, CorporateAction, batch_fe
 from agents.features.ledgers import MACRO_SERIES
 from agents.messages import Regime
 from backtest.market.market_data import MarketData
-from config.errors import ConfigError
+from config.whole import whole_folder
 
 REGIMES: tuple[Regime, ...] = ("bull", "bear", "sideways")  # `Tensors.estimate` indexes it
 
@@ -98,21 +97,14 @@ def compute_tensors(market: MarketData, *, score: Callable[[str], float]) -> Ten
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
     """
-    Write arrays into a new folder, whole or not at all; the first of several writers wins.
+    Write arrays into a new folder, whole or not at all.
 
-    Raises ConfigError where it cannot be written; nothing half-written is left.
+    Several writers of one folder have the same content. Raises ConfigError where it cannot be
+    written; nothing half-written is left.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True
-        ) as partial:
-            for name, values in arrays.items():
-                np.save(Path(partial) / f"{name}.npy", values)
-            Path(partial).rename(folder)
-    except OSError as e:
-        if not folder.is_dir():  # else another writer was first, with the same content
-            raise ConfigError(f"expected to write arrays into {folder}, was: {e.strerror}") from e
+    with whole_folder(folder) as fresh:
+        for name, values in arrays.items():
+            np.save(fresh / f"{name}.npy", values)
 
 
 def open_arrays(folder: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:

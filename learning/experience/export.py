@@ -8,7 +8,6 @@ JSON text, in JSON lines they are nested.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ import msgspec
 from sqlalchemy import BigInteger, Double, LargeBinary, Table, func, select
 
 from config.errors import ConfigError
-from config.paths import check_file, writing_to
+from config.in_use import in_use
+from config.paths import check_file
+from config.whole import whole_file
 from learning.experience import models as m
 from learning.experience.library import Library
 from learning.experience.rows import Experience, unpack_body
@@ -85,18 +86,8 @@ def export(
     pages = _experiences(library, chosen) if source is None else _rows(library, source, chosen)
     names_of = _COLUMNS if source is None else tuple(c.name for c in source.columns)
     of = _count(library, chosen)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with writing_to(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                count = WRITERS[form](file, _watched(pages, of, progress), names_of, source)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    return count
+    with in_use(path), whole_file(path) as file:
+        return WRITERS[form](file, _watched(pages, of, progress), names_of, source)
 
 
 def _watched(

@@ -5,7 +5,6 @@ The file's metadata say what was collected from what, so that a training can say
 reach. It is written whole or not at all. It knows no desk and no learner.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from agents.messages import JUNIORS, ROUTES
 from agents.supervisor.offline import Trajectories
 from agents.supervisor.routing import CONTEXT_SIZE
 from config.errors import DataError
+from config.whole import whole_file
 
 ARMS = len(ROUTES)
 META = b"quarterdeck.routes"
@@ -116,13 +116,8 @@ def write_routes(path: Path, rows: Sequence[RouteRow], meta: Mapping[str, Any]) 
     """Write rows to one file, whole or not at all."""
     columns = [pa.array([getattr(r, f.name) for r in rows], type=f.type) for f in SCHEMA]
     schema = SCHEMA.with_metadata({META: msgspec.json.encode(dict(meta))})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        pq.write_table(pa.Table.from_arrays(columns, schema=schema), part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        pq.write_table(pa.Table.from_arrays(columns, schema=schema), file)
 
 
 def read_meta(path: Path) -> dict[str, Any] | None:

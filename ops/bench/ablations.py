@@ -21,6 +21,7 @@ from scipy.stats import t as student
 
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
+from config.whole import sweep_below
 from learning.allocator.evaluation.examine import whole_dataset
 from learning.allocator.evaluation.policy_paths import run_policy
 from learning.allocator.phases import (
@@ -80,6 +81,7 @@ def ablate(
     """
     if len(seeds) < 2:
         raise ConfigError(f"expected at least two seeds for an interval, was {len(seeds)}")
+    sweep_below(folder)
     variants = VARIANTS[settings.dataset.name]
     jobs = [
         _Job(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from config.in_use import in_use
 from ops.commands import options
 
 
@@ -63,18 +64,19 @@ def backtest(
     check_run(settings, library=library, out=out, state=state)
     from ops.composition.run_market import open_run_market
 
-    traded = open_run_market(settings, start, end, profile)
-    from ops.composition.backtest_run import BacktestRequest, run, run_both
-    from ops.display.finished_run import print_run
-    from ops.printing import open_console
+    with in_use(out):
+        traded = open_run_market(settings, start, end, profile)
+        from ops.composition.backtest_run import BacktestRequest, run, run_both
+        from ops.display.finished_run import print_run
+        from ops.printing import open_console
 
-    request = BacktestRequest(
-        traded=traded,
-        library=library,
-        out=out,
-        state=state,
-        completions=completions_file,
-        walk_forward=walk_forward,
-    )
-    console = open_console(as_json)
-    print_run((run_both if both else run)(request, console), console, as_json)
+        request = BacktestRequest(
+            traded=traded,
+            library=library,
+            out=out,
+            state=state,
+            completions=completions_file,
+            walk_forward=walk_forward,
+        )
+        console = open_console(as_json)
+        print_run((run_both if both else run)(request, console), console, as_json)

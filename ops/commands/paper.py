@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from config.errors import ConfigError
+from config.in_use import in_use
 from ops.commands import options
 
 
@@ -50,14 +51,15 @@ def paper(
     check_run(settings, library=library, out=out)
     from ops.composition.run_market import open_run_market
 
-    traded = open_run_market(settings, start, end, profile)
-    from ops.composition.paper_run import run_paper
-    from ops.display.finished_run import print_run
-    from ops.printing import open_console
+    with in_use(out):
+        traded = open_run_market(settings, start, end, profile)
+        from ops.composition.paper_run import run_paper
+        from ops.display.finished_run import print_run
+        from ops.printing import open_console
 
-    console = open_console(as_json)
-    finished = run_paper(traded, library, out, completions_file, times, console)
-    print_run(finished, console, as_json)
+        console = open_console(as_json)
+        finished = run_paper(traded, library, out, completions_file, times, console)
+        print_run(finished, console, as_json)
 
 
 def _parse_speed(text: str) -> float:

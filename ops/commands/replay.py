@@ -30,12 +30,15 @@ def replay(
     Exit code 1: the decision is not the recorded one.
     """
     from learning.experience.library import open_library
+    from learning.experience.running import left_running
     from ops.composition.time_machine import find_original, replay_decision
     from ops.composition.what_if import decide_otherwise, read_change
     from ops.display.replayed import print_otherwise, print_replay
+    from ops.printing import print_notes
 
     change = read_change(route, without or (), minds)
     with open_library(options.library_or_own(library), create=False) as held:
+        print_notes(left_running(held))
         original = find_original(held, decision_id, run_id)
         if change is not None:
             other = decide_otherwise(held, original, change, state, completions_file)

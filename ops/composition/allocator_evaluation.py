@@ -17,7 +17,8 @@ from rich.console import Console
 from backtest.market.sessions import parse_day, stamp_text
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
-from config.paths import check_folder, writing_to
+from config.in_use import in_use
+from config.paths import check_folder
 from config.sources import SIMULATOR, book_of, check_source
 from ops.composition.allocator_training import read_settings
 from ops.printing import PALETTE, write_json
@@ -51,9 +52,20 @@ class Request:
 
 
 def evaluate(request: Request, console: Console) -> dict[str, Any]:
-    """Run what trainings left on sessions that they never saw, and return the report."""
+    """
+    Run what trainings left on sessions that they never saw, and return the report.
+
+    Raises ConfigError where another process uses the folder that it goes to.
+    """
     check_folder(request.out)
     seeds, settings = _settings(request)
+    with in_use(request.out):
+        return _evaluate(request, seeds, settings, console)
+
+
+def _evaluate(
+    request: Request, seeds: list[int], settings: TrainingSettings, console: Console
+) -> dict[str, Any]:
     from learning.allocator.evaluation.examine import examine
     from learning.allocator.phases import embeddings_of, policies_by_phase
 
@@ -91,9 +103,8 @@ def evaluate(request: Request, console: Console) -> dict[str, Any]:
         "notes": [*dataset.notes, *_left_out(trainings, dataset.groups)],
         **msgspec.to_builtins(examined),
     }
-    with writing_to(request.out):
-        write_json(request.out / RESULT, report)
-        _plot(paths, request.out / PLOT)
+    write_json(request.out / RESULT, report)
+    _plot(paths, request.out / PLOT)
     return report
 
 

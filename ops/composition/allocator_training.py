@@ -20,10 +20,12 @@ from rich.console import Console
 from rich.progress import TaskID
 
 from config.allocator import TRAININGS, TrainingSettings
-from config.errors import ConfigError
-from config.paths import check_folder, writing_to
+from config.errors import ConfigError, one_line
+from config.in_use import in_use
+from config.paths import check_folder
 from config.settings import load_struct
 from config.sources import check_source
+from config.whole import sweep_below, sweep_inside
 from ops.printing import PALETTE, progress_bar, write_json
 
 if TYPE_CHECKING:
@@ -74,9 +76,20 @@ def settings_of(
 
 
 def train(request: Request, console: Console) -> dict[str, Any]:
-    """Run the phases that are asked for and not finished, and return the summary of all."""
+    """
+    Run the phases that are asked for and not finished, and return the summary of all.
+
+    Raises ConfigError where the folder is no training's, or another process trains in it.
+    """
+    with in_use(request.folder):
+        sweep_inside(request.folder)
+        _check(request)
+        sweep_below(request.folder)
+        return _train(request, console)
+
+
+def _train(request: Request, console: Console) -> dict[str, Any]:
     settings, folder = request.settings, request.folder
-    _check(request)
     from learning.allocator.phases import open_dataset
     from learning.allocator.training.phase_results import CURVE_FILE, WARM_UP
     from learning.allocator.training.renamed import folder_as_now
@@ -93,8 +106,7 @@ def train(request: Request, console: Console) -> dict[str, Any]:
         "seed": settings.seed,
         "phases": {name: msgspec.to_builtins(found) for name, found in results.items()},
     }
-    with writing_to(folder):
-        write_json(folder / SUMMARY_FILE, summary)
+    write_json(folder / SUMMARY_FILE, summary)
     for result in chain.from_iterable(results.values()):
         _plot(result.phase, Path(result.folder) / result.curve)
         warm_up = folder_as_now(Path(result.folder) / WARM_UP) / CURVE_FILE
@@ -125,6 +137,8 @@ def _run_phases(
         asked = [phase for phase in phases if request.phase in (None, phase.number)]
         left = [phase for phase in asked if not phase.finished(training)]
         _claim(request, dataset.digest, finished=not left)
+        if any(phase.finished(training) for phase in phases):
+            publish(training)  # a kill may have come between a phase's end and this
         if not left:
             console.print(f"finished before: {', '.join(phase.name for phase in asked)}")
         for phase in left:
@@ -143,12 +157,15 @@ def read_settings(
     Return the settings that a training was begun with.
 
     `timesteps` replaces the joint phase's, `epochs` the macro pre-training's.
-    Raises ConfigError where the folder holds no training.
+    Raises ConfigError where the folder holds no training, or settings that are none.
     """
     file = training / TRAINING_FILE
     if not file.is_file():
         raise ConfigError(f"expected a training's folder, was {training}")
-    settings = msgspec.convert(_read_training(file)["settings"], TrainingSettings)
+    try:
+        settings = msgspec.convert(_read_training(file).get("settings"), TrainingSettings)
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"expected a training's settings in {file}, was: {one_line(e)}") from e
     replace = msgspec.structs.replace
     if timesteps is not None:
         settings = replace(settings, joint=replace(settings.joint, timesteps=timesteps))
@@ -158,10 +175,18 @@ def read_settings(
 
 
 def _read_training(file: Path) -> dict[str, Any]:
-    """Return what a training's folder is of, under the names of now."""
+    """
+    Return what a training's folder is of, under the names of now.
+
+    Raises ConfigError where the file is not what `_claim` wrote, or a part of it.
+    """
     from learning.allocator.training.renamed import as_now
 
-    return as_now("training", msgspec.json.decode(file.read_bytes()))
+    try:
+        stored = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    except msgspec.DecodeError as e:
+        raise ConfigError(f"expected what a training is of in {file}, was: {one_line(e)}") from e
+    return as_now("training", stored)
 
 
 def _check(request: Request) -> None:
@@ -172,6 +197,8 @@ def _check(request: Request) -> None:
         raise ConfigError(f"expected a new folder or an earlier training, was {folder}")
     if begun and not request.resume and request.phase is None:
         raise ConfigError(f"expected --resume or a new folder, was a training begun in {folder}")
+    if begun:
+        read_settings(folder)
     check_folder(folder)
     check_source(request.settings.dataset.source)
     from learning.allocator.phases import phases_of
@@ -202,14 +229,13 @@ def _claim(request: Request, dataset_digest: str, *, finished: bool) -> None:
         # taken anew: the digest that was kept is of the settings' names of then
         before["settings_digest"] = _settings_digest(read_settings(request.folder))
         for name in ("settings_digest",) if finished else ("dataset_digest", "settings_digest"):
-            if before[name] != identity[name]:
+            if before.get(name) != identity[name]:
                 what = name.removesuffix("_digest")
                 raise ConfigError(
                     f"expected the {what} that {request.folder} was begun with, was another"
                 )
         return
-    with writing_to(path):
-        write_json(path, identity)
+    write_json(path, identity)
 
 
 def _settings_digest(settings: TrainingSettings) -> str:

@@ -24,6 +24,8 @@ from config.errors import ConfigError
 from config.settings import Settings
 from learning.experience import reading
 from learning.experience.library import Library, RunRow, open_library
+from learning.experience.running import left_running
+from ops.printing import print_notes
 
 if TYPE_CHECKING:
     from agents.explain.phrasing import Phraser
@@ -133,6 +135,7 @@ def open_answers(library: str, run: str | None, settings: Settings) -> Iterator[
     """
     with ExitStack() as stack:
         held = stack.enter_context(open_library(library, create=False))
+        print_notes(left_running(held))
         if settings.minds.of("explainer") == "rules":
             yield Answers(held, run, None)
             return

@@ -8,7 +8,7 @@ runs the book: `backtest_run` and `paper_run` do.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,12 +23,14 @@ from backtest.run import HIERARCHY
 from backtest.statistics.mask_comparison import compare_masking
 from backtest.statistics.summary import Summary, summarise, trial_of
 from config.errors import Halt
+from config.in_use import in_use
 from config.paths import check_place
 from learning.experience.library import Library, RunInfo, open_library
+from learning.experience.running import interrupt_left, under_way
 from learning.experience.scoring import ScoringWriter
 from ops.composition.model_minds import Models
 from ops.composition.preconditions import RUNS
-from ops.printing import progress_bar
+from ops.printing import print_notes, progress_bar
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,16 @@ def record_run(
     Give the recording of a plan's run, which ends as completed, interrupted or failed.
 
     `library` is a path or a URL; `out` is the run's folder, by default `runs/<run_id>`.
-    Raises ConfigError, before anything runs, where that folder holds something else.
+    Raises ConfigError, before anything runs, where that folder holds something else or another
+    process uses it. Runs that a kill left running in the library are named and marked.
     """
     folder = out or RUNS / plan.run_id
     check_place(folder)
-    with open_library(library) as held:
+    with ExitStack() as stack:
+        stack.enter_context(in_use(folder))
+        held = stack.enter_context(open_library(library))
+        print_notes(f"{left}: marked interrupted" for left in interrupt_left(held))
+        stack.enter_context(under_way(held, plan.run_id))
         writer = ScoringWriter(held.writer(_run_info(plan), created_at=time.time_ns()))
         try:
             with progress_bar(console) as bar:

@@ -17,9 +17,10 @@ from rich.console import Console
 from agents.messages import JUNIORS
 from backtest.market.sessions import stamp_text
 from config.errors import ConfigError
-from config.paths import check_file, check_folder, writing_to
+from config.paths import check_file, check_folder
 from config.settings import Settings
 from config.sources import check_source
+from config.whole import whole_folder
 from ops.printing import PALETTE, progress_bar, write_json
 
 REPORT, PLOT = "report.json", "validation.png"
@@ -67,8 +68,7 @@ def collect(settings: Settings, num: int, out: Path, console: Console) -> dict[s
                 "learned_until": max((row.ts_closed for row in rows), default=0),
                 "tokens": sum(max(row.tokens for row in case) for case in batched(rows, 7)),
             }
-            with writing_to(out):
-                write_routes(out, rows, meta)
+            write_routes(out, rows, meta)
     return {"routes": str(out), "collected_now": not kept, **meta}
 
 
@@ -120,10 +120,10 @@ def train(
         "seed": settings.seed,
         **trained.report,
     }
-    with writing_to(out):
-        mind.save(out)
-        _plot(trained.paid, out / PLOT)
-        write_json(out / REPORT, report)
+    with whole_folder(out) as folder:
+        mind.save(folder)
+        _plot(trained.paid, folder / PLOT)
+        write_json(folder / REPORT, report)
     return report
 
 

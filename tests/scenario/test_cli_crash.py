@@ -133,7 +133,7 @@ def test_a_run_killed_while_its_folder_is_written_keeps_the_earlier_one(
         (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "run" / name).write_bytes(data)
     child = command.start(*words, cwd=undisturbed.place)
-    wait_until(lambda: any(p.name.startswith(".run") for p in tmp_path.iterdir()))
+    wait_until(lambda: list(tmp_path.glob(".run.*.part")))
     os.kill(child, signal.SIGKILL)
     assert command.end().code == 128 + signal.SIGKILL
     assert files(tmp_path / "run") == undisturbed.files

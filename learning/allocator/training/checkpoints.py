@@ -13,7 +13,6 @@ It knows no learner and no phase; `renamed` knows what states of before called t
 import hashlib
 import json
 import logging
-import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from safetensors.numpy import load as read_arrays
 from safetensors.numpy import save as write_arrays
 
 from config.errors import ConfigError
+from config.whole import write_whole
 from learning.allocator.training.renamed import as_now
 
 FORMAT = 1
@@ -74,23 +74,12 @@ def save_checkpoint(
     header = {"format": FORMAT, "step": step, "score": score}
     line = json.dumps(header | {"sha256": _digest(header, body)}) + "\n"
     path = folder / f"step-{step:012d}.checkpoint"
-    partial = path.with_suffix(".partial")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(line.encode())
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-        _sync(folder)
-    except OSError as e:
-        partial.unlink(missing_ok=True)
+        write_whole(path, line.encode() + body)
+    except ConfigError as e:
         kept = [steps for steps, _, _ in _headers(folder)] if folder.is_dir() else []
         left = f"the last good one is step {max(kept)}" if kept else "there is no older one"
-        raise ConfigError(
-            f"{folder}: expected to write the checkpoint of step {step}, was: {e.strerror}; {left}"
-        ) from e
+        raise ConfigError(f"{e}; {left}") from e
     _prune(folder)
     return path
 
@@ -204,23 +193,12 @@ def _prune(folder: Path) -> None:
     for _, _, path in headers:
         if path not in keep:
             path.unlink()
-    for partial in folder.glob("step-*.partial"):  # of a run that was killed as it wrote
-        partial.unlink()
 
 
 def _digest(header: Mapping[str, Any], body: bytes) -> str:
     h = hashlib.sha256(json.dumps(header).encode())
     h.update(body)
     return h.hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    """Make the new name itself last: a rename is in the folder, not in the file."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _encode(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:

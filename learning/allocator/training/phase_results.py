@@ -7,6 +7,7 @@ alike for all, too. It knows no algorithm.
 """
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import msgspec
 
 from agents.messages import TrainingRecord
+from config.errors import ConfigError, one_line
+from config.whole import write_whole
 from learning.allocator.training.renamed import as_now
 from learning.allocator.training.training_run import TrainingRun
 
@@ -46,18 +49,27 @@ class PhaseResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 def write_result(result: PhaseResult) -> PhaseResult:
     """Write a phase's summary into its folder, whole or not at all, and return it."""
     path = Path(result.folder) / RESULT_FILE
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
-    partial.rename(path)
+    write_whole(path, msgspec.json.format(msgspec.json.encode(result)))
     return result
 
 
 def read_result(folder: Path) -> PhaseResult | None:
-    """Return the summary of a finished phase where it lies now, None where it has not ended."""
+    """
+    Return the summary of a finished phase where it lies now, None where it has not ended.
+
+    Raises ConfigError where the file is no summary, or a part of one.
+    """
     path = folder / RESULT_FILE
     if not path.is_file():
         return None
-    result = msgspec.convert(as_now("result", msgspec.json.decode(path.read_bytes())), PhaseResult)
+    try:
+        stored = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        result = msgspec.convert(as_now("result", stored), PhaseResult)
+    except msgspec.DecodeError as e:
+        raise ConfigError(
+            f"expected a phase's summary in {path}, was: {one_line(e)}; without the file "
+            "the phase is trained again"
+        ) from e
     return msgspec.structs.replace(result, folder=str(folder))
 
 
@@ -90,15 +102,21 @@ def training_record(run: TrainingRun, steps: int) -> TrainingRecord:
 
 def write_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write a learning curve, a row an update; the columns are the first row's names."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.rename(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
-    """Return a learning curve as it was written."""
+    """
+    Return a learning curve as it was written.
+
+    Raises ConfigError where a row is cut short or holds no numbers.
+    """
     with path.open(newline="") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        try:
+            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        except (TypeError, ValueError) as e:
+            raise ConfigError(f"expected a learning curve in {path}, was: {one_line(e)}") from e

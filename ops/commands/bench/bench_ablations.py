@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from config.in_use import in_use
 from ops.commands import options
 
 
@@ -24,18 +25,20 @@ def bench_ablations(
     from ops.composition.allocator_training import read_settings
 
     settings = read_settings(training, timesteps=timesteps, epochs=epochs)
-    from ops.bench.ablations import ablate, print_ablations
-    from ops.printing import open_console
-
-    console = open_console(as_json)
     seeds_of = range(settings.seed, settings.seed + seeds)
-    with console.status("training") as status:
-        found = ablate(
-            training,
-            settings,
-            seeds_of,
-            place := out or training / "ablations",
-            processes=settings.processes,
-            progress=lambda done, of: status.update(f"{done} of {of} trainings"),
-        )
-    print_ablations(training, settings, seeds_of, found, place, console, as_json)
+    place = out or training / "ablations"
+    with in_use(place):
+        from ops.bench.ablations import ablate, print_ablations
+        from ops.printing import open_console
+
+        console = open_console(as_json)
+        with console.status("training") as status:
+            found = ablate(
+                training,
+                settings,
+                seeds_of,
+                place,
+                processes=settings.processes,
+                progress=lambda done, of: status.update(f"{done} of {of} trainings"),
+            )
+        print_ablations(training, settings, seeds_of, found, place, console, as_json)

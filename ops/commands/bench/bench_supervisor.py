@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from config.paths import check_file, writing_to
+from config.in_use import in_use
+from config.paths import check_file
 from ops.commands import options
 
 
@@ -21,11 +22,11 @@ def bench_supervisor(
     """Measure the routes' accuracy and regret on the simulator, against three baselines."""
     if out is not None:
         check_file(out)
-    from ops.bench.routes import measure_routes, plot_learning, row_facts
-    from ops.printing import print_facts
+    with in_use(out):
+        from ops.bench.routes import measure_routes, plot_learning, row_facts
+        from ops.printing import print_facts
 
-    rows = measure_routes(seeds=range(seeds), decisions=decisions, pool=pool)
-    if out is not None:
-        with writing_to(out):
+        rows = measure_routes(seeds=range(seeds), decisions=decisions, pool=pool)
+        if out is not None:
             plot_learning(rows, out)
-    print_facts(row_facts(rows), as_json)
+        print_facts(row_facts(rows), as_json)

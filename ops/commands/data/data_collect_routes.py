@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from config.in_use import in_use
 from ops.commands import options
 
 
@@ -35,4 +36,5 @@ def data_collect_routes(
         minds=minds,
         seed=seed,
     )
-    print_facts(collect(settings, num, out, open_console(as_json)), as_json)
+    with in_use(out):
+        print_facts(collect(settings, num, out, open_console(as_json)), as_json)

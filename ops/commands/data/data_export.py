@@ -45,10 +45,12 @@ def data_export(
     from learning.experience.export import Chosen, export
     from learning.experience.library import open_library
     from learning.experience.reading import find_run
-    from ops.printing import open_console, print_facts, progress_bar
+    from learning.experience.running import left_running
+    from ops.printing import open_console, print_facts, print_notes, progress_bar
 
     place = options.library_or_own(library)
     with open_library(place, create=False) as held:
+        print_notes(left_running(held))
         run = None if run_id is None else find_run(held, run_id).run_id
         chosen = Chosen(table=table, run_id=run, top=top, min_reward=min_reward)
         with progress_bar(open_console(as_json=True)) as bar:

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from config.errors import ConfigError
-from config.paths import check_folder, writing_to
+from config.in_use import in_use
+from config.paths import check_folder
 from config.sources import catalog_root, check_source, is_reserved
 from ops.commands import options
 
@@ -30,15 +31,15 @@ def data_import(
             parse_day(day, word)
     check_source(source)
     path = catalog_root() / name
-    if path.exists():
-        raise ConfigError(f"expected a new name for the catalog, was {name!r}: not replaced")
-    check_folder(path)
-    from backtest.market.catalog import write_catalog
-    from backtest.sources import open_source
-    from ops.printing import print_facts
+    with in_use(path):
+        if path.exists():
+            raise ConfigError(f"expected a new name for the catalog, was {name!r}: not replaced")
+        check_folder(path)
+        from backtest.market.catalog import write_catalog
+        from backtest.sources import open_source
+        from ops.printing import print_facts
 
-    market = open_source(source, start=start, end=end, seed=seed or 0)
-    with writing_to(path):
+        market = open_source(source, start=start, end=end, seed=seed or 0)
         write_catalog(market, path)
     facts = {
         "catalog": str(path),

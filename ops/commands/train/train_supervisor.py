@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from config.in_use import in_use
 from ops.commands import options
 
 
@@ -25,5 +26,6 @@ def train_supervisor(
 
     settings = options.settings_under(config or "simulator", seed=seed)
     console = open_console(as_json)
-    report = train(settings, routes, out, epochs=epochs, batch=batch, lr=lr, console=console)
+    with in_use(out):
+        report = train(settings, routes, out, epochs=epochs, batch=batch, lr=lr, console=console)
     print_validation(report, out, console, as_json)

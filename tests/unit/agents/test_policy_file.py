@@ -1,7 +1,7 @@
+import errno
 import json
 import os
 import shutil
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from agents.allocator.networks import BottomNet
 from agents.allocator.policy_file import CARD_FILE, WEIGHTS_FILE, load_policy, save_policy
+from config import whole
 from config.errors import ConfigError
 from tests.unit.agents.policies import MARKET, ROWS, card, network
 
@@ -140,7 +141,7 @@ def test_a_disk_that_fills_up_leaves_the_policy_that_was_there(policy, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigError, match=r"expected to write a policy into .*No space left"):
+    with pytest.raises(ConfigError, match=r"expected to write .*bottom, was: No space left"):
         save_policy(policy, network(seed=5), card())
     assert {p.name: p.read_bytes() for p in policy.iterdir()} == before
     assert [p.name for p in policy.parent.iterdir()] == ["bottom"]
@@ -148,17 +149,11 @@ def test_a_disk_that_fills_up_leaves_the_policy_that_was_there(policy, monkeypat
 
 def test_a_policy_that_could_not_be_put_in_place_leaves_the_one_that_was(policy, monkeypatch):
     before = {p.name: p.read_bytes() for p in policy.iterdir()}
-    rename = Path.rename
-
-    def refused(self, target):
-        if self.name == "fresh":
-            raise OSError(5, "Input/output error")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", refused)
-    with pytest.raises(ConfigError, match=r"expected to write a policy into .*Input/output"):
+    monkeypatch.setattr(whole, "_renameat2", lambda one, other: errno.EIO)
+    with pytest.raises(ConfigError, match=r"expected to write .*bottom, was: Input/output"):
         save_policy(policy, network(seed=5), card())
     assert {p.name: p.read_bytes() for p in policy.iterdir()} == before
+    assert [p.name for p in policy.parent.iterdir()] == ["bottom"]
 
 
 def test_a_policy_takes_the_place_of_one_that_is_there(policy):

@@ -154,6 +154,21 @@ def test_what_is_published_are_the_newest_policies_of_each_slot(tmp_path):
     assert said == {"top": "3-joint", "bottom-commodity": "3-joint", "bottom-forex": "forex"}
 
 
+def test_what_is_published_is_written_again_only_where_it_is_not_the_newest(tmp_path):
+    leave(tmp_path / "2-meta", "top")
+    publish(training(tmp_path))
+    first = (tmp_path / "policies").stat().st_ino
+    publish(training(tmp_path))
+    assert (tmp_path / "policies").stat().st_ino == first
+    for spoil in (
+        lambda: (tmp_path / "2-meta" / "top" / "policy.json").write_text("newer"),
+        lambda: (tmp_path / "policies" / "top" / "policy.json").unlink(),
+    ):
+        spoil()
+        publish(training(tmp_path))
+        assert (tmp_path / "policies" / "top" / "policy.json").read_text() == "newer"
+
+
 @pytest.mark.parametrize("book", ["multi-asset", "equity"])
 def test_a_book_is_traded_with_the_band_that_it_is_trained_with(book):
     profile = load_settings(Path("config/profiles") / f"{book}.yaml", environ={})

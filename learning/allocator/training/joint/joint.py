@@ -483,7 +483,7 @@ def _assign(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> 
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Make one error of a curve, a log or a policy that cannot be written, as on a full disk."""
+    """Make one error of a log that cannot be written, as on a full disk."""
     try:
         yield
     except OSError as e:
