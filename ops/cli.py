@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import typer
 
-from config.errors import ConfigError, Halt, Retryable
+from config.errors import MOST_CHARS, ConfigError, Halt, Retryable, cut, masked, printable
 from ops.commands.analyze import analyze
 from ops.commands.backtest import backtest
 from ops.commands.bench.bench_ablations import bench_ablations
@@ -95,9 +95,12 @@ def main() -> None:
             raise KeyboardInterrupt
         sys.exit(code)
     except typer.TyperException as e:
-        _fail(f"{e.format_message()} (see --help)", 2)
+        _fail(f"{cut(printable(e.format_message()), 250)} (see --help)", 2)
     except ConfigError as e:
         _fail(str(e), 2)
+    except OSError as e:  # a place that no command could check beforehand
+        where = "" if e.filename is None else f" at {e.filename}"
+        _fail(f"expected a file or folder that can be used{where}, was: {e.strerror or e}", 2)
     except (Halt, Retryable) as e:
         _fail(str(e), 1)
     except (KeyboardInterrupt, typer.Abort):
@@ -105,8 +108,9 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    line = " ".join(message.split())
-    print(f"quarterdeck: {line}", file=sys.stderr)
+    """Print a message as one line, short and without passwords, and end."""
+    line = cut(printable(masked(f"quarterdeck: {message}")), MOST_CHARS)
+    print(line, file=sys.stderr)
     sys.exit(code)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import ConfigError
+from config.paths import own_path
 from config.settings import EmbeddedSettings
 
 PACKAGED = "smollm2-135m-instruct"
@@ -32,7 +33,7 @@ def model_folder(settings: EmbeddedSettings, cache: Path) -> Path:
     Raises ConfigError where the wheel is missing or a given folder is not a model.
     """
     if settings.path:
-        return _checked(Path(settings.path).expanduser())
+        return _checked(own_path(settings.path))
     gguf = _packaged_gguf()
     folder = cache / "models" / f"{PACKAGED}-{_sha256([gguf])[:12]}"
     if not folder.is_dir():

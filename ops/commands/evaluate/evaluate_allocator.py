@@ -22,7 +22,13 @@ def evaluate_allocator(
         typer.Option(min=1, help="So many new simulated markets, seeds after the training's."),
     ] = None,
     cost: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Cost per fill, a fraction of notional.")
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            callback=options.finite,
+            help="Cost per fill, a fraction of notional.",
+        ),
     ] = None,
     own_costs: Annotated[
         bool, typer.Option("--own-costs", help="Each instrument's own cost instead.")
