@@ -199,7 +199,7 @@ def _facts(path: Path) -> _Facts:
         return msgspec.json.decode((path / CATALOG_FACTS).read_bytes(), type=_Facts)
     except OSError as e:
         raise DataError(f"expected a catalog with {CATALOG_FACTS}, was {str(path)!r}") from e
-    except msgspec.DecodeError as e:
+    except (msgspec.DecodeError, RecursionError) as e:
         raise DataError(f"{path.name}/{CATALOG_FACTS}: expected a page of facts, was {e}") from e
 
 

@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.progress import TaskID
 
 from config.allocator import TRAININGS, TrainingSettings
-from config.errors import ConfigError
+from config.errors import ConfigError, one_line
+from config.json_text import read_json
 from config.paths import check_folder, writing_to
 from config.settings import load_struct
 from config.sources import check_source
@@ -148,7 +149,7 @@ def read_settings(
     file = training / TRAINING_FILE
     if not file.is_file():
         raise ConfigError(f"expected a training's folder, was {training}")
-    settings = msgspec.convert(_read_training(file)["settings"], TrainingSettings)
+    settings = _settings_in(file)
     replace = msgspec.structs.replace
     if timesteps is not None:
         settings = replace(settings, joint=replace(settings.joint, timesteps=timesteps))
@@ -161,7 +162,14 @@ def _read_training(file: Path) -> dict[str, Any]:
     """Return what a training's folder is of, under the names of now."""
     from learning.allocator.training.renamed import as_now
 
-    return as_now("training", msgspec.json.decode(file.read_bytes()))
+    return as_now("training", read_json(file, dict[str, Any], "a training"))
+
+
+def _settings_in(file: Path) -> TrainingSettings:
+    try:
+        return msgspec.convert(_read_training(file).get("settings"), TrainingSettings)
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"expected a training's settings in {file}, was: {one_line(e)}") from e
 
 
 def _check(request: Request) -> None:
@@ -202,7 +210,7 @@ def _claim(request: Request, dataset_digest: str, *, finished: bool) -> None:
         # taken anew: the digest that was kept is of the settings' names of then
         before["settings_digest"] = _settings_digest(read_settings(request.folder))
         for name in ("settings_digest",) if finished else ("dataset_digest", "settings_digest"):
-            if before[name] != identity[name]:
+            if before.get(name) != identity[name]:
                 what = name.removesuffix("_digest")
                 raise ConfigError(
                     f"expected the {what} that {request.folder} was begun with, was another"

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from strategies.ports import LocalMind
 
 
+# what a manifest must hold for the decisions of its run to be made again
+REPLAYED = ("code", "libraries", "instruments", "data", "start_state_digest", "minds")
+
+
 @dataclass(frozen=True)
 class Original:
     """A decision as the library holds it, with all that it was made from."""
@@ -102,6 +106,8 @@ def find_original(library: Library, decision_id: str, run: str | None) -> Origin
         decision = msgspec.json.decode(body, type=Decision)
     except msgspec.DecodeError as e:
         raise ConfigError(f"expected a run that this version can read, was: {e}") from e
+    if lacking := [name for name in REPLAYED if name not in manifest]:
+        raise ConfigError(f"expected a run whose manifest has {', '.join(lacking)}, was another")
     return Original(row, settings, manifest, case, body, decision)
 
 

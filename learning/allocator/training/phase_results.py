@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 from agents.messages import TrainingRecord
+from config.errors import ConfigError, one_line
+from config.json_text import read_json
 from learning.allocator.training.renamed import as_now
 from learning.allocator.training.training_run import TrainingRun
 
@@ -57,7 +59,11 @@ def read_result(folder: Path) -> PhaseResult | None:
     path = folder / RESULT_FILE
     if not path.is_file():
         return None
-    result = msgspec.convert(as_now("result", msgspec.json.decode(path.read_bytes())), PhaseResult)
+    stored = as_now("result", read_json(path, dict[str, Any], "a phase's result"))
+    try:
+        result = msgspec.convert(stored, PhaseResult)
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"expected a phase's result in {path}, was: {one_line(e)}") from e
     return msgspec.structs.replace(result, folder=str(folder))
 
 
