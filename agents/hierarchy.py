@@ -35,8 +35,8 @@ from agents.messages import (
 )
 from agents.protocols import Feedback, Mind, Strategist, Supervisor, TrainedPolicy
 from agents.supervisor.neural_ucb import NeuralUCB
-from config.paths import SUPERVISOR_FILE, TRACK_FILE, check_state
-from config.whole import write_whole
+from config.files.paths import SUPERVISOR_FILE, TRACK_FILE, check_state
+from config.files.whole import write_whole
 
 NO_EVIDENCE = "no evidence in the case"
 

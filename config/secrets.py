@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from config.errors import ConfigError
+
 
 class Secret:
     """A string that shows itself as stars; `reveal()` gives the text."""
@@ -31,18 +33,29 @@ class Secret:
 def read_secret(
     name: str, *, environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")
 ) -> Secret | None:
-    """Return the secret called `name`, the environment's before the `.env` file's, or None."""
+    """
+    Return the secret called `name`, the environment's before the `.env` file's, or None.
+
+    Raises ConfigError, which names it and does not show it, where it could not be sent: a secret
+    is printable ASCII. So it does where the `.env` file is no text.
+    """
     text = (os.environ if environ is None else environ).get(name)
     if text is None:
         text = _read_dotenv(dotenv).get(name)
+    if text and not (text.isascii() and text.isprintable()):
+        raise ConfigError(f"expected {name} in printable ASCII, was other text")
     return Secret(text) if text else None
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"expected secrets as text in {path}, was unreadable") from e
     values = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in lines:
         name, separator, text = line.strip().removeprefix("export ").partition("=")
         if separator and not name.startswith("#"):
             values[name.strip()] = text.strip().strip("'\"")

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from config.costs import COST_FRAC, SPREAD_BPS
-from config.errors import ConfigError, one_line
+from config.errors import ConfigError, shown
+from config.files.yaml_text import check_plain, load_yaml, read_yaml
 
 Frac = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0, le=1e12)]  # finite, and within Nautilus's Money
@@ -31,16 +31,6 @@ Count = Annotated[int, Meta(ge=1)]
 PROFILES = Path(__file__).parent / "profiles"
 ENV_PREFIX = "QUARTERDECK_"
 NO_SETTINGS = ("QUARTERDECK_HOME", "QUARTERDECK_TEST_")  # how variables of other purposes begin
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without its timestamps: a date in a profile stays the text that was written."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    key: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -230,6 +220,13 @@ class ServerSettings(_Settings, frozen=True, kw_only=True):
     circuit_failures: Count = 8  # in a row, until the rule-backed analysts answer
     circuit_rounds: Count = 10  # before the server is tried again
 
+    def __post_init__(self) -> None:
+        if any(mark in self.base_url for mark in "@?#"):  # settings are kept with every run
+            raise ValueError(
+                "expected base_url without a user, a password or a query (the key is "
+                "VLLM_API_KEY, in the environment or in .env), was one with them"
+            )
+
 
 class BudgetSettings(_Settings, frozen=True, kw_only=True):
     """What decisions may cost; None is no bound. What was not asked for is an abstention."""
@@ -371,11 +368,7 @@ def _environment(environ: Mapping[str, str]) -> Iterator[_Change]:
                 f"expected {name} to name a setting, as {ENV_PREFIX}SEED or "
                 f"{ENV_PREFIX}LIMITS__MAX_POSITION do, was none of them"
             )
-        try:
-            value = _parse(text)
-        except yaml.YAMLError as e:
-            raise ConfigError(f"expected YAML in {name}, was {text!r}") from e
-        yield keys, value, name
+        yield keys, load_yaml(text, name), name
 
 
 def _plain_fields() -> set[str]:
@@ -389,6 +382,7 @@ def _plain_fields() -> set[str]:
 def _overridden(overrides: Mapping[str, Any] | None) -> Iterator[_Change]:
     for dotted, value in (overrides or {}).items():
         if value is not None:
+            check_plain(value, dotted, "flags")
             yield dotted.split("."), value, "flags"
 
 
@@ -397,13 +391,10 @@ def _read(name: str | Path, folder: Path) -> tuple[dict[str, Any], str]:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         path = folder / f"{name}.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # which a name of any length or kind may be asked
         names = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise ConfigError(f"expected a profile ({names}) or a YAML file, was {str(name)!r}")
-    try:
-        tree = _parse(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"expected YAML in {path.name}, was unreadable: {one_line(e)}") from e
+        raise ConfigError(f"expected a profile ({names}) or a YAML file, was {shown(str(name))}")
+    tree = read_yaml(path) or {}
     if not isinstance(tree, dict):
         raise ConfigError(f"expected a mapping in {path.name}, was {type(tree).__name__}")
     return tree, path.name
@@ -437,10 +428,6 @@ def _giver(
     return label
 
 
-def _parse(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)
-
-
 def _set(tree: dict[str, Any], keys: list[str], value: Any, giver: str) -> None:
     dotted = ".".join(keys)
     for key in keys[:-1]:
@@ -467,7 +454,7 @@ def _with_path(error: msgspec.ValidationError, tree: Any, kind: type[_Settings])
         tree = tree.get(key, tree) if isinstance(tree, dict) else tree
     found = re.fullmatch(r"Expected (.*?)(?:, got .*)?", text, flags=re.DOTALL)
     expected = found.group(1) if found else _choices(kind, path) or f"another value ({text})"
-    return f"{path or 'profile'}: expected {expected}, was {tree!r}"
+    return f"{path or 'profile'}: expected {expected}, was {shown(tree)}"
 
 
 def _choices(kind: type[_Settings], path: str | None) -> str:

@@ -1,10 +1,11 @@
 """What a source may be called, and whether there is one of that name; nothing is read."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
-from config.errors import ConfigError
-from config.paths import data_home
+from config.errors import ConfigError, shown
+from config.files.paths import data_home, own_path
 
 PACKAGED = ("packaged", "packaged:apple")
 SIMULATOR = "simulator"
@@ -37,8 +38,8 @@ def catalog_root() -> Path:
 
 def find_catalog(name: str, root: Path | None = None) -> Path | None:
     """Return the folder of a catalog given by its path or its name under `root`, or None."""
-    candidates = [Path(name).expanduser(), (root or catalog_root()) / name]
-    return next((p for p in candidates if (p / CATALOG_FACTS).is_file()), None)
+    candidates = [own_path(name), (root or catalog_root()) / name]
+    return next((p for p in candidates if os.path.isfile(p / CATALOG_FACTS)), None)
 
 
 def source_paths(name: str) -> list[Path]:
@@ -47,13 +48,13 @@ def source_paths(name: str) -> list[Path]:
 
     Raises ConfigError if one does not exist.
     """
-    whole = Path(name).expanduser()
-    paths = [whole] if whole.exists() else [Path(p).expanduser() for p in name.split("+")]
+    whole = own_path(name)
+    paths = [whole] if os.path.exists(whole) else [own_path(part) for part in name.split("+")]
     for path in paths:
-        if not path.exists():
+        if not (os.path.isdir(path) or os.path.isfile(path)):  # a device has no end
             raise ConfigError(
                 f"expected a source ({', '.join(PACKAGED)}, {SIMULATOR}, an imported catalog, "
-                f"a folder or a file), was {str(path)!r}"
+                f"a folder or a file), was {shown(str(path))}"
             )
     return paths
 

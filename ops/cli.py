@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import typer
 
-from config.errors import ConfigError, Halt, Retryable
+from config.errors import MOST_CHARS, ConfigError, Halt, Retryable, cut, masked, printable
 from ops.commands.analyze import analyze
 from ops.commands.backtest import backtest
 from ops.commands.bench.bench_ablations import bench_ablations
@@ -97,22 +97,23 @@ def main() -> None:
             raise KeyboardInterrupt
         sys.exit(code)
     except typer.TyperException as e:
-        _fail(f"{e.format_message()} (see --help)", 2)
+        _fail(f"{cut(printable(e.format_message()), 250)} (see --help)", 2)
     except ConfigError as e:
         _fail(str(e), 2)
+    except OSError as e:  # a place that no command could check beforehand
+        where = "" if e.filename is None else f" at {e.filename}"
+        wanted = "room on the disk" if e.errno in FULL else "a file or folder that can be used"
+        _fail(f"expected {wanted}{where}, was: {e.strerror or e}", 2)
     except (Halt, Retryable) as e:
         _fail(str(e), 1)
-    except OSError as e:
-        if e.errno not in FULL:
-            raise
-        _fail(f"expected room on the disk, was: {e.strerror}: {e.filename or 'no name'}", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
 
 
 def _fail(message: str, code: int) -> None:
-    line = " ".join(message.split())
-    print(f"quarterdeck: {line}", file=sys.stderr)
+    """Print a message as one line, short and without passwords, and end."""
+    line = cut(printable(masked(f"quarterdeck: {message}")), MOST_CHARS)
+    print(line, file=sys.stderr)
     sys.exit(code)
 
 

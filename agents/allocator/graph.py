@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from agents.allocator.networks import EMBEDDING
 from agents.arrays import Float32Array, FloatArray, IntArray
 from config.errors import ConfigError, one_line
-from config.whole import write_whole
+from config.files.whole import write_whole
 
 HIDDEN = 64
 WINDOW = 120  # sessions whose returns make a graph

@@ -25,8 +25,9 @@ from agents.allocator.observation import (
 )
 from agents.messages import TrainingRecord
 from config.errors import ConfigError, one_line
+from config.files.json_text import decode_json
+from config.files.whole import whole_folder
 from config.settings import Count
-from config.whole import whole_folder
 
 if TYPE_CHECKING:
     from agents.allocator.networks import BottomNet, TopNet
@@ -161,15 +162,13 @@ def read_card(folder: Path) -> PolicyCard:
         text = path.read_bytes()
     except OSError as e:
         raise ConfigError(f"expected a policy at {path}, was: {e.strerror}") from e
-    try:
-        version = msgspec.json.decode(text, type=_Version).observation_version
-        if version != OBSERVATION_VERSION:
-            raise ConfigError(
-                f"{path}: expected observation version {OBSERVATION_VERSION}, was {version}"
-            )
-        card = msgspec.json.decode(text, type=PolicyCard)
-    except msgspec.DecodeError as e:
-        raise ConfigError(f"expected a policy's card in {path}, was: {one_line(e)}") from e
+    what = f"a policy's card in {path}"
+    version = decode_json(text, _Version, what).observation_version
+    if version != OBSERVATION_VERSION:
+        raise ConfigError(
+            f"{path}: expected observation version {OBSERVATION_VERSION}, was {version}"
+        )
+    card = decode_json(text, PolicyCard, what)
     if card.inputs != INPUTS:
         other = sorted(set(card.inputs) ^ set(INPUTS)) or ["another order"]
         raise ConfigError(f"{path}: expected this version's inputs, was {', '.join(other)}")

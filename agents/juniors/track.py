@@ -28,6 +28,7 @@ from agents.arrays import FloatArray
 from agents.messages import HORIZON_SESSIONS, JUNIORS, Horizon, JuniorName, TrackRecord
 from agents.protocols import Feedback
 from config.errors import ConfigError
+from config.files.json_text import decode_json
 
 LENGTH = 1_000  # closed opinions that a junior's hit rate remembers
 # how many independent bets one decision makes at most: over 115 US stocks 2017-2019 the technical
@@ -111,10 +112,7 @@ class Track:
 
         Raises ConfigError, naming `where`, for what is nothing of the kind.
         """
-        try:
-            kept = msgspec.json.decode(stored, type=_Kept)
-        except msgspec.DecodeError as e:
-            raise ConfigError(f"expected track records in {where}, was {e}") from e
+        kept = decode_json(stored, _Kept, f"track records in {where}")
         for name, ranked in kept.ranked.items():
             if not abs(ranked.total) <= ranked.outcomes * (1.0 + 1e-9):
                 raise ConfigError(

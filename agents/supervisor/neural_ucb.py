@@ -230,7 +230,7 @@ class NeuralUCB:
                 raise DataError(f"expected state format {FORMAT}, was {header['format']}")
             learner = cls(msgspec.convert(header["settings"], SupervisorSettings), seed=0)
             learner._restore(header, arrays)
-        except (KeyError, ValueError, TypeError, msgspec.ValidationError) as e:
+        except (KeyError, ValueError, TypeError, RecursionError) as e:
             raise DataError(
                 f"expected a supervisor state in {path.name}, was one with a fault: {e}"
             ) from e

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.errors import DataError
-from config.whole import whole_file
+from config.files.whole import whole_file
 
 type Arrays = Mapping[str, NDArray[Any]]
 

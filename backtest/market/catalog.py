@@ -20,8 +20,8 @@ import pandas as pd
 from agents.messages import Instrument
 from backtest.market.market_data import MarketData, PriceBasis, canonical
 from config.errors import DataError
+from config.files.whole import whole_folder
 from config.sources import CATALOG_FACTS, catalog_root
-from config.whole import whole_folder
 
 TOGETHER = 50  # instruments whose bars are read at once
 
@@ -195,7 +195,7 @@ def _facts(path: Path) -> _Facts:
         return msgspec.json.decode((path / CATALOG_FACTS).read_bytes(), type=_Facts)
     except OSError as e:
         raise DataError(f"expected a catalog with {CATALOG_FACTS}, was {str(path)!r}") from e
-    except msgspec.DecodeError as e:
+    except (msgspec.DecodeError, RecursionError) as e:
         raise DataError(f"{path.name}/{CATALOG_FACTS}: expected a page of facts, was {e}") from e
 
 

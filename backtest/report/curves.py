@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.arrays import FloatArray
-from config.whole import write_whole
+from config.files.whole import write_whole
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from agents.messages import FillRecord, Message, OrderRecord
 from backtest.report.page import write_report
 from backtest.results import RunResult
 from backtest.statistics.summary import Summary, results_json
-from config.paths import check_place
-from config.whole import whole_folder
+from config.files.paths import check_place
+from config.files.whole import whole_folder
 
 
 def write_run(

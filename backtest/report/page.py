@@ -36,7 +36,7 @@ from backtest.results import RunResult
 from backtest.statistics import tallies
 from backtest.statistics.measures import Undefined
 from backtest.statistics.summary import Summary
-from config.whole import write_whole
+from config.files.whole import write_whole
 
 PACKAGE = "backtest.report"
 TOP = 8  # decisions on each side of the table of those that mattered

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from agents.messages import AssetClass
 from backtest.market.market_data import PriceBasis
 from backtest.sources.files.stamps import check_zone
-from config.errors import DataError
+from config.errors import DataError, cut, shown
+from config.files.yaml_text import read_yaml
 
 FILE_NAME = "source.yaml"
 
@@ -55,8 +55,8 @@ class InstrumentManifest(_Part, frozen=True, kw_only=True):
     group: str | None = None
     currency: Annotated[str, Meta(min_length=3, max_length=5)] | None = None
     precision: Annotated[int, Meta(ge=0, le=9)] | None = None
-    lot_size: Annotated[float, Meta(gt=0)] | None = None
-    cost_bps: Annotated[float, Meta(ge=0)] | None = None
+    lot_size: Annotated[float, Meta(gt=0, le=1e12)] | None = None
+    cost_bps: Annotated[float, Meta(ge=0, le=10_000)] | None = None
     shortable: bool | None = None
 
 
@@ -89,11 +89,7 @@ def load_manifest(folder: Path) -> Manifest:
     path = folder / FILE_NAME
     if not path.is_file():
         return Manifest()
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        reason = " ".join(str(e).split())
-        raise DataError(f"{FILE_NAME}: expected YAML, was unreadable: {reason}") from e
+    tree = read_yaml(path, DataError) or {}
     parts: tuple[tuple[str, type[_Part]], ...] = (
         ("files", FileManifest),
         ("instruments", InstrumentManifest),
@@ -111,13 +107,15 @@ def load_manifest(folder: Path) -> Manifest:
     for zone in (manifest.timezone, *(f.timezone for f in manifest.files.values())):
         try:
             check_zone(zone or "UTC")
-        except (KeyError, ValueError, OSError) as e:
+        except (KeyError, ValueError, OSError) as e:  # OSError: a folder of zones, a long name
             raise DataError(
                 f"{FILE_NAME}: expected a timezone, as Europe/London or America/New_York+7, "
-                f"was {zone!r}"
+                f"was {shown(zone)}"
             ) from e
     there = [p.name for p in folder.iterdir() if p.is_file()]
     for name in manifest.files:
         if not any(fnmatchcase(file, name) for file in there) and name not in there:
-            raise DataError(f"{FILE_NAME}: expected files.{name} to be there, was missing")
+            raise DataError(
+                f"{FILE_NAME}: expected files.{cut(name, 80)} to be there, was missing"
+            )
     return manifest

@@ -22,8 +22,8 @@ from backtest.market.market_data import MarketData
 from backtest.sources import open_source
 from config.allocator import SPLITS, TrainingSettings
 from config.errors import ConfigError
+from config.files.whole import whole_folder
 from config.sources import SIMULATOR
-from config.whole import whole_folder
 from learning.allocator.training.phase_results import PhaseResult, read_result
 from learning.allocator.training.training_run import Progress, Row, TrainingRun
 from learning.datasets.dataset import Dataset, real_dataset, simulated_dataset, split

@@ -28,7 +28,7 @@ from agents.juniors.lexicon import sentiment
 from agents.messages import Instrument
 from backtest.market.market_data import MarketData
 from config.errors import DataError
-from config.paths import data_home
+from config.files.paths import data_home
 from config.settings import Settings
 from config.simulator import REGIMES
 from learning.datasets.tensors import compute_tensors, feature_code, open_arrays, write_arrays

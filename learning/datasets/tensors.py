@@ -21,7 +21,7 @@ from agents.features.batch import INSTRUMENT_FEATURES, CorporateAction, batch_fe
 from agents.features.ledgers import MACRO_SERIES
 from agents.messages import Regime
 from backtest.market.market_data import MarketData
-from config.whole import whole_folder
+from config.files.whole import whole_folder
 
 REGIMES: tuple[Regime, ...] = ("bull", "bear", "sideways")  # `Tensors.estimate` indexes it
 

@@ -17,9 +17,9 @@ import msgspec
 from sqlalchemy import BigInteger, Double, LargeBinary, Table, func, select
 
 from config.errors import ConfigError
-from config.in_use import in_use
-from config.paths import check_file
-from config.whole import whole_file
+from config.files.in_use import in_use
+from config.files.paths import check_file
+from config.files.whole import whole_file
 from learning.experience import models as m
 from learning.experience.library import Library
 from learning.experience.rows import Experience, unpack_body

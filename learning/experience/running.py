@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from config.errors import ConfigError
-from config.in_use import in_use, left_by
+from config.files.in_use import in_use, left_by
 from learning.experience import models as m
 from learning.experience.library import Library
 

@@ -9,8 +9,9 @@ It knows no messages.
 """
 
 import os
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from config.errors import ConfigError, DataError
+from config.errors import MOST_SHOWN, ConfigError, DataError, cut, printable, shown
 from learning.experience.models import KNOWN_SCHEMAS, SCHEMA
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 10.0
+CONNECT_SECONDS = 5  # until a database server has answered, at most
 _CACHE_KIB = 65_536
 _WRITES = "quarterdeck_writes"
 _MIGRATION_LOCK = 0x51D  # any number that no other program locks in the same database
@@ -50,17 +52,30 @@ def library_url(where: str | Path) -> URL:
         return URL.create("sqlite", database=str(where))
     try:
         url = make_url(where)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
         raise ConfigError("expected a path or a database URL, was neither") from None
+    if "@" in (url.host or ""):  # what follows the first @ may still be the password
+        raise ConfigError("expected %40 for an @ in a library's user or password, was an @")
     backend = url.get_backend_name()
     if backend == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite" or not url.database or url.database == ":memory:":
         raise ConfigError(
             "expected a library at sqlite:///FILE or postgresql://USER@HOST/NAME, "
-            f"was {url.render_as_string()!r}"
+            f"was {shown(_name(url))}"
+        )
+    if any((url.host, url.username, url.password)) or not _is_timeout(url.query):
+        raise ConfigError(
+            "expected a library at sqlite:///FILE, with ?timeout=SECONDS or without, "
+            f"was one with more before or after {shown(url.database)}"
         )
     return url.set(drivername="sqlite")
+
+
+def _is_timeout(query: Mapping[str, Any]) -> bool:
+    """Return whether a SQLite URL's query is none, or how long to wait for a lock."""
+    seconds = re.fullmatch(r"\d{1,4}(\.\d{1,3})?", str(query.get("timeout", "0")))
+    return not query.keys() - {"timeout"} and seconds is not None
 
 
 def connect(url: URL, *, create: bool) -> Engine:
@@ -117,7 +132,7 @@ def one_line(url: URL) -> Iterator[None]:
         yield
     except IntegrityError as e:
         raise DataError(f"expected rows that fit {_name(url)}, was: {_first_line(e)}") from e
-    except (SQLAlchemyError, sqlite3.Error) as e:
+    except (SQLAlchemyError, sqlite3.Error, ImportError, UnicodeError) as e:  # no driver, no host
         raise ConfigError(_explain(e, url)) from e
 
 
@@ -126,7 +141,7 @@ def _check_file(url: URL, *, create: bool) -> None:
     try:
         is_folder, exists = path.is_dir(), path.exists()
     except OSError as e:
-        raise ConfigError(f"expected a library at {path}, was: {e.strerror}") from e
+        raise ConfigError(f"expected a library at {shown(str(path))}, was: {e.strerror}") from e
     if is_folder:
         raise ConfigError(f"expected a file for the library, was a folder: {path}")
     if not exists and not create:
@@ -137,7 +152,8 @@ def _check_file(url: URL, *, create: bool) -> None:
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        limit = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+        return create_engine(url, pool_pre_ping=True, connect_args=limit)
     timeout = {} if "timeout" in url.query else {"timeout": BUSY_SECONDS}
     engine = create_engine(url, connect_args=timeout)
 
@@ -220,16 +236,19 @@ def _explain(error: Exception, url: URL) -> str:
     for start, expected, was in _SQLITE_COMPLAINTS:
         if code.startswith(start):
             return f"expected {expected} at {_name(url)}, was {was}"
-    return f"expected a working library at {_name(url)}, was: {_first_line(error)}"
+    said = _first_line(error)
+    for secret in (url.password, url.query.get("password")):
+        said = said.replace(str(secret), "***") if secret else said
+    return f"expected a working library at {_name(url)}, was: {said}"
 
 
 def _first_line(error: Exception) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     text = str(cause).strip() or type(cause).__name__
-    return text.splitlines()[0]
+    return cut(printable(text.splitlines()[0]), 160)
 
 
 def _name(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    return url.set(query={}).render_as_string(hide_password=True)
+    return cut(printable(url.set(query={}).render_as_string(hide_password=True)), MOST_SHOWN)

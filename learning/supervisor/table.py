@@ -21,7 +21,7 @@ from agents.messages import JUNIORS, ROUTES
 from agents.supervisor.offline import Trajectories
 from agents.supervisor.routing import CONTEXT_SIZE
 from config.errors import DataError
-from config.whole import whole_file
+from config.files.whole import whole_file
 
 ARMS = len(ROUTES)
 META = b"quarterdeck.routes"

@@ -21,7 +21,7 @@ from scipy.stats import t as student
 
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
-from config.whole import sweep_below
+from config.files.whole import sweep_below
 from learning.allocator.evaluation.examine import whole_dataset
 from learning.allocator.evaluation.policy_paths import run_policy
 from learning.allocator.phases import (

@@ -29,7 +29,7 @@ from backtest.market.market_data import MarketData, window
 from backtest.plan import warmup_sessions
 from backtest.sources import open_source
 from config.errors import ConfigError
-from config.paths import data_home
+from config.files.paths import data_home
 from config.settings import BudgetSettings, Settings
 from ops.bench.hostile import FooledBackend, RecordingBackend
 from ops.bench.replay_cache import measure_replay

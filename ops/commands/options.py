@@ -7,11 +7,14 @@ settings, `--seed` all chance, `--out` where its files go, `--json` prints for m
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup, TyperOption
+
+from config.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -29,6 +32,8 @@ class Group(TyperGroup):
         if not args:
             typer.echo(ctx.get_help(), err=True)
             ctx.exit(2)
+        for word in args:
+            check_word(word)
         return super().parse_args(ctx, args)
 
     def get_help_option(self, ctx: Any) -> TyperOption | None:
@@ -37,6 +42,23 @@ class Group(TyperGroup):
         if option is not None:
             option.default = False
         return option
+
+
+def check_word(word: str) -> None:
+    """Raise ConfigError for a word that is no text: bytes that are not UTF-8, or a NUL."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"expected words in UTF-8, was {shown(word)}") from None
+    if "\0" in word:
+        raise ConfigError(f"expected words without NUL, was {shown(word)}")
+
+
+def finite(number: float | None) -> float | None:
+    """Return an option's number. Raises BadParameter for one that is not finite."""
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"expected a finite number, was {number}")
+    return number
 
 
 # --- the four common ones ------------------------------------------------------------------------
@@ -48,7 +70,9 @@ Config = Annotated[
         help="Settings: the name of a profile or a YAML file of one's own.",
     ),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all chance.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of all chance.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines on standard output.")]
 
 
@@ -110,7 +134,7 @@ def symbols_of(text: str | None) -> tuple[str, ...]:
 
 def library_or_own(library: str | None) -> str:
     """Return the library that was asked for, or the one in the data directory."""
-    from config.paths import data_home
+    from config.files.paths import data_home
 
     return library or str(data_home() / "experience.sqlite")
 

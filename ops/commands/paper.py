@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from config.errors import ConfigError
-from config.in_use import in_use
+from config.files.in_use import in_use
 from ops.commands import options
 
 

@@ -17,8 +17,8 @@ from rich.console import Console
 from backtest.market.sessions import parse_day, stamp_text
 from config.allocator import TrainingSettings
 from config.errors import ConfigError
-from config.in_use import in_use
-from config.paths import check_folder
+from config.files.in_use import in_use
+from config.files.paths import check_folder
 from config.sources import SIMULATOR, book_of, check_source
 from ops.composition.allocator_training import read_settings
 from ops.printing import PALETTE, write_json

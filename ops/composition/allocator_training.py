@@ -21,11 +21,12 @@ from rich.progress import TaskID
 
 from config.allocator import TRAININGS, TrainingSettings
 from config.errors import ConfigError, one_line
-from config.in_use import in_use
-from config.paths import check_folder
+from config.files.in_use import in_use
+from config.files.json_text import read_json
+from config.files.paths import check_folder
+from config.files.whole import sweep_below, sweep_inside
 from config.settings import load_struct
 from config.sources import check_source
-from config.whole import sweep_below, sweep_inside
 from ops.printing import PALETTE, progress_bar, write_json
 
 if TYPE_CHECKING:
@@ -162,10 +163,7 @@ def read_settings(
     file = training / TRAINING_FILE
     if not file.is_file():
         raise ConfigError(f"expected a training's folder, was {training}")
-    try:
-        settings = msgspec.convert(_read_training(file).get("settings"), TrainingSettings)
-    except msgspec.ValidationError as e:
-        raise ConfigError(f"expected a training's settings in {file}, was: {one_line(e)}") from e
+    settings = _settings_in(file)
     replace = msgspec.structs.replace
     if timesteps is not None:
         settings = replace(settings, joint=replace(settings.joint, timesteps=timesteps))
@@ -182,11 +180,14 @@ def _read_training(file: Path) -> dict[str, Any]:
     """
     from learning.allocator.training.renamed import as_now
 
+    return as_now("training", read_json(file, dict[str, Any], "a training"))
+
+
+def _settings_in(file: Path) -> TrainingSettings:
     try:
-        stored = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
-    except msgspec.DecodeError as e:
-        raise ConfigError(f"expected what a training is of in {file}, was: {one_line(e)}") from e
-    return as_now("training", stored)
+        return msgspec.convert(_read_training(file).get("settings"), TrainingSettings)
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"expected a training's settings in {file}, was: {one_line(e)}") from e
 
 
 def _check(request: Request) -> None:

@@ -25,7 +25,7 @@ from agents.strategist.rule_strategist import RuleStrategist
 from agents.supervisor.neural_ucb import NeuralUCB
 from backtest.identity import DECIDING, Completions
 from backtest.policies import SIMULATED
-from config.paths import data_home
+from config.files.paths import data_home, own_path
 from config.secrets import read_secret
 from config.settings import MarketSettings, MindKind, MindSettings, Settings
 from ops.composition.named_juniors import load_juniors
@@ -185,7 +185,7 @@ def build_mind(
         strategist=strategist,
         allocator=build_allocator(
             settings.allocator,
-            Path(folder).expanduser() if folder else None,
+            own_path(folder) if folder else None,
             round_trip=round_trips(instruments, settings.market),
             prior_ic=cards,
         ),

@@ -21,6 +21,7 @@ from typing import Any
 from agents.messages import JUNIORS, JuniorName
 from agents.protocols import Junior
 from config.errors import ConfigError
+from config.files.paths import own_path
 from config.settings import SHIPPED_JUNIORS
 
 GROUP = "quarterdeck.juniors"  # of entry points
@@ -111,7 +112,7 @@ def _find(name: str) -> Any:
 
 def _from_file(path: Path) -> ModuleType:
     """Return the module that a file makes, executed once in a process while it stays as it is."""
-    file = path.expanduser().resolve()
+    file = own_path(str(path)).resolve()
     if not file.is_file():
         raise ConfigError(f"minds.juniors: expected a Python file at {path}, was none")
     code = file.read_bytes()

@@ -8,7 +8,7 @@ source is opened, and what only a file's content can tell when it is read.
 
 from pathlib import Path
 
-from config.paths import check_place, check_state
+from config.files.paths import check_place, check_state, own_path
 from config.settings import Settings
 from config.sources import check_source
 
@@ -38,5 +38,5 @@ def check_minds(settings: Settings, state: Path | None) -> None:
     if settings.allocator.policies:
         from agents.allocator.policy_file import find_policies, read_card
 
-        for place in find_policies(Path(settings.allocator.policies).expanduser()):
+        for place in find_policies(own_path(settings.allocator.policies)):
             read_card(place)

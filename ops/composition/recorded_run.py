@@ -23,8 +23,8 @@ from backtest.run import HIERARCHY
 from backtest.statistics.mask_comparison import compare_masking
 from backtest.statistics.summary import Summary, summarise, trial_of
 from config.errors import Halt
-from config.in_use import in_use
-from config.paths import check_place
+from config.files.in_use import in_use
+from config.files.paths import check_place
 from learning.experience.library import Library, RunInfo, open_library
 from learning.experience.running import interrupt_left, under_way
 from learning.experience.scoring import ScoringWriter

@@ -17,10 +17,10 @@ from rich.console import Console
 from agents.messages import JUNIORS
 from backtest.market.sessions import stamp_text
 from config.errors import ConfigError
-from config.paths import check_file, check_folder
+from config.files.paths import check_file, check_folder
+from config.files.whole import whole_folder
 from config.settings import Settings
 from config.sources import check_source
-from config.whole import whole_folder
 from ops.printing import PALETTE, progress_bar, write_json
 
 REPORT, PLOT = "report.json", "validation.png"

@@ -22,7 +22,7 @@ import msgspec
 from agents.arrays import Panel
 from agents.messages import Case, Decision, Instrument
 from config.errors import ConfigError, ReplayMiss
-from config.paths import data_home
+from config.files.paths import data_home
 from config.settings import Settings
 from learning.experience.library import Library, RunRow
 from learning.experience.reading import find_decision, find_run
@@ -31,6 +31,10 @@ from learning.experience.replaying import read_feedback, read_panel
 if TYPE_CHECKING:
     from agents.hierarchy import Hierarchy
     from strategies.ports import LocalMind
+
+
+# what a manifest must hold for the decisions of its run to be made again
+REPLAYED = ("code", "libraries", "instruments", "data", "start_state_digest", "minds")
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ def find_original(library: Library, decision_id: str, run: str | None) -> Origin
         decision = msgspec.json.decode(body, type=Decision)
     except msgspec.DecodeError as e:
         raise ConfigError(f"expected a run that this version can read, was: {e}") from e
+    if lacking := [name for name in REPLAYED if name not in manifest]:
+        raise ConfigError(f"expected a run whose manifest has {', '.join(lacking)}, was another")
     return Original(row, settings, manifest, case, body, decision)
 
 

@@ -10,8 +10,8 @@ from agents.supervisor.saved_state import write_state
 from backtest.report.output import write_run
 from backtest.statistics.summary import summarise
 from config.allocator import TrainingSettings
-from config.in_use import in_use
-from config.whole import sweep_below, write_whole
+from config.files.in_use import in_use
+from config.files.whole import sweep_below, write_whole
 from learning.allocator.phases import Training, publish
 from learning.allocator.training.checkpoints import latest, save_checkpoint
 from learning.allocator.training.phase_results import (

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from config.in_use import in_use
+from config.files.in_use import in_use
 from learning.allocator.training.phase_results import (
     CURVE_FILE,
     PhaseResult,

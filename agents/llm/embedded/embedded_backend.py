@@ -26,6 +26,7 @@ from agents.llm.embedded.weights import (
     weights_digest,
 )
 from config.errors import Retryable
+from config.files.paths import own_path
 from config.settings import EmbeddedSettings
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class EmbeddedBackend:
     def __init__(self, settings: EmbeddedSettings, cache: Path) -> None:
         self._settings = settings
         self._cache = cache
-        self._adapters = {r: Path(p).expanduser() for r, p in settings.adapters.items()}
+        self._adapters = {r: own_path(p) for r, p in settings.adapters.items()}
         self._engine: Engine | None = None
         self._lock = threading.Lock()
 

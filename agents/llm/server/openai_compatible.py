@@ -137,6 +137,8 @@ class OpenAICompatibleBackend:
         """Return one try's answer, and whether its failure may pass."""
         from openai import APIConnectionError, APIStatusError
 
+        from agents.llm.server.bounded import Unbounded
+
         kind: FailureKind
         try:
             body: Any = self._body(connection, request)
@@ -152,6 +154,9 @@ class OpenAICompatibleBackend:
         except APIConnectionError as e:
             kind, passing = "unreachable", True
             detail = f"expected an answer from {self._where}, was {cause(e)}"
+        except Unbounded as e:
+            kind, passing = "invalid", False
+            detail = f"expected an answer from {self._where}, was {e}"
         latency_ns = time.perf_counter_ns() - start_ns
         return Failure(kind=kind, detail=detail, latency_ns=latency_ns), passing
 
@@ -200,6 +205,8 @@ class OpenAICompatibleBackend:
         """Put an answer's pieces as they come, then None. Raises Retryable."""
         from openai import APIError, APIStatusError
 
+        from agents.llm.server.bounded import Unbounded
+
         ended = False
         try:
             async with asyncio.timeout(self._seconds), connection.slots:
@@ -213,6 +220,8 @@ class OpenAICompatibleBackend:
         except APIStatusError as e:
             detail = f"expected a stream from {self._where}, was HTTP {e.status_code}"
             raise Retryable(detail) from e
+        except Unbounded as e:
+            raise Retryable(f"expected a stream from {self._where}, was {e}") from e
         except (APIError, ValueError) as e:
             detail = f"expected a stream from {self._where}, was {cause(e)}"
             raise Retryable(detail) from e

@@ -14,7 +14,7 @@ from msgspec import Meta
 from agents.llm.chat import ChatRequest, Completion, Failure, FailureKind
 from agents.llm.schema import violation
 
-Tokens = Annotated[int, Meta(ge=0)]
+Tokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]  # as many as a store can count
 
 
 class _Message(msgspec.Struct, frozen=True):

@@ -7,16 +7,17 @@ tell one such model from another. It knows no connection.
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
 from agents.llm.chat import ModelIdentity, Role
-from config.errors import ConfigError
+from config.errors import ConfigError, shown
 from config.settings import ServerSettings
 
 HASHED = re.compile(r"(?P<name>.+)@(?P<digest>[0-9a-f]{12,64})")
 UNNAMED = "unnamed"
-MOST_NAMES = 8  # that a message lists
+MOST_NAMES, LONGEST_NAME = 3, 80  # that a message lists
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -33,7 +34,7 @@ class Served(msgspec.Struct, frozen=True):
         """
         hashed = [n for n in self.names if (m := HASHED.fullmatch(n)) and m["name"] == name]
         if len(hashed) > 1:
-            raise ConfigError(f"expected one model {name!r}, was {', '.join(hashed[:MOST_NAMES])}")
+            raise ConfigError(f"expected one model {name!r}, was {_listed(hashed)}")
         found = hashed or [n for n in self.names if n == name]
         if not found:
             raise ConfigError(f"expected model {name!r}, was a server of {self.listed}")
@@ -42,9 +43,7 @@ class Served(msgspec.Struct, frozen=True):
     @property
     def listed(self) -> str:
         """The names for a message: the first few, each cut to a readable length."""
-        shown = ", ".join(repr(name[:80]) for name in self.names[:MOST_NAMES])
-        more = len(self.names) - MOST_NAMES
-        return (shown + (f" and {more} more" if more > 0 else "")) or "none"
+        return _listed(self.names) or "none"
 
     def identity(self, settings: ServerSettings, role: Role) -> ModelIdentity:
         """Return what answers for a role. Raises ConfigError where it is not what is expected."""
@@ -63,6 +62,11 @@ class Served(msgspec.Struct, frozen=True):
             dtype="server",  # vLLM does not tell
             adapter=adapter,
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    first = ", ".join(shown(name, LONGEST_NAME) for name in names[:MOST_NAMES])
+    return first + (f" and {len(names) - MOST_NAMES} more" if names[MOST_NAMES:] else "")
 
 
 def _split(served: str) -> tuple[str, str]:

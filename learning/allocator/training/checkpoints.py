@@ -26,7 +26,7 @@ from safetensors.numpy import load as read_arrays
 from safetensors.numpy import save as write_arrays
 
 from config.errors import ConfigError
-from config.whole import write_whole
+from config.files.whole import write_whole
 from learning.allocator.training.renamed import as_now
 
 FORMAT = 1
@@ -97,7 +97,7 @@ def load(path: Path) -> Checkpoint:
     try:
         header = json.loads(line)
         checksum = header.pop("sha256")
-    except (ValueError, KeyError, AttributeError) as e:
+    except (ValueError, KeyError, AttributeError, RecursionError) as e:
         raise ConfigError(f"{path}: expected a checkpoint's first line, was broken") from e
     if header.get("format") != FORMAT:
         raise ConfigError(f"{path}: expected format {FORMAT}, was {header.get('format')}")
@@ -179,7 +179,7 @@ def _headers(folder: Path) -> list[tuple[int, float | None, Path]]:
         try:
             header = json.loads(line)
             found.append((int(header["step"]), header["score"], path))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue  # `latest` names it; a later checkpoint of the same step replaces it
     return found
 

@@ -16,7 +16,8 @@ import msgspec
 
 from agents.messages import TrainingRecord
 from config.errors import ConfigError, one_line
-from config.whole import write_whole
+from config.files.json_text import read_json
+from config.files.whole import write_whole
 from learning.allocator.training.renamed import as_now
 from learning.allocator.training.training_run import TrainingRun
 
@@ -62,14 +63,12 @@ def read_result(folder: Path) -> PhaseResult | None:
     path = folder / RESULT_FILE
     if not path.is_file():
         return None
+    summary = "a phase's summary (without the file the phase is trained again)"
+    stored = as_now("result", read_json(path, dict[str, Any], summary))
     try:
-        stored = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-        result = msgspec.convert(as_now("result", stored), PhaseResult)
-    except msgspec.DecodeError as e:
-        raise ConfigError(
-            f"expected a phase's summary in {path}, was: {one_line(e)}; without the file "
-            "the phase is trained again"
-        ) from e
+        result = msgspec.convert(stored, PhaseResult)
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"expected {summary} in {path}, was: {one_line(e)}") from e
     return msgspec.structs.replace(result, folder=str(folder))
 
 

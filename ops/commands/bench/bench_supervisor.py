@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from config.in_use import in_use
-from config.paths import check_file
+from config.files.in_use import in_use
+from config.files.paths import check_file
 from ops.commands import options
 
 

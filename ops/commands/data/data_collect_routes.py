@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from config.in_use import in_use
+from config.files.in_use import in_use
 from ops.commands import options
 
 

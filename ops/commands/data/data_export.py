@@ -34,7 +34,8 @@ def data_export(
         int | None, typer.Option(min=1, help="Only so many experiences, the best-rewarded first.")
     ] = None,
     min_reward: Annotated[
-        float | None, typer.Option(help="Only experiences with at least this reward.")
+        float | None,
+        typer.Option(callback=options.finite, help="Only experiences with at least this reward."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that is there and of that format.")

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from config.errors import ConfigError
-from config.in_use import in_use
-from config.paths import check_folder
+from config.files.in_use import in_use
+from config.files.paths import check_folder
 from config.sources import catalog_root, check_source, is_reserved
 from ops.commands import options
 

@@ -26,7 +26,13 @@ def evaluate_allocator(
         int | None, typer.Option(min=0, help="The first seed of the fresh markets instead.")
     ] = None,
     cost: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Cost per fill, a fraction of notional.")
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            callback=options.finite,
+            help="Cost per fill, a fraction of notional.",
+        ),
     ] = None,
     own_costs: Annotated[
         bool, typer.Option("--own-costs", help="Each instrument's own cost instead.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from config.in_use import in_use
+from config.files.in_use import in_use
 from ops.commands import options
 
 
@@ -14,7 +14,9 @@ def train_supervisor(
     out: Annotated[Path, options.out_to("the state folder, for `backtest --state`")],
     epochs: Annotated[int, typer.Option(min=1)] = 100,
     batch: Annotated[int, typer.Option(min=1)] = 32,
-    lr: Annotated[float, typer.Option(min=1e-8, help="Adam's learning rate.")] = 1e-3,
+    lr: Annotated[
+        float, typer.Option(min=1e-8, callback=options.finite, help="Adam's learning rate.")
+    ] = 1e-3,
     config: options.Config = "simulator",
     seed: options.Seed = None,
     as_json: options.Json = False,

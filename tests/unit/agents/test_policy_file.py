@@ -10,7 +10,7 @@ import torch
 
 from agents.allocator.networks import BottomNet
 from agents.allocator.policy_file import CARD_FILE, WEIGHTS_FILE, load_policy, save_policy
-from config import whole
+from config.files import whole
 from config.errors import ConfigError
 from tests.unit.agents.policies import MARKET, ROWS, card, network
 

@@ -1,11 +1,11 @@
-"""What processes of their own do with places, in the tests of `config.whole` and `in_use`."""
+"""What processes of their own do with places, for tests of whole files and of places in use."""
 
 import os
 import time
 from pathlib import Path
 
-from config.in_use import in_use
-from config.whole import whole_file, whole_folder, write_whole
+from config.files.in_use import in_use
+from config.files.whole import whole_file, whole_folder, write_whole
 
 FILES = 6
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from config.errors import ConfigError
-from config.in_use import in_use, left_by
+from config.files.in_use import in_use, left_by
 from tests.forker import REFUSED, Forker
 
 

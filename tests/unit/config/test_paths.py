@@ -3,7 +3,7 @@
 import pytest
 
 from config.errors import ConfigError
-from config.paths import (
+from config.files.paths import (
     SUPERVISOR_FILE,
     TRACK_FILE,
     check_file,

@@ -120,6 +120,43 @@ def test_a_secret_never_shows_itself(tmp_path):
     assert nearer.reveal() == "x"
 
 
+@pytest.mark.parametrize("text", ["ключ", "key\nand more", "a\x00b"])
+def test_a_secret_that_could_not_be_sent_is_refused_unseen(text):
+    with pytest.raises(ConfigError, match=r"^expected VLLM_API_KEY in printable ASCII") as refusal:
+        read_secret("VLLM_API_KEY", environ={"VLLM_API_KEY": text})
+    assert text not in str(refusal.value)
+
+
+def test_secrets_that_are_no_text_are_refused(tmp_path):
+    (tmp_path / ".env").write_bytes(b"VLLM_API_KEY=\xff\n")
+    with pytest.raises(ConfigError, match="expected secrets as text"):
+        read_secret("VLLM_API_KEY", environ={}, dotenv=tmp_path / ".env")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:hunter2@host/v1", "me:hunter2@host", "http://h/v1?key=hunter2", "http://h/#k"],
+)
+def test_an_address_with_a_secret_in_it_is_no_setting(url):
+    with pytest.raises(ConfigError, match=r"vllm.*VLLM_API_KEY") as refusal:
+        load_settings(overrides={"minds.vllm.base_url": url}, environ={})
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_number_that_is_not_finite_is_refused_where_no_range_says_so(tmp_path):
+    page = tmp_path / "t.yaml"
+    page.write_text("joint: {curriculum: {pass_mark: -.inf}}")
+    with pytest.raises(ConfigError, match=r"t\.yaml: joint\.curriculum\.pass_mark: .* finite"):
+        load_struct(TrainingSettings, page, TRAININGS)
+    with pytest.raises(ConfigError, match=r"flags: joint\.curriculum\.pass_mark: .* finite"):
+        load_struct(
+            TrainingSettings,
+            "equity",
+            TRAININGS,
+            {"joint.curriculum.pass_mark": float("nan")},
+        )
+
+
 def test_a_wide_books_band_is_at_most_half_an_even_holding():
     settings = load_settings(overrides={"desk.no_trade_band": 0.01}, environ={})
     gross = settings.limits.max_gross * settings.limits.headroom

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.whole import write_whole
+from config.files.whole import write_whole
 from learning.experience.library import open_library
 from learning.experience.running import interrupt_left, left_running, under_way
 from ops.bench.library import sample_run

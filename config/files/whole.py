@@ -8,7 +8,7 @@ sweeps it. A folder that is there is exchanged for the new one (Linux, renameat2
 filesystem cannot do that it is moved aside first, and moved back by the next writer if a kill
 came between.
 
-It keeps no two writers apart: `config.in_use` does.
+It keeps no two writers apart: `config.files.in_use` does.
 """
 
 import errno
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from config.errors import ConfigError
-from config.paths import writing_to
+from config.files.paths import writing_to
 
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.(?P<kind>part|old)", re.DOTALL)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h

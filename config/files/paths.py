@@ -26,13 +26,18 @@ def data_home() -> Path:
     return home
 
 
+def own_path(text: str) -> Path:
+    """Return the path that a human wrote: `~` is a home; of nobody known, a plain name."""
+    return Path(os.path.expanduser(text))
+
+
 SUPERVISOR_FILE, TRACK_FILE = "supervisor.npz", "track.json"  # of a snapshot of learned state
 
 
 def check_state(folder: Path) -> None:
     """Raise ConfigError unless a folder holds a snapshot of learned state."""
     for name in (SUPERVISOR_FILE, TRACK_FILE):
-        if not (folder / name).is_file():
+        if not os.path.isfile(folder / name):
             raise ConfigError(f"expected a snapshot with {name} in {folder}, was none")
 
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from config.errors import ConfigError
-from config.paths import writing_to
-from config.whole import sweep_beside
+from config.files.paths import writing_to
+from config.files.whole import sweep_beside
 
 _held: dict[Path, int] = {}  # this process's own, by their files
 
