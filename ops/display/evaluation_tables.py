@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from ops.composition.allocator_evaluation import PLOT, RESULT
+from ops.composition.training.allocator_evaluation import PLOT, RESULT
 from ops.printing import make_table, print_json
 
 

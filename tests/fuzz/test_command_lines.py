@@ -25,8 +25,8 @@ pytestmark = pytest.mark.fuzz
 
 SLOW_IMPORTS = (  # what a process imports once is not what a command line costs
     *("learning.allocator.phases", "ops.composition.backtest_run", "ops.composition.paper_run"),
-    *("ops.composition.answers", "ops.composition.allocator_evaluation", "ops.api"),
-    *("ops.composition.supervisor_training", "ops.bench.minds", "ops.bench.ablations"),
+    *("ops.composition.answers", "ops.composition.training.allocator_evaluation", "ops.api"),
+    *("ops.composition.training.supervisor_training", "ops.bench.minds", "ops.bench.ablations"),
     *("backtest.market.catalog", "backtest.check", "skfolio.model_selection", "openai"),
 )
 

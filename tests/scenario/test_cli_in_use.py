@@ -18,8 +18,8 @@ from learning.allocator.training.phase_results import (
     write_curve,
     write_result,
 )
-from ops.composition import allocator_training
-from ops.composition.allocator_training import Request, settings_of, train
+from ops.composition.training import allocator_training
+from ops.composition.training.allocator_training import Request, settings_of, train
 from ops.printing import write_json
 
 RUN = ("--config", "small.yaml", "--library", "kept/library.sqlite")

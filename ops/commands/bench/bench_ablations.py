@@ -22,7 +22,7 @@ def bench_ablations(
     as_json: options.Json = False,
 ) -> None:
     """Train without projection, without curriculum or without graph, over several seeds."""
-    from ops.composition.allocator_training import read_settings
+    from ops.composition.training.allocator_training import read_settings
 
     settings = read_settings(training, timesteps=timesteps, epochs=epochs)
     seeds_of = range(settings.seed, settings.seed + seeds)

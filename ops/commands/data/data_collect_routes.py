@@ -24,7 +24,7 @@ def data_collect_routes(
     as_json: options.Json = False,
 ) -> None:
     """Run all seven routes on every case of a source and keep what each came to."""
-    from ops.composition.supervisor_training import collect
+    from ops.composition.training.supervisor_training import collect
     from ops.printing import open_console, print_facts
 
     settings = options.settings_under(

@@ -48,7 +48,7 @@ def evaluate_allocator(
     as_json: options.Json = False,
 ) -> None:
     """Run trainings' policies, baselines and oracles on held-out sessions, through the twin."""
-    from ops.composition.allocator_evaluation import Request, evaluate
+    from ops.composition.training.allocator_evaluation import Request, evaluate
     from ops.printing import open_console
 
     place = out or trainings[0] / ("test" if len(trainings) == 1 else "test-seeds")

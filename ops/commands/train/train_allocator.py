@@ -48,7 +48,7 @@ def train_allocator(
 
     `--config` takes a file like those in config/allocator in place of the preset.
     """
-    from ops.composition.allocator_training import Request, settings_of, train
+    from ops.composition.training.allocator_training import Request, settings_of, train
     from ops.printing import open_console
 
     overrides = {

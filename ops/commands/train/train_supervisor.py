@@ -22,7 +22,7 @@ def train_supervisor(
     as_json: options.Json = False,
 ) -> None:
     """Fit a supervisor to collected routes; validate it on the last fifth of them."""
-    from ops.composition.supervisor_training import train
+    from ops.composition.training.supervisor_training import train
     from ops.display.route_validation import print_validation
     from ops.printing import open_console
 

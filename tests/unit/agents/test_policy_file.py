@@ -10,8 +10,8 @@ import torch
 
 from agents.allocator.networks import BottomNet
 from agents.allocator.policy_file import CARD_FILE, WEIGHTS_FILE, load_policy, save_policy
-from config.files import whole
 from config.errors import ConfigError
+from config.files import whole
 from tests.unit.agents.policies import MARKET, ROWS, card, network
 
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from config.files import whole
 from config.errors import ConfigError, DataError
+from config.files import whole
 from config.files.whole import sweep_below, whole_file, whole_folder, write_whole
 from tests.forker import Forker
 from tests.unit.config.places import FILES

@@ -21,7 +21,7 @@ from learning.allocator.phases import (
 from learning.allocator.training.phase_results import PhaseResult, write_result
 from learning.datasets.crises import CRISIS_SEEDS
 from learning.datasets.windows import split_by_market
-from ops.composition.allocator_training import settings_of
+from ops.composition.training.allocator_training import settings_of
 
 GROUPS = ("commodity", "forex")
 EPISODE = EpisodeSettings(sessions=60, min_sessions=40, warm_up=20)

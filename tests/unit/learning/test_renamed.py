@@ -7,7 +7,7 @@ import numpy as np
 from learning.allocator.training.checkpoints import latest, save_checkpoint
 from learning.allocator.training.phase_results import read_result
 from learning.allocator.training.renamed import as_now, folder_as_now
-from ops.composition.allocator_training import read_settings
+from ops.composition.training.allocator_training import read_settings
 
 
 def test_a_phases_summary_of_before_has_the_names_of_now(tmp_path):

@@ -20,7 +20,7 @@ from config.errors import ConfigError
 from config.files.in_use import in_use
 from config.files.paths import check_folder
 from config.sources import SIMULATOR, book_of, check_source
-from ops.composition.allocator_training import read_settings
+from ops.composition.training.allocator_training import read_settings
 from ops.printing import PALETTE, write_json
 
 RESULT, PLOT = "examination.json", "examination.png"

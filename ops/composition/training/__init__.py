@@ -1,0 +1,1 @@
+"""Trains and evaluates what learns: settings, folders and progress of each command."""
