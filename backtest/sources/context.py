@@ -30,6 +30,7 @@ from config.errors import DataError
 
 type Period = Literal["quarter", "annual"]
 
+SERIES = 64  # characters of a series' id
 FILING_DAYS: dict[Period, int] = {"quarter": 45, "annual": 90}
 
 # series named as in `agents.features.ledgers.MACRO_SERIES` <- vendors' ids, in order of preference
@@ -208,6 +209,10 @@ def read_macro(
     frame = frame.sort_values(["id", "ns"], kind="stable", ignore_index=True)
     out: list[tuple[str, MacroValue]] = []
     for name, group in frame.groupby("id", sort=True):
+        if len(str(name)) > SERIES or not str(name).isprintable():
+            raise DataError(
+                f"{label}: expected series of at most {SERIES} printable characters, was {name!r}"
+            )
         ns = group["ns"].to_numpy(np.int64)
         twice = np.flatnonzero(np.diff(ns) == 0)
         if twice.size:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from config.errors import DataError
+from config.errors import DataError, printable
 
 SHOWN = 3  # files named in a note that many share
 
@@ -43,7 +43,7 @@ class Notes:
 
     def lines(self) -> tuple[str, ...]:
         """Return the notes in the order in which they were first made."""
-        return tuple(self._line(text, found) for text, found in self._of.items())
+        return tuple(printable(self._line(text, found)) for text, found in self._of.items())
 
     @staticmethod
     def _line(text: str, found: Sequence[tuple[str, int, str]]) -> str:

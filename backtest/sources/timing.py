@@ -94,13 +94,27 @@ def _inside(ns: IntArray, calendar: Sessions) -> BoolArray:
     return np.asarray((calendar.containing(ns) >= 0) | (calendar.containing(ns - 1) >= 0))
 
 
+def _coverage(ns: IntArray, calendar: Sessions) -> float:
+    """Return how much of the sessions that bars span has a bar, at their most common step."""
+    every = np.unique(ns)
+    steps, counts = np.unique(np.diff(every), return_counts=True)
+    if not steps.size:
+        return 0.0
+    spanned = (calendar.closes > every[0]) & (calendar.opens < every[-1])
+    room = (calendar.closes - calendar.opens)[spanned].sum() / steps[np.argmax(counts)]
+    return float((calendar.containing(every) >= 0).sum() / max(room, 1.0))
+
+
 def _fits(naive: IntArray, zone: str, calendar: Sessions) -> bool:
     """Tell whether stamps without a zone can be of one."""
     ns = localised(naive, zone)
-    if ns is None or _outside(ns, calendar) is not None:
+    if ns is None:
         return False
-    if calendar.name != WEEKDAYS:
-        return True
+    if calendar.name != WEEKDAYS:  # what trades before and after hours covers the sessions
+        covered = _coverage(ns, calendar) > max(_coverage(naive, calendar) + 0.05, 0.95)
+        return covered or _outside(ns, calendar) is None
+    if _outside(ns, calendar) is not None:
+        return False
     clock = _in_new_york(ns) + DAY_NS  # a week begins on Sunday, 0:00
     first = pd.Series(clock % WEEK_NS).groupby(clock // WEEK_NS).min()
     early = (first >= 16 * HOUR_NS) & (first < 20 * HOUR_NS)

@@ -16,7 +16,7 @@ MISSING = frozenset(
     ["", "nan", "na", "n/a", "#n/a", "null", "none", "nil", "-", "--", ".", "\N{EM DASH}"]
 )
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
-_CURRENCY = re.compile(r"[$\N{EURO SIGN}\N{POUND SIGN}\N{YEN SIGN}\N{INDIAN RUPEE SIGN}\s]")
+_DOLLARS = re.compile(r"[$\s]")  # another currency's sign is no number: it must be stated
 _PRINTED = re.compile(
     r"(?P<number>[-+]?(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d+)(?:\.\d*)?|[-+]?\.\d+)(?P<unit>[kmbt]?)%?",
     re.IGNORECASE,
@@ -33,15 +33,15 @@ def numbers(column: pd.Series, label: str) -> NDArray[np.float64]:
     """
     Return a column as floats, NaN where a cell is empty or says that it is missing (".", "N/A").
 
-    Numbers may have commas between thousands (Indian ones too), a currency's sign, and K, M, B
-    or T for thousands and more. Raises DataError at the first cell that is no finite number.
+    Numbers may have commas between thousands (Indian ones too), a dollar's sign, and K, M, B or T
+    for thousands and more. Raises DataError at the first cell that is no finite number.
     """
     if column.dtype.kind in "iuf":
         found = column.to_numpy(np.float64)
     else:
         try:
             return _finite(np.asarray(column.astype(np.float64), np.float64), column, label)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             found = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, copy=True)
         for row in np.flatnonzero(np.isnan(found)).tolist():
             cell = column.iloc[row]
@@ -61,7 +61,7 @@ def _finite(found: NDArray[np.float64], column: pd.Series, label: str) -> NDArra
 
 def _printed(text: str, row: int, name: object, label: str) -> float:
     """Return what a printed number like "1,234.5", "$12" or "287.86K" is."""
-    match = _PRINTED.fullmatch(_CURRENCY.sub("", text[:64]))
+    match = _PRINTED.fullmatch(_DOLLARS.sub("", text[:64]))
     if match is None:
         raise _no_number(text, row, name, label)
     return float(match["number"].replace(",", "")) * _UNITS[match["unit"].lower()]

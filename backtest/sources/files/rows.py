@@ -190,7 +190,7 @@ def _read_text(path: Path) -> Rows:
     if shape.encoding == "cp1252":
         notes.append("text that is no UTF-8 read as Windows-1252")
     if shape.delimiter != ",":
-        frame = _decimal_points(frame)
+        frame = _decimal_points(frame, surely=shape.delimiter == ";")
     return Rows(frame, shape.top, header and not several, tuple(notes))
 
 
@@ -278,11 +278,16 @@ def header_rows(top: Sequence[Sequence[str]]) -> int:
     return 3 if third[0] and not any(third[1:]) else 2
 
 
-def _decimal_points(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose numbers with decimal commas have points; for semicolons and tabs."""
+def _decimal_points(frame: pd.DataFrame, *, surely: bool) -> pd.DataFrame:
+    """
+    Return a table whose numbers with decimal commas have points.
+
+    Whoever delimits with semicolons has decimal commas (`surely`); elsewhere "1,234" alone are
+    thousands.
+    """
     sample = frame.head(TOP).to_numpy(dtype=str).ravel()
     commas = [t for t in sample if _DECIMAL_COMMA.fullmatch(t)]
-    if not any(not _THOUSANDS.fullmatch(t) for t in commas):
+    if not commas or not (surely or any(not _THOUSANDS.fullmatch(t) for t in commas)):
         return frame
     if any(_DECIMAL_POINT.fullmatch(t) for t in sample):
         return frame

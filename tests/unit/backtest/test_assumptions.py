@@ -320,3 +320,35 @@ def test_an_fx_folder_of_any_name_has_five_sessions_a_week(tmp_path):
     market = open_source(str(tmp_path))
     weekdays = pd.DatetimeIndex(np.array(market.session_closes, "M8[ns]")).day_of_week
     assert set(weekdays) == {0, 1, 2, 3, 4}
+
+
+def test_bars_before_and_after_hours_are_told_by_what_they_cover_of_the_sessions(tmp_path):
+    weekdays = pd.date_range("2023-10-23", "2023-11-17", freq="B")
+    at = [
+        d + pd.Timedelta(hours=4) + k * pd.Timedelta(minutes=30)
+        for d in weekdays
+        for k in range(32)
+    ]
+    truth = Truth(pd.DatetimeIndex(at), *(np.full(len(at), v) for v in (10, 11, 9, 10, 5)), False)
+    write(tmp_path, "ACME.csv", truth, [f"{t:%Y-%m-%d %H:%M}" for t in at])
+    (tmp_path / "source.yaml").write_text("non_sessions: drop\n")
+    with pytest.raises(DataError, match="they fit timezone: America/New_York"):
+        read_sources([tmp_path])
+
+
+def test_semicolons_mean_decimal_commas_and_the_sign_of_another_currency_is_refused(tmp_path):
+    truth = stock(3)
+    frame = truth.frame().assign(date=days(truth), ticker="ACME")
+    frame.to_csv(tmp_path / "bars.csv", sep=";", decimal=",", index=False, float_format="%.3f")
+    np.testing.assert_allclose(read_sources([tmp_path]).bars["close"], truth.close)
+    frame["close"] = [f"€{v}" for v in truth.close]
+    frame.to_csv(tmp_path / "bars.csv", index=False)
+    with pytest.raises(DataError, match="expected a finite number in 'close' at row 1"):
+        read_sources([tmp_path])
+
+
+def test_names_that_would_turn_a_line_are_printed_as_escapes(folder):
+    path = folder / "ACME.csv"
+    frame = pd.read_csv(path).assign(**{"a\x1b[31m\u202eb": 1.0})
+    frame.to_csv(path, index=False)
+    assert all(note.isprintable() for note in read_sources([folder]).notes)
