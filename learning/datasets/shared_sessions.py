@@ -98,7 +98,7 @@ def _hole(market: MarketData, traded: BoolArray, after: IntArray) -> str:
     before = np.flatnonzero(full & _within_limit(traded))
     ways = []
     if len(holed) < len(market.symbols):
-        ways.append(f"without {listed(holed, most=3)} (symbols)")
+        ways.append(f"without {listed(holed, most=2)} (symbols)")
     if after.size and count - after[0] >= WORTH_GOING_ON * count:
         ways.append(f"from {day_text(days[after[0]])} (start)")
     if before.size and before[-1] + 1 >= WORTH_GOING_ON * count:

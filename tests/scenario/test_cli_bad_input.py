@@ -85,7 +85,7 @@ def twice(table: pd.DataFrame) -> pd.DataFrame:
 
 BARS = {
     "a missing column": (lambda t: t.drop(columns="Close"), ("column close",)),
-    "two missing columns": (lambda t: t.drop(columns=["Low", "Volume"]), ("low, volume",)),
+    "two missing columns": (lambda t: t.drop(columns=["Low", "Volume"]), ("low",)),
     "a misnamed column": (lambda t: t.rename(columns={"Close": "Schluss"}), ("close", "Schluss")),
     "columns like nothing known": (
         lambda t: t[["Date"]].assign(Colour="red"),
@@ -95,7 +95,7 @@ BARS = {
     "a duplicate stamp": (twice, ("duplicate", "IBM", "2020-01-03")),
     "a NaN price": (cell(4, "Close", "NaN"), ("finite close", "IBM", "row 5", "nan")),
     "an empty price": (cell(4, "High", ""), ("finite high", "IBM", "row 5")),
-    "an infinite price": (cell(4, "High", "inf"), ("finite high", "IBM", "row 5", "inf")),
+    "an infinite price": (cell(4, "High", "inf"), ("a finite number in 'High'", "row 5", "inf")),
     "a price that is no number": (cell(4, "Open", "n.v."), ("Open", "row 5", "n.v.")),
     "a zero price": (cell(6, "Low", "0"), ("low > 0", "IBM", "row 7", "was low 0")),
     "a negative price": (cell(6, "Close", "-3.5"), ("close > 0", "IBM", "row 7", "-3.5")),

@@ -166,7 +166,7 @@ def test_many_holes_of_many_instruments_still_make_one_line():
     assert str(refused.value) == (
         "expected instruments that trade on the same days, was AUDUSD absent on 65 of 300: "
         "2019-12-16 to 2020-01-10, 2020-02-10 to 2020-03-06, 2020-03-30 to 2020-04-24 and 5 other "
-        "days; go on without AUDUSD, EURUSD, GBPUSD and 2 more (symbols) or from 2020-04-27 "
+        "days; go on without AUDUSD, EURUSD and 3 more (symbols) or from 2020-04-27 "
         "(start) or until 2019-12-13 (end)"
     )
     assert len(str(refused.value)) <= 300
