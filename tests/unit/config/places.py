@@ -53,6 +53,14 @@ def take_turns(place: str, times: str) -> None:
             room.unlink()
 
 
+def wait_for_holder(place: str) -> None:
+    """Wait until a place is held, then for its holder to go."""
+    while not Path(place).with_name("held").exists():
+        time.sleep(0.01)
+    with in_use(Path(place), wait=True):
+        pass
+
+
 def hold(place: str, seconds: str) -> None:
     """Hold a place for a while; it says when it begins."""
     with in_use(Path(place)):

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import signal
-import time
 
 import pytest
 
@@ -61,8 +60,8 @@ def test_only_one_process_at_a_time_is_in_a_place(tmp_path, forked):
 
 
 def test_of_two_that_come_at_once_one_is_refused(tmp_path, forked):
-    for k in range(10):
-        codes = forked(*[("hold", tmp_path / str(k) / "run", 0.02)] * 2)
+    for k in range(3):
+        codes = forked(*[("hold", tmp_path / str(k) / "run", 0.5)] * 2)
         assert sorted(codes) == [0, REFUSED]
 
 
@@ -113,7 +112,5 @@ def test_a_filesystem_without_locks_is_one_line_and_nothing_is_left(tmp_path, mo
 
 
 def test_who_waits_comes_in_when_the_holder_goes(tmp_path, forked):
-    begun = time.monotonic()
     place = tmp_path / "run"
-    assert forked(("hold", place, 0.2), ("take_turns", place, 1)) == [0, 0]
-    assert time.monotonic() - begun < 30
+    assert forked(("hold", place, 0.2), ("wait_for_holder", place)) == [0, 0]
