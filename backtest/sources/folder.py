@@ -7,10 +7,8 @@ the folder's own place do not matter. Where faults are collected, whatever is wr
 left out, as far as that is possible.
 """
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,72 +21,19 @@ from backtest.sources.actions import derive, with_actions
 from backtest.sources.assemble import Gathered, assemble, one_of
 from backtest.sources.bars import RawBars, fill_volume, read_bars, stamp_bars
 from backtest.sources.context import read_fundamentals, read_macro, read_news
-from backtest.sources.files.cells import numbers, texts
-from backtest.sources.files.columns import classify, map_columns, normal, require
-from backtest.sources.files.forms import Table, tell_form
-from backtest.sources.files.names import is_symbol, require_symbol, symbol_in
-from backtest.sources.files.rows import is_table, read_rows, stem_of
-from backtest.sources.files.stamps import Stamps, stamps
-from backtest.sources.findings import FileFact, Findings
+from backtest.sources.files.cells import numbers
+from backtest.sources.files.names import is_symbol
+from backtest.sources.files.rows import is_table, stem_of
+from backtest.sources.files.stamps import Stamps
+from backtest.sources.findings import Findings
 from backtest.sources.known import calendar_of, class_of, needs_volume
-from backtest.sources.manifest import FILE_NAME, FileManifest, Manifest, load_manifest
+from backtest.sources.manifest import FILE_NAME, Manifest, load_manifest
+from backtest.sources.source_file import SourceFile, keep_fact, open_file
 from backtest.sources.timing import refuse_impossible_zone, stamped_at_close
 from config.errors import DataError
 
 MACRO_YEARS_BEFORE = 2
 GROUP = 64  # characters of a sector's name
-VIX_NAME = re.compile(r"vix(?:cls)?(?:_(?:daily|history|historical|data|index|ohlc|close|cboe))*")
-VIX_SYMBOLS = frozenset(["^VIX", "VIX", "VIXCLS"])
-
-
-@dataclass(frozen=True)
-class _File:
-    """One classified file; `symbol` is the symbol of a file without that column."""
-
-    path: Path
-    kind: str
-    table: Table
-    mapping: dict[str, str]
-    symbol: str | None
-    given: FileManifest
-    manifest: Manifest
-
-    @property
-    def label(self) -> str:
-        return self.path.name
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        return self.table.frame
-
-    @property
-    def stated_zone(self) -> str | None:
-        """The time zone that source.yaml states for stamps without one."""
-        return self.given.timezone or self.manifest.timezone
-
-    @property
-    def at_close(self) -> bool | None:
-        """Whether source.yaml states that intraday stamps are the bars' ends."""
-        side = self.given.stamp or self.manifest.stamp
-        return None if side is None else side == "close"
-
-    @cached_property
-    def symbols(self) -> list[str]:
-        """The symbols of the file, sorted; none where it has no such column."""
-        if self.symbol is not None:
-            return [self.symbol]
-        if "symbol" not in self.mapping:
-            return []
-        return sorted({str(s) for s in texts(self.frame[self.mapping["symbol"]])})
-
-    def column(self, name: str) -> np.ndarray:
-        return texts(self.frame[self.mapping[name]])
-
-    def when(self, market_zone: str) -> Stamps:
-        """Return the file's stamps."""
-        zone = self.stated_zone or self.table.zone
-        column = self.frame[self.mapping["time"]]
-        return stamps(column, self.label, zone, market_zone, self.given.date_format)
 
 
 def read_sources(paths: Sequence[Path], found: Findings | None = None) -> MarketData:
@@ -99,7 +44,7 @@ def read_sources(paths: Sequence[Path], found: Findings | None = None) -> Market
     market is left.
     """
     found = found or Findings()
-    files: list[_File] = []
+    files: list[SourceFile] = []
     manifests: list[Manifest] = []
     for path in paths:
         folder = path if path.is_dir() else path.parent
@@ -110,9 +55,11 @@ def read_sources(paths: Sequence[Path], found: Findings | None = None) -> Market
             raise DataError(f"{path.name}: expected CSV or Parquet files, was an empty folder")
         for table in tables:
             try:
-                files += _open(table, folder, manifest, found)
+                file = open_file(table, folder, manifest, found)
             except DataError as e:
                 found.fault(e)
+            else:
+                files += [file] if file is not None else []
     bars = [f for f in files if f.kind == "bars"]
     if not bars:
         raise DataError(f"{paths[0].name}: expected at least one file of bars, was none")
@@ -154,116 +101,6 @@ def _tables(path: Path) -> list[Path]:
     return [path] if is_table(path) else []
 
 
-# -- one file ------------------------------------------------------------------------------------
-
-
-def _open(path: Path, folder: Path, manifest: Manifest, found: Findings) -> list[_File]:
-    given = manifest.of(path.name)
-    if given.kind == "ignore":
-        found.files.append(FileFact(file=path.name, kind="ignore", form="source.yaml", rows=0))
-        return []
-    label, stem = path.name, stem_of(path.name)
-    rows = read_rows(path)
-    for note in rows.notes:
-        found.notes.add(note, label)
-    table = tell_form(rows, stem, label)
-    if not set(given.columns.values()) <= set(table.frame.columns) and rows.header:
-        table = Table(rows.frame, FILE_NAME)  # the columns stated are those of the file itself
-    if table.left_out:
-        found.notes.add(table.left_out, label)
-    columns = [str(c) for c in table.frame.columns]
-    mapping = map_columns(columns, given.columns, label)
-    kind: str = given.kind or table.kind or classify(columns, mapping, label)
-    symbol = {"stem": stem, "folder": folder.resolve().name}.get(given.symbol or "", given.symbol)
-    if symbol is not None and kind != "macro":
-        require_symbol(symbol, f"{FILE_NAME}: files.{label}.symbol")
-    if kind == "bars" and _is_vix(symbol, stem, table, mapping):
-        found.notes.add("taken for the macro series vix, not for an instrument", label)
-        mapping = {"time": mapping["time"], "value": mapping["close"]}
-        return [_File(path, "macro", table, mapping, "vix", given, manifest)]
-    if kind == "bars" and symbol is None and "symbol" not in mapping:
-        symbol = symbol_in(stem)
-        if symbol is not None:
-            found.notes.add(
-                "no column of symbols, taken from the file's name", f"{label} ({symbol})"
-            )
-    if table.suffix:
-        symbol, table = _with_suffix(table, mapping, symbol)
-    needed = dict(mapping) | ({"symbol": ""} if symbol else {})
-    if kind == "macro" and symbol is None and "series" not in mapping:
-        symbol = stem
-        needed |= {"series": ""}
-    if kind == "macro" and symbol is not None:
-        needed |= {"series": ""}
-    require(kind, columns, needed, label)  # type: ignore[arg-type]
-    _note_unused(kind, columns, mapping, label, found)
-    return [_File(path, kind, table, mapping, symbol, given, manifest)]
-
-
-def _is_vix(symbol: str | None, stem: str, table: Table, mapping: dict[str, str]) -> bool:
-    """Tell whether bars are those of the volatility index, which no one deals in."""
-    if symbol is None and "symbol" in mapping:
-        shown = set(texts(table.frame[mapping["symbol"]]))
-        return shown <= VIX_SYMBOLS
-    if symbol is not None and symbol != stem:
-        return symbol == "^VIX"
-    bare = VIX_NAME.fullmatch(normal(stem)) is not None and "volume" not in mapping
-    return bare or stem == "^VIX"
-
-
-def _with_suffix(
-    table: Table, mapping: dict[str, str], symbol: str | None
-) -> tuple[str | None, Table]:
-    """Return symbol and table with the exchange's suffix on each symbol that has none."""
-    if symbol is not None:
-        return (symbol if "." in symbol else symbol + table.suffix), table
-    if "symbol" not in mapping:
-        return None, table
-    named = [s if "." in s else s + table.suffix for s in texts(table.frame[mapping["symbol"]])]
-    return None, replace(table, frame=table.frame.assign(**{mapping["symbol"]: named}))
-
-
-def _note_unused(
-    kind: str, columns: Sequence[str], mapping: dict[str, str], label: str, found: Findings
-) -> None:
-    if kind not in ("bars", "news"):
-        return
-    unused = [c for c in columns if c not in mapping.values() and c]
-    if unused:
-        shown = ", ".join(c[:24] for c in unused[:6])
-        more = f" and {len(unused) - 6} more" if len(unused) > 6 else ""
-        found.notes.add(f"columns not used: {shown}{more}", label)
-
-
-def _fact(file: _File, when: Stamps | None, found: Findings) -> None:
-    """Keep what a file was taken for."""
-    if when is None:
-        zone = ""
-    elif when.date_only:
-        zone = "dates"
-    elif not when.assumed:
-        stated = file.stated_zone or file.table.zone
-        zone = f"{stated}, where stamps have none" if stated else "in the stamps"
-    else:
-        zone = "none, taken as UTC"
-    columns = ", ".join(dict.fromkeys(file.mapping.values()))[:80]
-    named = file.symbols
-    span = () if when is None or not len(when.ns) else (int(when.ns.min()), int(when.ns.max()))
-    first, last = (stamp_text(ns) for ns in span) if span else ("", "")
-    found.files.append(
-        FileFact(
-            file=file.label,
-            kind=file.kind,
-            form=f"{file.table.form if file.given.kind is None else FILE_NAME}: {columns}",
-            rows=len(file.frame),
-            symbols=named[0] if len(named) == 1 else f"{len(named)} symbols" if named else "",
-            zone=zone,
-            first=first,
-            last=last,
-        )
-    )
-
-
 # -- bars ----------------------------------------------------------------------------------------
 
 
@@ -277,7 +114,7 @@ def _class_of(symbol: str, manifests: Iterable[Manifest]) -> AssetClass | None:
     return None
 
 
-def _calendar_name(bars: Sequence[_File], manifests: Sequence[Manifest]) -> str:
+def _calendar_name(bars: Sequence[SourceFile], manifests: Sequence[Manifest]) -> str:
     """Return the calendar stated, else that of all instruments."""
     stated = one_of((m.calendar for m in manifests), "calendar", None)
     if stated is not None:
@@ -295,13 +132,13 @@ def _calendar_name(bars: Sequence[_File], manifests: Sequence[Manifest]) -> str:
 
 
 def _raw_bars(
-    bars: Sequence[_File], zone: str, found: Findings
-) -> list[tuple[_File, RawBars, Stamps]]:
+    bars: Sequence[SourceFile], zone: str, found: Findings
+) -> list[tuple[SourceFile, RawBars, Stamps]]:
     raws = []
     for file in bars:
         try:
             when = file.when(zone)
-            _fact(file, when, found)
+            keep_fact(file, when, found)
             for note in when.notes:
                 found.notes.add(note, file.label)
             raw = read_bars(file.frame, file.mapping, when, file.symbol, file.label, found)
@@ -340,7 +177,7 @@ def _step(raws: Sequence[RawBars]) -> int:
 
 
 def _take_bars(
-    file: _File,
+    file: SourceFile,
     raw: RawBars,
     when: Stamps,
     calendar: Sessions,
@@ -383,7 +220,7 @@ def _take_bars(
 # -- everything else -----------------------------------------------------------------------------
 
 
-def _sectors(files: Iterable[_File]) -> dict[str, str]:
+def _sectors(files: Iterable[SourceFile]) -> dict[str, str]:
     sectors: dict[str, str] = {}
     for file in (f for f in files if f.kind == "sectors"):
         groups = file.column("sector")
@@ -398,19 +235,19 @@ def _sectors(files: Iterable[_File]) -> dict[str, str]:
 
 
 def _take_context(
-    file: _File, calendar: Sessions, bars_are_local: bool, got: Gathered, found: Findings
+    file: SourceFile, calendar: Sessions, bars_are_local: bool, got: Gathered, found: Findings
 ) -> None:
     if file.kind == "bars":
         return
     if file.kind in ("sectors", "actions"):
-        _fact(file, None, found)
+        keep_fact(file, None, found)
         return
     if file.kind == "closes":
         found.notes.add("closes only, not tradable, left out", file.label)
-        _fact(file, None, found)
+        keep_fact(file, None, found)
         return
     when = file.when(calendar.timezone)
-    _fact(file, when, found)
+    keep_fact(file, when, found)
     for note in when.notes:
         found.notes.add(note, file.label)
     if file.kind == "news":
@@ -431,7 +268,7 @@ def _take_context(
         got.macro += [(low, file.label, value) for low, value in read]
 
 
-def _note_news_zone(file: _File, when: Stamps, bars_are_local: bool, found: Findings) -> None:
+def _note_news_zone(file: SourceFile, when: Stamps, bars_are_local: bool, found: Findings) -> None:
     """Note that news without a zone is taken as UTC; refuse it where its bars are in another."""
     if not when.assumed:
         return
@@ -445,7 +282,7 @@ def _note_news_zone(file: _File, when: Stamps, bars_are_local: bool, found: Find
     )
 
 
-def _actions(file: _File, when: Stamps, calendar: Sessions) -> pd.DataFrame:
+def _actions(file: SourceFile, when: Stamps, calendar: Sessions) -> pd.DataFrame:
     """Return a table's dated actions at the opening of their session."""
     at = calendar.find(when.days)
     columns = {"symbol": file.symbol if file.symbol is not None else file.column("symbol")}
