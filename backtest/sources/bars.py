@@ -35,6 +35,7 @@ from config.errors import DataError
 PRICES = ("open", "high", "low", "close")
 EXTRAS = ("adj_close", "dividends", "stock_splits")
 VENDOR_ROUNDING = 0.01
+SECOND_NS = 1_000_000_000
 FEW = 0.01  # of a table's rows may lack a price
 
 
@@ -104,7 +105,12 @@ def read_bars(
         table = _without_faults(table, label, found)
     if table.empty:
         raise DataError(f"{label}: expected bars, was none")
-    return RawBars(label, table, 0 if when.date_only else _step(table))
+    step = 0 if when.date_only else _step(table)
+    if step is not None and 0 < step < SECOND_NS:
+        raise DataError(
+            f"{label}: expected bars of a second or longer, was bars {step:,} ns apart"
+        )
+    return RawBars(label, table, step)
 
 
 def _without_prices(

@@ -13,7 +13,22 @@ from numpy.typing import NDArray
 from config.errors import DataError
 
 MISSING = frozenset(
-    ["", "nan", "na", "n/a", "#n/a", "null", "none", "nil", "-", "--", ".", "\N{EM DASH}"]
+    [
+        "",
+        "nan",
+        "nat",
+        "<na>",
+        "na",
+        "n/a",
+        "#n/a",
+        "null",
+        "none",
+        "nil",
+        "-",
+        "--",
+        ".",
+        "\N{EM DASH}",
+    ]
 )
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 _DOLLARS = re.compile(r"[$\s]")  # another currency's sign is no number: it must be stated
@@ -42,10 +57,11 @@ def numbers(column: pd.Series, label: str) -> NDArray[np.float64]:
         try:
             return _finite(np.asarray(column.astype(np.float64), np.float64), column, label)
         except (ValueError, TypeError, OverflowError):
-            found = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, copy=True)
+            found = pd.to_numeric(column.astype(str), errors="coerce").to_numpy(
+                np.float64, copy=True
+            )
         for row in np.flatnonzero(np.isnan(found)).tolist():
-            cell = column.iloc[row]
-            text = "" if pd.isna(cell) else str(cell).strip()
+            text = str(column.iloc[row]).strip()
             if text.lower() not in MISSING:
                 found[row] = _printed(text, row, column.name, label)
     return _finite(found, column, label)
