@@ -164,9 +164,9 @@ def _without_faults(table: pd.DataFrame, label: str, found: Findings) -> pd.Data
         table = table[~bad].reset_index(drop=True)
 
     refuse((table["symbol"] == "").to_numpy(), "a symbol", ())
-    same, gap = _neighbours(table)
     unsorted = "stamps in ascending order (sort the file by date), unsorted"
-    refuse(np.append(False, same & (gap < 0)), unsorted, ())
+    latest = table.groupby("code")["ns"].cummax()
+    refuse((table["ns"] < latest).to_numpy(), unsorted, ())
     same, gap = _neighbours(table)
     refuse(np.append(False, same & (gap == 0)), "one bar a stamp, duplicate", ())
     for column in PRICES:
