@@ -45,8 +45,14 @@ MACRO_IDS: dict[str, tuple[str, ...]] = {
 
 
 def known_at(when: Stamps, calendar: Sessions) -> IntArray:
-    """Return when each row became known: its stamp, or the next session's opening for a date."""
-    return calendar.next_open(when.days) if when.date_only else when.ns
+    """
+    Return when each row became known: its stamp, or the next session's opening for a date.
+
+    A midnight among stamps with a time of day is a date too: nobody publishes at that second, and
+    vendors write it where they know the day alone.
+    """
+    dates = when.midnight | when.date_only
+    return np.where(dates, calendar.next_open(when.days), when.ns)
 
 
 def read_news(
@@ -222,7 +228,7 @@ def read_macro(
             )
         apart = int(np.median(np.diff(ns))) if len(ns) > 1 else 0
         lag = apart * 3 // 2 if apart > 4 * DAY_NS else 0
-        delayed = Stamps(ns + lag, (ns + lag) // DAY_NS, when.date_only)
+        delayed = Stamps(ns + lag, (ns + lag) // DAY_NS, when.date_only, (ns + lag) % DAY_NS == 0)
         known = known_at(delayed, calendar)
         low = str(name).strip().lower()
         out += [

@@ -17,20 +17,20 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from agents.arrays import IntArray
+from agents.arrays import BoolArray, IntArray
 from backtest.market.sessions import DAY_NS, is_weekday
 from config.errors import DataError, one_line
 
+PIVOT = 2040  # from which on a year of two digits is of the century before
+DAY_END_NS = DAY_NS - 60_000_000_000  # from when on a stamp is a day's end
 YEARS = (1678, 2262)  # that nanoseconds since 1970 can count
 _ZONE = r"(?:[zZ]|[+-]\d{2}:?\d{2}|UTC|GMT)\s*$"
 _DATE = r"^\s*\d{4}-\d{2}-\d{2}\s*$"
 _NAMED_ZONE = re.compile(r"(.*\d) ([A-Z][A-Za-z]+/[A-Za-z_/]+)$")
-_OFFSET_MIDNIGHT = (
-    r"^\s*\d{4}-\d{2}-\d{2}[T ]00:00(?::00(?:\.0+)?)?\s*(?:[zZ]|[+-]\d{2}:?\d{2})\s*$"
-)
+_ISO_CLOCK = r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(?::\d{2})?"
 _RFC = re.compile(r"(?:[A-Z][a-z]{2}, *)?\d{1,2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}(?::\d{2})? \S+")
 _SHIFTED = re.compile(r"(.+)([+-]\d{1,2})")
-_COUNTS = ((1e17, 1), (1e14, 1_000), (1e11, 1_000_000), (0.0, 1_000_000_000))  # from what size on
+_COUNTS = ((1e17, 1), (1e14, 1_000), (1e11, 1_000_000), (1e8, 1_000_000_000))  # from what size on
 _DAYS = (
     *("%Y-%m-%d", "%Y.%m.%d", "%Y/%m/%d", "%Y%m%d"),
     *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
@@ -43,6 +43,7 @@ _CLOCKS = (
     *("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H%M%S", "%H%M"),
     *("%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I-%p", "%I %p", "%H:%M:%S %z", "%H:%M:%S.%f %z"),
 )
+_WRITTEN_OUT = ((8, "%Y%m%d"), (14, "%Y%m%d%H%M%S"), (12, "%Y%m%d%H%M"), (10, "%Y%m%d%H"))
 _DIRECTIVES = {
     **dict.fromkeys(("%m", "%d", "%H", "%I"), r"\d{1,2}"),
     **dict.fromkeys(("%y", "%M", "%S"), r"\d{2}"),
@@ -57,12 +58,14 @@ class Stamps:
     A time column. Shapes: ns, days (T,): UTC nanoseconds, and the day as written or local.
 
     With `date_only` the values are days without a time of day, `ns` their midnights in UTC.
+    `midnight` (T,) tells which are midnights as written: dates, where others have a time of day.
     `assumed` tells that stamps had no zone and none was stated; `notes` what else was assumed.
     """
 
     ns: IntArray
     days: IntArray
     date_only: bool
+    midnight: BoolArray
     assumed: bool = False
     notes: tuple[str, ...] = ()
 
@@ -109,24 +112,33 @@ def stamps(
     notes: list[str] = []
     values = _values(column, label, date_format, notes)
     if values.tz is None:
-        ns = _ns(values, label, column)
-        days = ns // DAY_NS
-        if bool((ns % DAY_NS == 0).all()):
-            return Stamps(ns, days, True, notes=tuple(notes))
-        return Stamps(
-            _localised(values, timezone or "UTC", label),
-            days,
-            False,
-            timezone is None,
-            tuple(notes),
-        )
+        written = _ns(values, label, column)
+        if (dates := _dates(written, notes)) is not None:
+            return dates
+        ns = _localised(values, timezone or "UTC", label)
+        midnight = written % DAY_NS == 0
+        days = written // DAY_NS
+        return Stamps(ns, days, False, midnight, timezone is None, tuple(notes))
+    midnight = np.zeros(len(values), dtype=bool)
     for local in _locals(values, column, market_zone):
         at = _ns(local, label, column)
-        if bool((at % DAY_NS == 0).all()):
-            return Stamps(at, at // DAY_NS, True, notes=tuple(notes))
+        if (dates := _dates(at, notes)) is not None:
+            return dates
+        midnight |= at % DAY_NS == 0
     ns = _ns(values.tz_convert("UTC").tz_localize(None), label, column)
     local_ns = _ns(values.tz_convert(market_zone).tz_localize(None), label, column)
-    return Stamps(ns, local_ns // DAY_NS, False, notes=tuple(notes))
+    return Stamps(ns, local_ns // DAY_NS, False, midnight, notes=tuple(notes))
+
+
+def _dates(written: IntArray, notes: list[str]) -> Stamps | None:
+    """Return stamps that are all midnights, or all a day's last minute, as days; else None."""
+    rest = written % DAY_NS
+    if bool((rest >= DAY_END_NS).all()):
+        notes.append("stamps in a day's last minute taken as that day")
+    elif not bool((rest == 0).all()):
+        return None
+    days = written // DAY_NS
+    return Stamps(days * DAY_NS, days, True, np.ones(len(days), dtype=bool), notes=tuple(notes))
 
 
 def _locals(
@@ -136,9 +148,9 @@ def _locals(
     if column.dtype.kind == "M":
         yield values.tz_localize(None)
     elif column.dtype.kind not in "iuf":
-        text = column.astype(str)
-        if bool(text.str.contains(_OFFSET_MIDNIGHT, regex=True).all()):
-            yield pd.DatetimeIndex(pd.to_datetime(text.str.strip().str[:10], format="%Y-%m-%d"))
+        clock = column.astype(str).str.strip().str[:19].str.replace("T", " ", regex=False)
+        if bool(clock.str.fullmatch(_ISO_CLOCK).all()):
+            yield _iso(clock, utc=False)
     for zone in ("UTC", market_zone):
         yield values.tz_convert(zone).tz_localize(None)
 
@@ -168,7 +180,7 @@ def _values(
     if column.dtype.kind == "M":
         return pd.DatetimeIndex(column)
     if column.dtype.kind in "iuf":
-        return _counted(column.to_numpy(), label, column)
+        return _counted(column.to_numpy(), label, column, notes)
     text = column.astype(str)
     if date_format is None and bool((text.str.len() == 10).all()) and text.iloc[0][4] == "-":
         plain = pd.DatetimeIndex(pd.to_datetime(text, format="%Y-%m-%d", errors="coerce"))
@@ -178,7 +190,7 @@ def _values(
     if date_format is not None:
         return _stated(text, date_format, label)
     if _all_digits(text):
-        return _counted(text.to_numpy(), label, column)
+        return _counted(text.to_numpy(), label, column, notes)
     named = _NAMED_ZONE.fullmatch(text.iloc[0])
     if named is not None and bool(text.str.endswith(" " + named[2]).all()):
         clock = text.str[: -len(named[2]) - 1]
@@ -270,6 +282,10 @@ def _written(text: pd.Series, label: str, notes: list[str]) -> pd.DatetimeIndex:
             f"{first[:40]!r} at row 1: set date_format: '{one}' or '{other}' in source.yaml"
         )
     (date_format, found), *_ = fitting.items()
+    late = found.year >= PIVOT
+    if "%y" in date_format and late.any():
+        found = found.where(~late, found - pd.DateOffset(years=100))
+        notes.append(f"years of two digits from {PIVOT % 100} on read as 19..")
     if re.search(r"%d[/.-]%m|%m[/.-]%d", date_format):
         notes.append(f"dates read as {date_format}")
     return found
@@ -328,14 +344,16 @@ def _all_digits(text: pd.Series) -> bool:
     )
 
 
-def _counted(cells: np.ndarray, label: str, column: pd.Series) -> pd.DatetimeIndex:
+def _counted(
+    cells: np.ndarray, label: str, column: pd.Series, notes: list[str]
+) -> pd.DatetimeIndex:
     """Return stamps of numbers: 20240102, 20240102093000, or a count since 1970."""
     values = np.array([float(c) for c in cells])
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0])
         raise _no_date(str(cells[row]), row, column, label)
     text = pd.Series([f"{v:.0f}" for v in values], name=column.name)
-    for length, date_format in ((8, "%Y%m%d"), (14, "%Y%m%d%H%M%S"), (12, "%Y%m%d%H%M")):
+    for length, date_format in _WRITTEN_OUT:
         if bool(text.str.fullmatch(rf"(?:1[6-9]|2[0-2])\d{{{length - 2}}}").all()):
             parsed = pd.to_datetime(text, format=date_format, errors="coerce")
             if not parsed.isna().any():
@@ -346,10 +364,15 @@ def _counted(cells: np.ndarray, label: str, column: pd.Series) -> pd.DatetimeInd
             f"{label}: expected dates, stamps or counts since 1970 in {_name(column)}, "
             f"was {str(cells[0])[:40]!r} at row 1"
         )
-    unit = next(u for least, u in _COUNTS if largest >= least)
+    whole = next(u for least, u in _COUNTS if largest >= least)
+    units = [  # Binance's files turned from milliseconds to microseconds with 2025
+        next((u for least, u in _COUNTS if abs(v) >= least > 0), whole) for v in values.tolist()
+    ]
+    if len(set(units)) > 1:
+        notes.append("counts since 1970 in more than one unit, each read in its own")
     ns = [
-        int(c) * unit if str(c).lstrip("-").isdigit() else int(v // 1) * unit + round(v % 1 * unit)
-        for c, v in zip(cells.tolist(), values.tolist(), strict=True)
+        int(c) * u if str(c).lstrip("-").isdigit() else int(v // 1) * u + round(v % 1 * u)
+        for c, v, u in zip(cells.tolist(), values.tolist(), units, strict=True)
     ]
     most = np.iinfo(np.int64).max
     for row, stamp in enumerate(ns):
