@@ -36,6 +36,7 @@ PRICES = ("open", "high", "low", "close")
 EXTRAS = ("adj_close", "dividends", "stock_splits")
 VENDOR_ROUNDING = 0.01
 SECOND_NS = 1_000_000_000
+MOST_WIDENED = 0.1  # of a table's bars: more is no rounding
 FEW = 0.01  # of a table's rows may lack a price
 
 
@@ -190,6 +191,13 @@ def _without_faults(table: pd.DataFrame, label: str, found: Findings) -> pd.Data
     )
     refuse(far.to_numpy(), "open and close within low and high", PRICES)
     near = int((outside & ~far).sum())
+    if near > MOST_WIDENED * len(table) + 1:
+        found.fault(
+            DataError(
+                f"{label}: expected open and close within low and high, was outside in {near} of "
+                f"{len(table)} bars: set columns in source.yaml where they have another order"
+            )
+        )
     if near:
         table["high"] = table[["high", "open", "close"]].max(axis=1)
         table["low"] = table[["low", "open", "close"]].min(axis=1)
@@ -257,20 +265,25 @@ def stamp_bars(
     same = np.append(False, _neighbours(table)[0])
     free = calendar.name in AROUND_THE_CLOCK
     if not raw.step_ns:
-        refuse_long_bars(table["day"].to_numpy(), same[1:], raw.label)
+        refuse_long_bars(calendar, table["day"].to_numpy(), same[1:], raw.label)
     if not free and not raw.step_ns:
         at = calendar.find(table["day"].to_numpy())
         opens, closes = calendar.opens[at], calendar.closes[at]
     else:
         step = raw.step_ns or DAY_NS
-        at = np.zeros(len(ns), np.int64) if free else calendar.containing(ns - at_close)
+        at = np.zeros(len(ns), np.int64) if free else _sessions_of(ns, step, calendar, at_close)
         opens, closes = ns, ns + step - 1
         if at_close:
             before = np.where(same, np.append(0, ns[:-1]), 0)
             opens, closes = np.maximum(ns - step, before), ns - 1
             if not free:
                 opens = np.maximum(opens, calendar.opens[at])
-                closes = np.where(ns == calendar.closes[at], ns, closes)
+                closes = np.where(ns >= calendar.closes[at], calendar.closes[at], closes)
+        elif not free:  # a session's first bar may be shorter, up to the full hour
+            after = np.where(
+                np.append(same[1:], False), np.append(ns[1:], 0), np.iinfo(np.int64).max
+            )
+            closes = np.where(ns == calendar.opens[at], np.minimum(closes, after - 1), closes)
         if not free:
             closes = np.minimum(calendar.closes[at], closes)
     outside = at < 0
@@ -295,6 +308,14 @@ def stamp_bars(
             f"for {row['symbol']} at {stamp_text(row['ns'])} (row {row['row']})"
         )
     return stamped
+
+
+def _sessions_of(ns: IntArray, step: int, calendar: Sessions, at_close: bool) -> IntArray:
+    """Return the position of each bar's session by its stamp, -1 if none; shapes: (R,) -> (R,)."""
+    if not at_close:
+        return calendar.containing(ns)
+    begun = calendar.containing(ns - step)  # a last bar may be stamped beyond its session's end
+    return np.where(begun >= 0, begun, calendar.containing(ns - 1))
 
 
 def _flat(table: pd.DataFrame) -> NDArray[np.bool_]:

@@ -26,6 +26,7 @@ from backtest.sources.files.columns import (
     pick,
 )
 from backtest.sources.files.stamps import Stamps, stamps
+from backtest.sources.findings import Notes
 from config.errors import DataError
 
 type Period = Literal["quarter", "annual"]
@@ -62,9 +63,10 @@ def read_news(
     calendar: Sessions,
     symbol: str | None,
     origin: str,
+    notes: Notes,
 ) -> list[NewsItem]:
     """
-    Return a table's news; rows without text are left out.
+    Return a table's news; rows without text are left out and counted, midnights among times too.
 
     The source is the publisher, or `origin`; the id is the one given, or the start of the
     SHA-1 of symbol, stamp and text.
@@ -86,8 +88,12 @@ def read_news(
         strict=True,
     )
     items = []
+    if not when.date_only and when.midnight.any():
+        notes.add("news items at midnight taken as dates", origin, int(when.midnight.sum()))
     for name, event, init, headline, body, publisher, given in rows:
-        if headline:
+        if not headline:
+            notes.add("news items without a headline left out", origin, 1)
+        else:
             text = f"{name}\0{event}\0{headline}\0{body}".encode()
             items.append(
                 NewsItem(

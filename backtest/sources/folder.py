@@ -16,12 +16,22 @@ import pandas as pd
 
 from agents.messages import AssetClass
 from backtest.market.market_data import BAR_COLUMNS, MarketData
-from backtest.market.sessions import XNYS, Sessions, load_sessions, stamp_text
+from backtest.market.sessions import (
+    AROUND_THE_CLOCK,
+    DAY_NS,
+    WEEKDAYS,
+    XNYS,
+    Sessions,
+    is_weekday,
+    load_sessions,
+    stamp_text,
+)
 from backtest.sources.actions import derive, with_actions
 from backtest.sources.assemble import Gathered, assemble, one_of
 from backtest.sources.bars import RawBars, fill_volume, read_bars, stamp_bars
 from backtest.sources.context import read_fundamentals, read_macro, read_news
 from backtest.sources.files.cells import numbers
+from backtest.sources.files.forms import METATRADER
 from backtest.sources.files.names import is_symbol
 from backtest.sources.files.rows import is_table, stem_of
 from backtest.sources.files.stamps import Stamps
@@ -29,7 +39,13 @@ from backtest.sources.findings import Findings
 from backtest.sources.known import calendar_of, class_of, needs_volume
 from backtest.sources.manifest import FILE_NAME, Manifest, load_manifest
 from backtest.sources.source_file import SourceFile, keep_fact, open_file
-from backtest.sources.timing import refuse_impossible_zone, stamped_at_close
+from backtest.sources.timing import (
+    HOUR_NS,
+    fitting_zones,
+    refuse_impossible_zone,
+    server_clock,
+    stamped_at_close,
+)
 from config.errors import DataError
 
 MACRO_YEARS_BEFORE = 2
@@ -64,8 +80,9 @@ def read_sources(paths: Sequence[Path], found: Findings | None = None) -> Market
     if not bars:
         raise DataError(f"{paths[0].name}: expected at least one file of bars, was none")
     name = _calendar_name(bars, manifests)
-    zone = load_sessions(name, 2020, 2020).timezone
-    raws = _raw_bars(bars, zone, found)
+    anywhen = load_sessions(name, 2020, 2020)  # whatever the years are, which are not known yet
+    zone = anywhen.timezone
+    raws = _raw_bars(bars, anywhen, found)
     if not raws:
         raise DataError(f"{paths[0].name}: expected at least one file of bars, was none")
     step = _step([raw for _, raw, _ in raws])
@@ -131,13 +148,30 @@ def _calendar_name(bars: Sequence[SourceFile], manifests: Sequence[Manifest]) ->
     return next(iter(first), XNYS)  # without a symbol there is no bar, as their reader says
 
 
+def _with_server_zone(file: SourceFile, calendar: Sessions) -> SourceFile:
+    """
+    Return a file of a MetaTrader server in the zone that its weeks tell.
+
+    Most servers are ahead of New York by seven hours in every season, some have eastern Europe's
+    summer time: it differs in three or four weeks of a year.
+    """
+    if file.table.zone != METATRADER or file.stated_zone or calendar.name != WEEKDAYS:
+        return file
+    when = file.when(calendar.timezone)
+    if when.date_only:
+        return file
+    zones = fitting_zones(server_clock(when.ns), calendar, (METATRADER, "EET"))
+    return replace(file, table=replace(file.table, zone=zones[0])) if zones else file
+
+
 def _raw_bars(
-    bars: Sequence[SourceFile], zone: str, found: Findings
+    bars: Sequence[SourceFile], calendar: Sessions, found: Findings
 ) -> list[tuple[SourceFile, RawBars, Stamps]]:
     raws = []
     for file in bars:
         try:
-            when = file.when(zone)
+            file = _with_server_zone(file, calendar)
+            when = file.when(calendar.timezone)
             keep_fact(file, when, found)
             for note in when.notes:
                 found.notes.add(note, file.label)
@@ -187,7 +221,7 @@ def _take_bars(
 ) -> None:
     ns = raw.frame["ns"].to_numpy()
     at_close = False
-    if raw.step_ns:
+    if raw.step_ns or (calendar.name in AROUND_THE_CLOCK and not when.date_only):
         if when.assumed:
             found.notes.add(
                 f"stamps without a zone taken as UTC; timezone in {FILE_NAME} states another",
@@ -198,12 +232,20 @@ def _take_bars(
         zone = "UTC" if when.assumed else file.stated_zone or file.table.zone
         if zone is not None:
             refuse_impossible_zone(ns, calendar, zone, file.label, assumed=when.assumed)
-        at_close = stamped_at_close(ns, calendar) if file.at_close is None else file.at_close
+        if raw.step_ns and file.at_close is None:
+            at_close = stamped_at_close(ns, raw.step_ns, calendar)
+        else:
+            at_close = bool(file.at_close)
         if at_close and file.at_close is None:
             found.notes.add(
                 "stamps taken as the bars' ends: sessions end with one and begin with none",
                 file.label,
             )
+    if calendar.name == WEEKDAYS and not raw.step_ns and when.assumed and _day_ends(raw):
+        found.notes.add(
+            "stamps of the afternoon, Monday to Friday, taken as those days", file.label
+        )
+        raw = replace(raw, frame=raw.frame.assign(ns=raw.frame["day"] * DAY_NS))
     drop = file.manifest.non_sessions == "drop"
     bars = stamp_bars(raw, calendar, found, drop=drop, at_close=at_close)
     classes = {_class_of(s, [file.manifest]) or class_of(s) for s in file.symbols}
@@ -215,6 +257,13 @@ def _take_bars(
     got.bars.append(bars[[*BAR_COLUMNS]])
     got.actions.append(actions.rows)
     got.bases.append(actions.basis)
+
+
+def _day_ends(raw: RawBars) -> bool:
+    """Tell whether bars of FX are stamped where their day ends, at 17:00 in New York or so."""
+    day = raw.frame["day"].to_numpy()
+    late = raw.frame["ns"].to_numpy() - day * DAY_NS >= 16 * HOUR_NS
+    return bool((is_weekday(day) & late).all())
 
 
 # -- everything else -----------------------------------------------------------------------------
@@ -253,7 +302,8 @@ def _take_context(
     if file.kind == "news":
         _note_news_zone(file, when, bars_are_local, found)
         got.news += read_news(
-            file.frame, file.mapping, when, calendar, file.symbol, stem_of(file.label)
+            *(file.frame, file.mapping, when, calendar, file.symbol),
+            *(stem_of(file.label), found.notes),
         )
     elif file.kind == "fundamentals":
         got.fundamentals += read_fundamentals(

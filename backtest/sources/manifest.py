@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from agents.messages import AssetClass
 from backtest.market.market_data import PriceBasis
+from backtest.sources.files.marks import Mark
 from backtest.sources.files.stamps import check_zone
 from config.errors import DataError, cut, shown
 from config.files.yaml_text import read_yaml
@@ -35,7 +36,8 @@ class FileManifest(_Part, frozen=True, kw_only=True):
 
     `columns` maps canonical names to the file's own; `symbol` is the symbol of a file that has no
     such column, or "stem" or "folder" to take the name of the file or its folder. `stamp` says
-    whether intraday stamps are the bars' openings or their ends; `date_format` is strptime's.
+    whether intraday stamps are the bars' openings or their ends; `date_format` is strptime's;
+    `decimal` is the mark of numbers that could be read two ways.
     """
 
     kind: FileKind | None = None
@@ -44,6 +46,7 @@ class FileManifest(_Part, frozen=True, kw_only=True):
     timezone: str | None = None
     date_format: str | None = None
     stamp: StampSide | None = None
+    decimal: Mark | None = None
     price_basis: PriceBasis | None = None
     period: Literal["quarter", "annual"] | None = None
 

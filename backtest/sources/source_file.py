@@ -17,13 +17,15 @@ from backtest.market.sessions import stamp_text
 from backtest.sources.files.cells import texts
 from backtest.sources.files.columns import classify, map_columns, normal, require
 from backtest.sources.files.forms import Table, tell_form
-from backtest.sources.files.names import require_symbol, symbol_in
+from backtest.sources.files.names import is_symbol, require_symbol, symbol_in
 from backtest.sources.files.rows import read_rows, stem_of
 from backtest.sources.files.stamps import Stamps, stamps
 from backtest.sources.findings import FileFact, Findings
 from backtest.sources.manifest import FILE_NAME, FileManifest, Manifest
+from config.errors import DataError, printable
 
 VIX_NAME = re.compile(r"vix(?:cls)?(?:_(?:daily|history|historical|data|index|ohlc|close|cboe))*")
+FEW_ROWS = 5  # of a symbol, at least
 VIX_SYMBOLS = frozenset(["^VIX", "VIX", "VIXCLS"])
 
 
@@ -91,7 +93,7 @@ def open_file(path: Path, folder: Path, manifest: Manifest, found: Findings) -> 
         found.files.append(FileFact(file=path.name, kind="ignore", form=FILE_NAME, rows=0))
         return None
     label, stem = path.name, stem_of(path.name)
-    rows = read_rows(path)
+    rows = read_rows(path, given.decimal)
     for note in rows.notes:
         found.notes.add(note, label)
     table = tell_form(rows, stem, label)
@@ -110,6 +112,7 @@ def open_file(path: Path, folder: Path, manifest: Manifest, found: Findings) -> 
         mapping = {"time": mapping["time"], "value": mapping["close"]}
         return SourceFile(path, "macro", table, mapping, "vix", given, manifest)
     if kind == "bars" and symbol is None and "symbol" not in mapping:
+        _refuse_unknown_symbols(table.frame, columns, mapping, label)
         symbol = symbol_in(stem)
         if symbol is not None:
             found.notes.add(
@@ -125,6 +128,21 @@ def open_file(path: Path, folder: Path, manifest: Manifest, found: Findings) -> 
     return SourceFile(path, kind, table, mapping, symbol, given, manifest)
 
 
+def _refuse_unknown_symbols(
+    frame: pd.DataFrame, columns: Sequence[str], mapping: dict[str, str], label: str
+) -> None:
+    """Raise DataError where an unused column may hold the symbols of several instruments."""
+    for column in (c for c in columns if c and c not in mapping.values()):
+        found = set(texts(frame[column]))
+        named = all(is_symbol(text) and text[:1].isalpha() for text in found)
+        if named and 1 < len(found) <= len(frame) / FEW_ROWS:
+            raise DataError(
+                f"{label}: expected a column of symbols, was none, and {column[:40]!r} holds "
+                f"{len(found)} names: set columns: {{symbol: {column[:40]}}}, or symbol: stem, "
+                f"in {FILE_NAME}"
+            )
+
+
 def _is_vix(symbol: str | None, stem: str, table: Table, mapping: dict[str, str]) -> bool:
     """Tell whether bars are those of the volatility index, which no one deals in."""
     if symbol is None and "symbol" in mapping:
@@ -132,7 +150,9 @@ def _is_vix(symbol: str | None, stem: str, table: Table, mapping: dict[str, str]
         return shown <= VIX_SYMBOLS
     if symbol is not None and symbol != stem:
         return symbol == "^VIX"
-    bare = VIX_NAME.fullmatch(normal(stem)) is not None and "volume" not in mapping
+    bare = VIX_NAME.fullmatch(normal(stem)) is not None
+    if bare and "volume" in mapping:
+        bare = set(texts(table.frame[mapping["volume"]])) <= {"0", "0.0", ""}
     return bare or stem == "^VIX"
 
 
@@ -173,6 +193,7 @@ def keep_fact(file: SourceFile, when: Stamps | None, found: Findings) -> None:
         zone = "none, taken as UTC"
     columns = ", ".join(dict.fromkeys(file.mapping.values()))[:80]
     named = file.symbols
+    shown = printable(named[0]) if len(named) == 1 else f"{len(named)} symbols" if named else ""
     span = () if when is None or not len(when.ns) else (int(when.ns.min()), int(when.ns.max()))
     first, last = (stamp_text(ns) for ns in span) if span else ("", "")
     found.files.append(
@@ -181,7 +202,7 @@ def keep_fact(file: SourceFile, when: Stamps | None, found: Findings) -> None:
             kind=file.kind,
             form=f"{file.table.form if file.given.kind is None else FILE_NAME}: {columns}",
             rows=len(file.frame),
-            symbols=named[0] if len(named) == 1 else f"{len(named)} symbols" if named else "",
+            symbols=shown,
             zone=zone,
             first=first,
             last=last,

@@ -8,7 +8,7 @@ begin with none. Bars of a week or a month are refused: their close is not known
 they are dated at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -54,20 +54,43 @@ def refuse_impossible_zone(
     found = _outside(ns, calendar)
     if found is None:
         return
-    fits = [name for name in _others(calendar) if assumed and _fits(ns, name, calendar)]
+    fits = fitting_zones(ns, calendar) if assumed else []
     if calendar.name in AROUND_THE_CLOCK or fits:
-        advice = f"they fit timezone: {fits[0]}" if fits else "state timezone"
+        advice = f"they fit timezone: {' or '.join(fits)}" if fits else "state timezone"
         raise DataError(
             f"{label}: expected stamps of {zone}{' (none is stated)' if assumed else ''}, was "
             f"{found}; {advice}, in source.yaml"
         )
 
 
-def _others(calendar: Sessions) -> Iterator[str]:
-    if calendar.name in AROUND_THE_CLOCK:
-        yield from (METATRADER, EST, NEW_YORK)
-    else:
-        yield calendar.timezone
+def fitting_zones(
+    naive: IntArray, calendar: Sessions, zones: Sequence[str] = (METATRADER, NEW_YORK, EST)
+) -> list[str]:
+    """
+    Return the zones that stamps without one can be of; several where they fit as well.
+
+    `naive` (R,) is the clock that is written. An exchange's bars can be of its own zone alone; FX
+    of `zones`, by how many weeks begin with the hour at which FX opens.
+    """
+    if calendar.name not in AROUND_THE_CLOCK:
+        return [calendar.timezone] if _fits(naive, calendar.timezone, calendar) else []
+    fitting = [zone for zone in zones if _fits(naive, zone, calendar)]
+    shares = [_opening_weeks(naive, zone) for zone in fitting]
+    return [z for z, share in zip(fitting, shares, strict=True) if share >= max(shares) - 0.01]
+
+
+def server_clock(ns: IntArray) -> IntArray:
+    """Return what a MetaTrader server's clock, seven hours ahead of New York, shows; (R,)."""
+    return _in_new_york(ns) + 4 * DAY_NS + 7 * HOUR_NS
+
+
+def _opening_weeks(naive: IntArray, zone: str) -> float:
+    """Return the share of weeks whose first bar is of the hour in which most weeks begin."""
+    ns = localised(naive, zone)
+    assert ns is not None
+    clock = _in_new_york(ns) + DAY_NS  # a week begins on Sunday, 0:00
+    hours = pd.Series(clock % WEEK_NS // HOUR_NS).groupby(clock // WEEK_NS).min()
+    return float((hours == hours.mode().iloc[0]).mean())
 
 
 def _outside(ns: IntArray, calendar: Sessions) -> str | None:
@@ -121,30 +144,39 @@ def _fits(naive: IntArray, zone: str, calendar: Sessions) -> bool:
     return bool(early.mean() > 0.5)
 
 
-def stamped_at_close(ns: IntArray, calendar: Sessions) -> bool:
-    """Tell whether the sessions that bars lie in end with a stamp and begin with none."""
+def stamped_at_close(ns: IntArray, step_ns: int, calendar: Sessions) -> bool:
+    """
+    Tell whether bars are stamped at their ends: sessions end with a stamp and begin with none.
+
+    A last stamp may lie beyond the session's end by less than a step, as a full hour's does.
+    """
     if calendar.name in AROUND_THE_CLOCK:
         return False
-    within = calendar.containing(ns - 1)
+    begun = calendar.containing(ns - step_ns)
+    within = np.where(begun >= 0, begun, calendar.containing(ns - 1))
     at = np.unique(within[within >= 0])
     if (within >= 0).mean() < INSIDE:
         return False
-    ends = np.isin(calendar.closes[at], ns).mean()
+    last = pd.Series(ns).groupby(within).max().reindex(at).to_numpy()
+    ends = (last >= calendar.closes[at]).mean()
     begins = np.isin(calendar.opens[at], ns).mean()
     return bool(ends > 0.9 and begins < 0.1)
 
 
-def refuse_long_bars(days: IntArray, same: NDArray[np.bool_], label: str) -> None:
+def refuse_long_bars(
+    calendar: Sessions, days: IntArray, same: NDArray[np.bool_], label: str
+) -> None:
     """
-    Raise DataError for bars of a week, a month or more.
+    Raise DataError for bars of two sessions or more.
 
     Shapes: days (R,) of bars sorted by symbol and time; same (R - 1,) says which neighbours are
     of one symbol.
     """
-    apart = np.diff(days)[same]
-    if len(apart) < 3 or np.median(apart) < 4:
+    apart = np.searchsorted(calendar.days, days[1:]) - np.searchsorted(calendar.days, days[:-1])
+    apart = apart[same]
+    if len(apart) < 3 or np.median(apart) < 2 or (apart <= 1).mean() > 0.1:
         return
-    distance = int(np.median(apart))
+    distance = int(np.median(np.diff(days)[same]))
     length = next((w for low, high, w in _LENGTHS if low <= distance <= high), None)
     raise DataError(
         f"{label}: expected daily or intraday bars, was bars {distance} days apart"

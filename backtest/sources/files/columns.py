@@ -18,19 +18,47 @@ type Kind = Literal["bars", "news", "fundamentals", "macro", "sectors", "actions
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "symbol": (
         *("symbol", "ticker", "ticker_symbol", "instrument", "tic", "sym", "stock"),
-        *("act_symbol", "code", "name"),
+        *("act_symbol", "secid", "code", "name"),
     ),
     "time": (
-        *("ts", "timestamp", "datetime", "time", "unix", "unix_timestamp", "unix_time"),
+        *(
+            "timeopen",
+            "time_open",
+            "ts",
+            "timestamp",
+            "datetime",
+            "time",
+            "unix",
+            "unix_timestamp",
+            "unix_time",
+        ),
         *("open_time", "window_start", "ts_event", "date_time", "gmt_time", "local_time"),
         *("time_utc", "time_eet", "time_gmt", "datetime_utc", "timestamp_utc", "date_utc"),
         *("published_at", "publishedat", "published", "pubdate", "pub_date", "created_at"),
-        *("date", "observation_date", "trade_date", "trading_date", "period_end", "day"),
+        *(
+            "date",
+            "date1",
+            "observation_date",
+            "trade_date",
+            "tradedate",
+            "trading_date",
+            "period_end",
+            "day",
+        ),
     ),
     "open": ("open", "open_price", "openprice", "px_open"),
     "high": ("high", "high_price", "highprice", "px_high"),
     "low": ("low", "low_price", "lowprice", "px_low"),
-    "close": ("close", "close_price", "closeprice", "close_last", "px_last", "last", "ltp"),
+    "close": (
+        "close",
+        "close_price",
+        "closeprice",
+        "close_last",
+        "px_last",
+        "last",
+        "latest",
+        "ltp",
+    ),
     "volume": (
         *("volume", "vol", "real_volume", "tick_volume", "tickvol", "tickvolume"),
         *(
@@ -108,7 +136,8 @@ REQUIRED: dict[Kind, tuple[str, ...]] = {
 @lru_cache(maxsize=4096)
 def normal(name: object) -> str:
     """Return a column's name in lower case, with runs of anything else as one underscore."""
-    return re.sub(r"[^a-z0-9]+", "_", str(name).strip().lower()).strip("_")
+    plain = re.sub(r"[^a-z0-9]+", "_", str(name).strip().lower()).strip("_")
+    return re.sub(r"^\d+_(?=open|high|low|close|adjusted|volume)", "", plain)  # "1. open"
 
 
 def listed(names: Sequence[object], most: int = 12) -> str:

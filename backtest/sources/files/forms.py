@@ -21,6 +21,8 @@ from config.errors import DataError
 METATRADER = "America/New_York+7"  # servers whose day ends when New York's does, at 17:00 there
 EST = "Etc/GMT+5"  # New York's standard time in every season
 OHLC = ("open", "high", "low", "close")
+_COINBASE, _BITFINEX = ("low", "high", "open", "close"), ("open", "close", "high", "low")
+_ORDERS = (OHLC, _COINBASE, _BITFINEX)  # of the columns after the time, without a header
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp][Mm])?|\d{4}|\d{6}"
 _SHORT = {"t": "time", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}
 _FRED_DATES = ("observation_date", "date")
@@ -57,7 +59,8 @@ def tell_form(rows: Rows, stem: str, label: str) -> Table:
         if any(isinstance(name, tuple) or str(name).startswith("('") for name in names):
             return _from_pairs(frame)
         frame = frame.rename(columns=_plain_names(frame))
-        pairs = _pairs_in(frame)
+        plain = set(OHLC) <= {normal(c) for c in frame.columns}
+        pairs = None if plain else _pairs_in(frame)
         return _named(frame, stem) if pairs is None else _from_pairs(pairs)
     if len(rows.top) > 1 and header_rows(rows.top) > 1:
         return _from_pairs(_paired(rows))
@@ -165,35 +168,58 @@ def _without_header(frame: pd.DataFrame, label: str) -> Table:
     clock = rest.pop(0) if apart else None
     if len(rest) < 4:
         raise _no_columns(frame, label)
-    places = dict(zip(OHLC, rest, strict=False))
-    prices = pd.DataFrame(
-        {c: pd.to_numeric(frame[names[i]], errors="coerce") for c, i in places.items()}
-    )
-    top, bottom = prices[["open", "close"]].max(axis=1), prices[["open", "close"]].min(axis=1)
-    if not ((prices["high"] >= top * 0.99) & (prices["low"] <= bottom * 1.01)).mean() > 0.9:
+    numeric = [pd.to_numeric(frame[names[i]], errors="coerce").to_numpy() for i in rest]
+    order = next((o for o in _ORDERS if _holds(o, numeric)), None)
+    if order is None:
         raise _no_columns(frame, label)
+    places = dict(zip(order, rest, strict=False))
     found = {"time": frame[names[time]]}
     if clock is not None:
         found["time"] = _joined(frame[names[time]], frame[names[clock]])
     if symbol is not None:
         found["symbol"] = frame[names[symbol]]
     found |= {c: frame[names[i]] for c, i in places.items()}
-    volume, form, zone = _layout(cells, rest, time, clock)
+    volume, form, zone = _layout(cells, rest, time, clock, _between(numeric))
+    if order != OHLC:
+        form = f"time, {', '.join(order)}, no header"
     if volume is not None:
         found["volume"] = frame[names[volume]]
     return Table(pd.DataFrame(found), form, zone)
 
 
+def _holds(order: Sequence[str], numeric: Sequence[np.ndarray]) -> bool:
+    """Tell whether columns can be the prices of an order: no low above, no high below the rest."""
+    prices = dict(zip(order, numeric, strict=False))
+    four = np.array([prices[c] for c in OHLC])
+    known = np.isfinite(four).all(axis=0)
+    fits = (prices["high"] >= four.max(axis=0)) & (prices["low"] <= four.min(axis=0))
+    return bool(known.any() and fits[known].mean() > 0.98)
+
+
+def _between(numeric: Sequence[np.ndarray]) -> bool:
+    """Tell whether the column after the four prices lies within them, as a mean of prices does."""
+    if len(numeric) < 5:
+        return False
+    four = np.array(numeric[:4])
+    fifth = numeric[4]
+    within = (fifth >= four.min(axis=0)) & (fifth <= four.max(axis=0))
+    return bool(within[fifth > 0].mean() > 0.9) if (fifth > 0).any() else False
+
+
 def _layout(
-    cells: Sequence[np.ndarray], rest: Sequence[int], time: int, clock: int | None
+    cells: Sequence[np.ndarray], rest: Sequence[int], time: int, clock: int | None, weighted: bool
 ) -> tuple[int | None, str, str | None]:
-    """Return the volume's place, the form and the zone of a table without a header."""
+    """
+    Return the volume's place, the form and the zone of a table without a header.
+
+    `weighted` says that the column after the prices is a price too.
+    """
     after = rest[4:]
     volume = after[0] if after else None
     counted = _each(cells[time], r"\d{9,19}(?:\.\d+)?")
     if counted and len(rest) >= 10:
         return volume, "Binance's klines, no header", None
-    if counted and len(rest) == 7:  # with a volume-weighted price before the volume
+    if counted and len(rest) == 7 and weighted:  # a price by volume before the volume
         return after[1], "Kraken's OHLC, no header", None
     if counted:
         return volume, "Kraken's OHLCVT, no header", None
@@ -224,7 +250,7 @@ def _no_columns(frame: pd.DataFrame, label: str) -> DataError:
 
 def _named(frame: pd.DataFrame, stem: str) -> Table:
     table = Table(frame, "a table with a header")
-    for step in (_fred, _metatrader, _dukascopy, _date_and_time, _stooq, _nse):
+    for step in (_fred, _metatrader, _dukascopy, _date_and_time, _stooq, _nse, _databento):
         table = step(table, stem)
     return table
 
@@ -346,4 +372,18 @@ def _nse(table: Table, _: str) -> Table:
         form="NSE's prices",
         suffix=".NS",
         left_out=f"{others} rows of other series than EQ left out" if others else "",
+    )
+
+
+def _databento(table: Table, _: str) -> Table:
+    """Databento: prices are whole billionths, unless they were asked for as decimals."""
+    frame = table.frame
+    if not {"rtype", "publisher_id", "instrument_id"} <= {normal(c) for c in frame.columns}:
+        return table
+    columns = [c for c in frame.columns if normal(c) in OHLC]
+    numeric = frame[columns].apply(pd.to_numeric, errors="coerce")
+    if not (len(columns) == 4 and bool((numeric >= 1e6).all().all())):
+        return replace(table, form="Databento's bars")
+    return replace(
+        table, frame=frame.assign(**(numeric / 1e9)), form="Databento's bars, prices in billionths"
     )

@@ -30,9 +30,15 @@ _VENDORS = tuple(
         r"(?P<symbol>.+?) Historical Data(?: - Investing\.com)?(?: ?\(\d+\))?",  # investing.com
         r"(?P<symbol>[A-Za-z0-9.#&]+?)_(?:[DHM]\d{1,2}|W1|MN1?|Daily|Weekly)(?:_\d{8,12}_\d{8,12})?",
         r"(?P<symbol>[A-Z]{6,})_?(?:1|5|15|30|60|240|720|1440|10080|43200)",  # MT4, Kraken
+        r"(?P<symbol>[A-Z0-9]+_[A-Z]+)(?:_[A-Z]+)?-\d+[mhdwM](?:-[a-z]+)?",  # freqtrade
         r"(?P<symbol>[A-Za-z]+)_full_(?:1min|5min|30min|1hour|1day)_.*",  # FirstRate
     )
 )
+_VENUES = {  # TradingView's names of exchanges -> the suffix of their symbols
+    **{"LSE": ".L", "NSE": ".NS", "BSE": ".BO", "XETR": ".DE", "TSE": ".T", "HKEX": ".HK"},
+    **{"ASX": ".AX", "TSX": ".TO", "MIL": ".MI", "BME": ".MC", "SIX": ".SW", "KRX": ".KS"},
+    **{"SSE": ".SS", "SZSE": ".SZ", "OMXSTO": ".ST", "OMXCOP": ".CO", "OSL": ".OL"},
+}
 _NO_NAME_WORDS = (
     "bars bar data prices price ohlc ohlcv quotes history historical export download table stock "
     "stocks candles klines output test sample file dataset result csv out daily hourly intraday "
@@ -73,7 +79,8 @@ def symbol_in(stem: str) -> str | None:
     for pattern in _VENDORS:
         match = pattern.fullmatch(plain)
         if match is not None:
-            plain = match["symbol"]
+            venue = match.groupdict().get("venue") or ""
+            plain = match["symbol"] + _VENUES.get(venue, "")
             break
     parts = re.split(r"[_\- ]", plain)
     pairs = [part for part in parts if pair_of(part) is not None]

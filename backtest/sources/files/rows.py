@@ -17,9 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from backtest.sources.files.columns import NAMES, PRICE_NAMES, normal
+from backtest.sources.files.marks import Mark, with_points
 from config.errors import DataError, one_line
 
 TEXT = (".csv", ".txt", ".tsv")
@@ -35,14 +37,11 @@ SUFFIXES = (
 )
 SAMPLE = 65_536  # bytes that the shape of a text table is told from
 TOP = 40  # rows of the sample that are looked at
-ABOVE = 20  # lines that may stand above a header
+ABOVE = 20  # lines that may stand above a header, or below the rows
+FOOTED = 3  # columns from which on a line of one cell is no row
 CELL = 1_000_000  # characters
 DELIMITERS = (",", "\t", ";", "|")
 _NUMBER = re.compile(r"[-+]?[$€£¥₹]?\d[\d.,:/\-\sT+]*[KMBTZ%]?", re.IGNORECASE)
-_DECIMAL_COMMA = re.compile(r"-?\d+(?:\.\d{3})*,\d+")
-_GROUPS = re.compile(r"-?\d{1,3}(?:\.\d{3}){2,}")
-_THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+")
-_DECIMAL_POINT = re.compile(r"-?\d+\.(?:\d{1,2}|\d{4,})")
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,9 @@ def stem_of(name: str) -> str:
     return name[: len(name) - len(suffix_of(name))]
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: Path, decimal: Mark | None = None) -> Rows:
     """
-    Return a file's rows.
+    Return a file's rows; `decimal` is the mark of a text table's numbers, where it is stated.
 
     Raises DataError if it cannot be read, has no rows or a cell of more than `CELL` characters.
     """
@@ -102,7 +101,7 @@ def read_rows(path: Path) -> Rows:
         elif kind == "JSON":
             rows = _read_json(path, suffix)
         else:
-            rows = _read_text(path)
+            rows = _read_text(path, decimal)
     except DataError:
         raise
     except Exception as e:
@@ -161,7 +160,7 @@ def _read_json(path: Path, suffix: str) -> Rows:
     return Rows(frame, top, header=not arrays)
 
 
-def _read_text(path: Path) -> Rows:
+def _read_text(path: Path, decimal: Mark | None) -> Rows:
     shape = _shape_of(path)
     header = is_header(shape.top[0])
     notes = []
@@ -189,9 +188,21 @@ def _read_text(path: Path) -> Rows:
             notes.append("text that is no UTF-8 read as Windows-1252")
     if shape.encoding == "cp1252":
         notes.append("text that is no UTF-8 read as Windows-1252")
-    if shape.delimiter != ",":
-        frame = _decimal_points(frame, surely=shape.delimiter == ";")
+    frame = _without_foot(frame, notes)
+    frame = with_points(frame, shape.delimiter, decimal, path.name)
     return Rows(frame, shape.top, header and not several, tuple(notes))
+
+
+def _without_foot(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Return the rows without those at the end that have one cell: a count, a vendor's words."""
+    if frame.shape[1] < FOOTED:
+        return frame
+    cells = frame.iloc[-ABOVE:, 1:]
+    short = (cells.isna() | (cells == "")).all(axis=1).to_numpy()[::-1]
+    count = int(np.argmin(short)) if not short.all() else 0
+    if count:
+        notes.append(f"{count} lines below the rows left out")
+    return frame.iloc[: len(frame) - count]
 
 
 def _shape_of(path: Path) -> _Shape:
@@ -201,6 +212,7 @@ def _shape_of(path: Path) -> _Shape:
     text = sample.decode(encoding, errors="ignore" if len(sample) == SAMPLE else "strict")
     if "\0" in text:
         raise ValueError("it holds NUL characters, as no text does")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if len(sample) == SAMPLE and "\n" in text:
         text = text[: text.rindex("\n") + 1]
     best: tuple[tuple[int, int], str, list[list[str]], list[int]] | None = None
@@ -276,25 +288,3 @@ def header_rows(top: Sequence[Sequence[str]]) -> int:
         return 1
     third = top[2] if len(top) > 2 else ("x",)
     return 3 if third[0] and not any(third[1:]) else 2
-
-
-def _decimal_points(frame: pd.DataFrame, *, surely: bool) -> pd.DataFrame:
-    """
-    Return a table whose numbers with decimal commas have points.
-
-    Whoever delimits with semicolons has decimal commas (`surely`); elsewhere "1,234" alone are
-    thousands.
-    """
-    sample = frame.head(TOP).to_numpy(dtype=str).ravel()
-    commas = [t for t in sample if _DECIMAL_COMMA.fullmatch(t)]
-    if not commas or not (surely or any(not _THOUSANDS.fullmatch(t) for t in commas)):
-        return frame
-    if any(_DECIMAL_POINT.fullmatch(t) for t in sample):
-        return frame
-    out = {}
-    for name in frame.columns:
-        column = frame[name]
-        if any(_DECIMAL_COMMA.fullmatch(t) or _GROUPS.fullmatch(t) for t in column.head(TOP)):
-            column = column.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
-        out[name] = column
-    return pd.DataFrame(out)

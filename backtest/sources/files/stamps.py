@@ -22,6 +22,7 @@ from backtest.market.sessions import DAY_NS, is_weekday
 from config.errors import DataError, one_line
 
 PIVOT = 2040  # from which on a year of two digits is of the century before
+MOST_HOURS = 14  # that a clock is ahead of another
 DAY_END_NS = DAY_NS - 60_000_000_000  # from when on a stamp is a day's end
 YEARS = (1678, 2262)  # that nanoseconds since 1970 can count
 _ZONE = r"(?:[zZ]|[+-]\d{2}:?\d{2}|UTC|GMT)\s*$"
@@ -72,8 +73,10 @@ class Stamps:
 
 def check_zone(name: str) -> None:
     """Raise ValueError unless a name is an IANA time zone, or one shifted by whole hours."""
-    zone, _ = _zone(name)
+    zone, hours = _zone(name)
     ZoneInfo(zone)
+    if abs(hours) > MOST_HOURS:
+        raise ValueError(name)
 
 
 def _zone(name: str) -> tuple[str, int]:

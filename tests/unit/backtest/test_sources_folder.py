@@ -191,7 +191,7 @@ def test_symbols_keep_only_those(folder):
     ("old", "new", "words"),
     [
         ("open,high", "opne,high", ["bars.csv", "column open", "opne"]),
-        ("ticker,", "who,", ["column symbol", "who"]),
+        ("ticker,", "who,", ["a column of symbols", "who"]),
         ("date,", "when,", ["column time", "when"]),
         ("2015-01-05,AAA", "2015-01-02,AAA", ["duplicate", "AAA", "row 2"]),
         ("2015-01-05,AAA", "2014-12-31,AAA", ["unsorted", "AAA", "row 2"]),
