@@ -36,6 +36,7 @@ PRICES = ("open", "high", "low", "close")
 EXTRAS = ("adj_close", "dividends", "stock_splits")
 VENDOR_ROUNDING = 0.01
 SECOND_NS = 1_000_000_000
+MOST = 1e15  # of a price or a volume: beyond it decimals are lost, and the engine takes less
 MOST_WIDENED = 0.1  # of a table's bars: more is no rounding
 FEW = 0.01  # of a table's rows may lack a price
 
@@ -136,9 +137,10 @@ def _faultless(table: pd.DataFrame) -> bool:
     extras = [table[c].to_numpy() for c in EXTRAS if c in table]
     return bool(
         (gap[same] > 0).all()
-        and ((low > 0) & (high < np.inf) & (low <= np.minimum(first, last))).all()
+        and ((low > 0) & (high < MOST) & (low <= np.minimum(first, last))).all()
         and (high >= np.maximum(first, last)).all()
         and not (table["volume"].to_numpy() < 0).any()
+        and not (table["volume"].to_numpy() > MOST).any()
         and all((e >= 0).all() for e in extras)
         and ("adj_close" not in table or (table["adj_close"].to_numpy() > 0).all())
         and not table["symbol"].eq("").any()
@@ -174,6 +176,8 @@ def _without_faults(table: pd.DataFrame, label: str, found: Findings) -> pd.Data
         refuse(~np.isfinite(table[column].to_numpy()), f"a finite {column}", (column,))
     for column in PRICES:
         refuse(table[column].to_numpy() <= 0, f"{column} > 0", (column,))
+    for column in (*PRICES, "volume"):
+        refuse(table[column].to_numpy() > MOST, f"{column} of at most {MOST:g}", (column,))
     refuse(table["volume"].to_numpy() < 0, "volume >= 0", ("volume",))
     if "adj_close" in table:
         bad = ~(table["adj_close"].to_numpy() > 0)
