@@ -36,6 +36,7 @@ PRICES = ("open", "high", "low", "close")
 EXTRAS = ("adj_close", "dividends", "stock_splits")
 VENDOR_ROUNDING = 0.01
 SECOND_NS = 1_000_000_000
+LEAST = 1e-12  # of a price
 MOST = 1e15  # of a price or a volume: beyond it decimals are lost, and the engine takes less
 MOST_WIDENED = 0.1  # of a table's bars: more is no rounding
 FEW = 0.01  # of a table's rows may lack a price
@@ -137,12 +138,12 @@ def _faultless(table: pd.DataFrame) -> bool:
     extras = [table[c].to_numpy() for c in EXTRAS if c in table]
     return bool(
         (gap[same] > 0).all()
-        and ((low > 0) & (high < MOST) & (low <= np.minimum(first, last))).all()
+        and ((low >= LEAST) & (high <= MOST) & (low <= np.minimum(first, last))).all()
         and (high >= np.maximum(first, last)).all()
         and not (table["volume"].to_numpy() < 0).any()
         and not (table["volume"].to_numpy() > MOST).any()
         and all((e >= 0).all() for e in extras)
-        and ("adj_close" not in table or (table["adj_close"].to_numpy() > 0).all())
+        and ("adj_close" not in table or (table["adj_close"].to_numpy() >= LEAST).all())
         and not table["symbol"].eq("").any()
     )
 
@@ -176,11 +177,12 @@ def _without_faults(table: pd.DataFrame, label: str, found: Findings) -> pd.Data
         refuse(~np.isfinite(table[column].to_numpy()), f"a finite {column}", (column,))
     for column in PRICES:
         refuse(table[column].to_numpy() <= 0, f"{column} > 0", (column,))
+        refuse(table[column].to_numpy() < LEAST, f"{column} of at least {LEAST:g}", (column,))
     for column in (*PRICES, "volume"):
         refuse(table[column].to_numpy() > MOST, f"{column} of at most {MOST:g}", (column,))
     refuse(table["volume"].to_numpy() < 0, "volume >= 0", ("volume",))
     if "adj_close" in table:
-        bad = ~(table["adj_close"].to_numpy() > 0)
+        bad = ~(table["adj_close"].to_numpy() >= LEAST)
         refuse(bad, "adj_close > 0", ("adj_close",))
     for column in ("dividends", "stock_splits"):
         if column in table:

@@ -101,6 +101,8 @@ def open_file(path: Path, folder: Path, manifest: Manifest, found: Findings) -> 
         table = Table(rows.frame, FILE_NAME)  # the columns stated are those of the file itself
     if table.left_out:
         found.notes.add(table.left_out, label)
+    if table.frame.empty:
+        raise DataError(f"{label}: expected rows, was none of {table.form}")
     columns = [str(c) for c in table.frame.columns]
     mapping = map_columns(columns, given.columns, label)
     kind: str = given.kind or table.kind or classify(columns, mapping, label)

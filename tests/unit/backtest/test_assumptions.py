@@ -11,7 +11,14 @@ from backtest.sources import open_source
 from backtest.sources.files.names import is_symbol, symbol_in
 from backtest.sources.folder import read_sources
 from config.errors import DataError
-from tests.unit.backtest.vendor_files import METATRADER, Truth, fx_hours, stock, stock_hours
+from tests.unit.backtest.vendor_files import (
+    METATRADER,
+    Truth,
+    coin,
+    fx_hours,
+    stock,
+    stock_hours,
+)
 
 
 def write(folder: Path, name: str, truth: Truth, at: list[str], **columns) -> None:
@@ -352,3 +359,178 @@ def test_names_that_would_turn_a_line_are_printed_as_escapes(folder):
     frame = pd.read_csv(path).assign(**{"a\x1b[31m\u202eb": 1.0})
     frame.to_csv(path, index=False)
     assert all(note.isprintable() for note in read_sources([folder]).notes)
+
+
+# --- what strangers' files taught ----------------------------------------------------------------
+
+
+def headerless(folder: Path, name: str, truth: Truth, order: tuple[str, ...]) -> None:
+    """Write bars without a header, the prices in an order of the vendor's."""
+    frame = truth.frame()[[*order, "volume"]]
+    frame.insert(0, "time", truth.at.as_unit("ns").asi8 // 1_000_000)
+    frame.to_csv(folder / name, index=False, header=False)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("low", "high", "open", "close"), ("open", "close", "high", "low")],
+    ids=["Coinbase", "Bitfinex"],
+)
+def test_columns_without_a_header_are_told_by_what_holds_of_prices(tmp_path, order):
+    truth = coin(daily=False)
+    headerless(tmp_path, "BTCUSDT.csv", truth, order)
+    bars = read_sources([tmp_path]).bars
+    for column in ("open", "high", "low", "close"):
+        np.testing.assert_allclose(bars[column], getattr(truth, column))
+
+
+def test_named_columns_in_another_order_are_refused_where_most_bars_would_be_widened(tmp_path):
+    truth = coin(daily=False)
+    frame = truth.frame().rename(columns={"open": "low", "low": "open"})
+    frame.insert(0, "time", [f"{t:%Y-%m-%dT%H:%M:%SZ}" for t in truth.at])
+    frame.to_csv(tmp_path / "BTCUSDT.csv", index=False)
+    with pytest.raises(DataError, match="open and close within low and high"):
+        read_sources([tmp_path])
+
+
+def test_numbers_that_read_both_ways_are_refused_and_can_be_stated(tmp_path):
+    truth = stock(3)
+    frame = pd.DataFrame({"Date": days(truth)})
+    for column in ("open", "high", "low", "close"):
+        frame[column] = [f"{v:.3f}".replace(".", ",") for v in getattr(truth, column)]
+    frame["volume"] = 5
+    frame.to_csv(tmp_path / "ACME.csv", index=False)
+    with pytest.raises(DataError, match="set decimal: ','"):
+        read_sources([tmp_path])
+    (tmp_path / "source.yaml").write_text("files: {ACME.csv: {decimal: ','}}\n")
+    np.testing.assert_allclose(read_sources([tmp_path]).bars["close"], truth.close)
+
+
+def test_volumes_with_points_between_thousands_are_read_in_a_table_of_decimal_commas(tmp_path):
+    truth = stock()
+    frame = truth.frame().assign(Date=days(truth))
+    for column in ("open", "high", "low", "close"):
+        frame[column] = [f"{v:.2f}".replace(".", ",") for v in frame[column]]
+    frame["volume"] = [f"{v:,.0f}".replace(",", ".") for v in truth.volume]
+    frame.to_csv(tmp_path / "ACME.csv", sep=";", index=False)
+    np.testing.assert_array_equal(read_sources([tmp_path]).bars["volume"], truth.volume)
+
+
+def test_lines_below_the_rows_are_left_out_and_counted(tmp_path):
+    truth = stock()
+    write(tmp_path, "ACME.csv", truth, days(truth))
+    with (tmp_path / "ACME.csv").open("a") as file:
+        file.write('"Downloaded from a vendor, as of 28-06-2024"\n')
+    assert said(tmp_path, "ACME.csv: 1 lines below the rows left out")
+
+
+def test_counts_that_turn_from_milliseconds_to_microseconds_are_read_in_their_own(tmp_path):
+    truth = coin(daily=False)
+    ms = truth.at.as_unit("ns").asi8 // 1_000_000
+    at = np.where(np.arange(len(ms)) < 40, ms, ms * 1_000)
+    write(tmp_path, "BTCUSDT.csv", truth, [str(t) for t in at])
+    market = read_sources([tmp_path])
+    np.testing.assert_array_equal(market.bars["ts_open"], truth.at.as_unit("ns").asi8)
+    assert any("in more than one unit" in note for note in market.notes)
+
+
+def test_hours_written_out_and_the_last_minute_of_a_day_are_no_counts_and_no_openings(tmp_path):
+    truth = coin(daily=False)
+    write(tmp_path, "BTCUSDT.csv", truth, [f"{t:%Y%m%d%H}" for t in truth.at])
+    np.testing.assert_array_equal(
+        read_sources([tmp_path]).bars["ts_open"], truth.at.as_unit("ns").asi8
+    )
+    truth = coin()
+    write(tmp_path, "BTCUSDT.csv", truth, [f"{t:%Y-%m-%d} 23:59:59" for t in truth.at])
+    np.testing.assert_array_equal(
+        read_sources([tmp_path]).bars["ts_open"], truth.at.as_unit("ns").asi8
+    )
+
+
+def test_bars_of_two_days_are_refused_around_the_clock(tmp_path):
+    truth = coin()
+    every_other = Truth(*(getattr(truth, c)[::2] for c in ("at", *truth.frame().columns)), True)
+    write(tmp_path, "BTCUSDT.csv", every_other, days(every_other))
+    with pytest.raises(DataError, match="was bars 2 days apart"):
+        read_sources([tmp_path])
+
+
+def test_a_session_may_begin_with_half_a_bar(tmp_path):
+    sessions = load_sessions("XNYS", 2023, 2023)
+    first = int(np.flatnonzero(sessions.days >= np.datetime64("2023-10-02").astype(int))[0])
+    at: list[int] = []
+    for opened in sessions.opens[first : first + 12].tolist():
+        half = 1_800_000_000_000
+        at += [opened, *(opened + half + k * 2 * half for k in range(6))]
+    stamps = pd.DatetimeIndex(np.array(at, "M8[ns]"))
+    truth = Truth(stamps, *(np.full(len(at), v) for v in (10.0, 11.0, 9.0, 10.0, 5.0)), False)
+    write(tmp_path, "ACME.csv", truth, [f"{t:%Y-%m-%dT%H:%M:%SZ}" for t in stamps])
+    bars = read_sources([tmp_path]).bars
+    assert np.array_equal(bars["ts_open"], at)
+    assert (bars["ts_close"].to_numpy()[:-1] < bars["ts_open"].to_numpy()[1:]).all()
+
+
+def test_ends_beyond_the_close_are_those_of_the_session(tmp_path):
+    sessions = load_sessions("XNYS", 2023, 2023)
+    first = int(np.flatnonzero(sessions.days >= np.datetime64("2023-10-02").astype(int))[0])
+    hour = 3_600_000_000_000
+    opens = sessions.opens[first : first + 12].tolist()
+    ends = [opened + k * hour for opened in opens for k in range(1, 8)]  # the last: 16:30
+    stamps = pd.DatetimeIndex(np.array(ends, "M8[ns]"))
+    truth = Truth(stamps, *(np.full(len(ends), v) for v in (10.0, 11.0, 9.0, 10.0, 5.0)), False)
+    write(tmp_path, "ACME.csv", truth, [f"{t:%Y-%m-%dT%H:%M:%SZ}" for t in stamps])
+    bars = read_sources([tmp_path]).bars
+    assert np.array_equal(bars["ts_open"], [o + k * hour for o in opens for k in range(7)])
+    assert set(sessions.closes[first : first + 12]) <= set(bars["ts_close"])
+
+
+def test_a_metatrader_server_on_european_summer_time_is_told_by_its_weeks(tmp_path):
+    truth = fx_hours()
+    frame = truth.frame().drop(columns="volume")
+    at = truth.at.tz_localize("UTC").tz_convert("EET")
+    frame.insert(0, "<TIME>", [f"{t:%H:%M:%S}" for t in at])
+    frame.insert(0, "<DATE>", [f"{t:%Y.%m.%d}" for t in at])
+    frame = frame.rename(columns=lambda c: c if c[0] == "<" else f"<{c.upper()}>")
+    frame.assign(**{"<TICKVOL>": 7, "<SPREAD>": 3}).to_csv(
+        tmp_path / "EURUSD_H1.csv", sep="\t", index=False
+    )
+    market = read_sources([tmp_path])
+    np.testing.assert_array_equal(market.bars["ts_open"], truth.at.as_unit("ns").asi8)
+    assert any("taken as EET" in note for note in market.notes)
+
+
+def test_midnights_among_timed_news_are_dates_and_empty_headlines_are_counted(folder):
+    (folder / "news.csv").write_text(
+        "date,ticker,headline\n2023-10-03 10:30:54-04:00,ACME,Timed\n"
+        "2023-10-04 00:00:00-04:00,ACME,Dated\n2023-10-04 11:00:00-04:00,ACME,\n"
+    )
+    market = read_sources([folder])
+    known = {n.headline: stamp_text(n.ts_init) for n in market.news}
+    assert known == {"Timed": "2023-10-03T14:30:54Z", "Dated": "2023-10-05T13:30:00Z"}
+    assert "news: 1 news items at midnight taken as dates" in market.notes
+    assert "news: 1 news items without a headline left out" in market.notes
+
+
+def test_years_of_two_digits_lie_behind(folder):
+    (folder / "DGS10.csv").write_text("DATE,DGS10\n01/31/62,4.0\n10/03/23,4.7\n")
+    years = {stamp_text(m.ts_event)[:4] for m in read_sources([folder]).macro}
+    assert "2062" not in years
+
+
+def test_a_column_that_holds_several_names_is_no_single_instrument(tmp_path):
+    truth = stock()
+    half = len(truth.at) // 2
+    who = ["GAZP"] * half + ["SBER"] * (len(truth.at) - half)
+    write(tmp_path, "SBER_2023.csv", truth, days(truth), paper=who)
+    with pytest.raises(DataError, match="'paper' holds 2 names: set columns"):
+        read_sources([tmp_path])
+
+
+@pytest.mark.parametrize("price", ["1e300", "5e-320"])
+def test_prices_beyond_any_market_are_refused(folder, price):
+    path = folder / "ACME.csv"
+    frame = pd.read_csv(path, dtype=str)
+    frame.loc[:, ["open", "high", "low", "close"]] = price
+    frame.to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"of at (most|least)"):
+        read_sources([folder])
