@@ -50,6 +50,8 @@ def source_paths(name: str) -> list[Path]:
     """
     whole = own_path(name)
     paths = [whole] if os.path.exists(whole) else [own_path(part) for part in name.split("+")]
+    if not all(name.split("+")):
+        raise ConfigError(f"expected the name of a source, was {shown(name)}")
     for path in paths:
         if not (os.path.isdir(path) or os.path.isfile(path)):  # a device has no end
             raise ConfigError(

@@ -19,6 +19,7 @@ from config.errors import DataError, cut, shown
 from config.files.yaml_text import read_yaml
 
 FILE_NAME = "source.yaml"
+OTHER_NAME = "source.yml"  # never read: one name, so that nothing stated is left unread
 
 type FileKind = Literal[
     "bars", "news", "fundamentals", "macro", "sectors", "actions", "closes", "ignore"
@@ -89,9 +90,13 @@ def load_manifest(folder: Path) -> Manifest:
 
     Raises DataError with the path of the wrong key, or of a file that is not there.
     """
-    path = folder / FILE_NAME
-    if not path.is_file():
+    path, other = folder / FILE_NAME, folder / OTHER_NAME
+    if not path.exists() and other.exists():
+        raise DataError(f"expected {FILE_NAME}, was {OTHER_NAME}: rename it")
+    if not path.exists():
         return Manifest()
+    if not path.is_file():
+        raise DataError(f"{FILE_NAME}: expected a file, was none")
     tree = read_yaml(path, DataError) or {}
     parts: tuple[tuple[str, type[_Part]], ...] = (
         ("files", FileManifest),

@@ -8,6 +8,7 @@ that a short text cannot unfold into a huge one.
 """
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,9 @@ _Loader.yaml_implicit_resolvers = {
     key: [(tag, regexp) for tag, regexp in resolvers if tag != f"{_TAG}timestamp"]
     for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(  # YAML 1.1 takes 1e-4 for a text, for want of a point
+    f"{_TAG}float", re.compile(r"[-+]?\d+[eE][-+]?\d+"), list("-+0123456789")
+)
 _Loader.yaml_constructors = {
     tag: construct
     for tag, construct in yaml.SafeLoader.yaml_constructors.items()

@@ -10,7 +10,7 @@ from backtest.market.sessions import load_sessions, stamp_text
 from backtest.sources import open_source
 from backtest.sources.files.names import is_symbol, symbol_in
 from backtest.sources.folder import read_sources
-from config.errors import DataError
+from config.errors import ConfigError, DataError
 from tests.unit.backtest.vendor_files import (
     METATRADER,
     Truth,
@@ -534,3 +534,18 @@ def test_prices_beyond_any_market_are_refused(folder, price):
     frame.to_csv(path, index=False)
     with pytest.raises(DataError, match=r"of at (most|least)"):
         read_sources([folder])
+
+
+def test_a_source_yml_is_not_left_unread_without_a_word(folder):
+    (folder / "source.yml").write_text("calendar: XLON\n")
+    with pytest.raises(DataError, match=r"was source\.yml: rename it"):
+        read_sources([folder])
+    (folder / "source.yml").unlink()
+    (folder / "source.yaml").write_text("instruments: {ACME: {lot_size: 1e-4}}\n")
+    assert read_sources([folder]).instruments[0].lot_size == 1e-4
+
+
+@pytest.mark.parametrize("name", ["", "+"])
+def test_a_source_without_a_name_is_refused(name):
+    with pytest.raises(ConfigError, match="the name of a source"):
+        open_source(name)
