@@ -61,12 +61,17 @@ class Rows:
 
 @dataclass(frozen=True)
 class _Shape:
-    """How a text table is laid out; `above` counts the lines before its first row."""
+    """
+    How a text table is laid out.
+
+    `above` counts the lines before its first row; `commas` tells whether cells may hold some.
+    """
 
     encoding: str
     delimiter: str
     above: int
     top: tuple[tuple[str, ...], ...]
+    commas: bool
 
 
 def is_table(path: Path) -> bool:
@@ -189,13 +194,16 @@ def _read_text(path: Path, decimal: Mark | None) -> Rows:
     if shape.encoding == "cp1252":
         notes.append("text that is no UTF-8 read as Windows-1252")
     frame = _without_foot(frame, notes)
-    frame = with_points(frame, shape.delimiter, decimal, path.name)
+    if shape.commas:
+        frame = with_points(frame, shape.delimiter, decimal, path.name)
     return Rows(frame, shape.top, header and not several, tuple(notes))
 
 
 def _without_foot(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Return the rows without those at the end that have one cell: a count, a vendor's words."""
     if frame.shape[1] < FOOTED:
+        return frame
+    if any(str(cell) not in ("", "nan") for cell in frame.iloc[-1, 1:]):
         return frame
     cells = frame.iloc[-ABOVE:, 1:]
     short = (cells.isna() | (cells == "")).all(axis=1).to_numpy()[::-1]
@@ -235,6 +243,7 @@ def _shape_of(path: Path) -> _Shape:
         delimiter,
         lines[first - 1] if first else 0,
         tuple(tuple(c.strip() for c in r) for r in rows[first : first + TOP]),
+        ('"' if delimiter == "," else ",") in text,
     )
 
 
