@@ -110,3 +110,11 @@ def refused(source, **stated):
 def test_an_equity_book_without_stocks_is_refused_in_one_line(tmp_path):
     source = written(tmp_path / "fx", "EURUSD", "USDJPY", start="2023-01-02")
     assert refused(f"equity:{source}") == "expected stocks in fx, was EURUSD, USDJPY"
+
+
+def test_an_equity_book_takes_stocks_alone(tmp_path):
+    source = written(tmp_path / "mixed", "AAPL", "EURUSD", "MSFT", yaml="calendar: XNYS\n")
+    stated = {"data.source": f"equity:{source}"}
+    market, *_ = open_market(load_settings("simulator", stated, environ={}))
+    assert market.symbols == ("AAPL", "MSFT")
+    assert any(note.startswith("2 of 2 stocks") for note in market.notes)
