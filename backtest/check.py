@@ -16,8 +16,8 @@ import pandas as pd
 from agents.messages import Instrument
 from backtest.market.accounts import with_account
 from backtest.market.market_data import MarketData, PriceBasis
-from backtest.market.sessions import day_text, session_day
-from backtest.market.tradable import check_tradable
+from backtest.market.sessions import DAY_NS, day_text, parse_day, session_day
+from backtest.market.tradable import check_tradable, deciding
 from backtest.sources.findings import FileFact, Findings
 from backtest.sources.survivors import END_SESSIONS
 from config.errors import ConfigError
@@ -106,12 +106,16 @@ def check_source(
         problems.append(str(e))
         return _report(name, None, problems, found)
     try:
+        from backtest.plan import warmup_sessions
         from backtest.sources.opening import cut
         from backtest.sources.survivors import with_survivors_note
 
         chosen = symbols if as_book is None else ()
         market = cut(with_survivors_note(market, chosen), start, end, chosen)
         market = market if as_book is None else as_book(market)
+        start_ns = None if start is None else parse_day(start, "start") * DAY_NS
+        if len(market.session_closes) > 1:  # else `check_tradable` says so
+            deciding(market, start_ns, warmup_sessions(settings))
     except ConfigError as e:
         problems.append(str(e))
     market, settings = with_account(market, settings)

@@ -12,10 +12,9 @@ import msgspec
 
 from agents.protocols import LearningMind
 from backtest.identity import Completions, RunMode, run_id_of, run_identity
-from backtest.market.market_data import MarketData, window
-from backtest.market.sessions import stamp_text
+from backtest.market.market_data import MarketData
+from backtest.market.tradable import deciding
 from backtest.policies import check_policies, policy_facts
-from config.errors import DataError
 from config.settings import Settings
 
 
@@ -52,14 +51,10 @@ def plan_run(
     `start_state` names the state that `mind` was built on, `mode` who runs the book;
     `completions` says where language models' answers may come from. What makes the run's
     identity is in `backtest.identity`.
-    Raises ConfigError where the mind's policies were not trained on the market's groups.
+    Raises ConfigError where the mind's policies were not trained on the market's groups,
+    DataError where no session is left to trade in.
     """
-    kept, decide_from = window(market, start_ns, warmup_sessions(settings))
-    if decide_from == kept.session_closes[-1]:
-        raise DataError(
-            f"expected a session to trade in after {stamp_text(decide_from)}, the first that "
-            f"decides, was the last of {market.name}"
-        )
+    kept, decide_from = deciding(market, start_ns, warmup_sessions(settings))
     check_policies(mind.policies, kept)
     identity = run_identity(
         mode=mode,

@@ -77,7 +77,8 @@ def pair_of(symbol: str) -> tuple[str, str] | None:
     Return base and quote of the pair that a symbol names, in capitals; None where it names none.
 
     Codes are the usual ones, XBT being BTC. A venue before a colon and a vendor's suffix after
-    a point are left out.
+    a point are left out. A coin's pair with a currency or a stable coin is quoted in that,
+    whichever stands first: Poloniex's USDT_BTC and Upbit's KRW-BTC name the quote first.
     """
     text = symbol.strip().upper()
     venue, colon, rest = text.rpartition(":")
@@ -104,6 +105,8 @@ def _joined(base: str, quote: str) -> tuple[str, str] | None:
     known = base in _KNOWN or (quote in STABLE_COINS and re.fullmatch(r"[A-Z0-9]{1,12}", base))
     if not known or base == quote or quote not in _KNOWN - METALS:
         return None
+    if base in CURRENCIES | STABLE_COINS and quote in COINS:
+        return quote, base
     return base, quote
 
 

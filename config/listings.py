@@ -63,6 +63,7 @@ _EXCHANGES = {
     ("XWAR", "PLN"): "WA PL",
     ("XWBO", "EUR"): "VI",
 }
+CURRENCY_OF = dict(_EXCHANGES.keys())  # by calendar
 EXCHANGES = {suffix: place for place, row in _EXCHANGES.items() for suffix in row.split()}
 
 # indices of a calendar and a currency, as they stand after ^

@@ -23,6 +23,7 @@ from config.errors import DataError
 from config.files.whole import whole_folder
 from config.sources import CATALOG_FACTS, catalog_root
 
+_PRICES = ("open", "high", "low", "close")
 TOGETHER = 50  # instruments whose bars are read at once
 
 
@@ -127,6 +128,7 @@ def read_catalog(path: Path) -> MarketData:
     from strategies import data as custom
 
     facts = _facts(path)
+    _refuse_changed_bars(path, facts)
     catalog = ParquetDataCatalog(path)
 
     def custom_data(kind: type) -> list[Any]:
@@ -158,13 +160,14 @@ def read_catalog(path: Path) -> MarketData:
                 source_digest=facts.source_digest,
             )
         )
-    except (OSError, ValueError, KeyError, msgspec.ValidationError) as e:
+        digest = market.digest
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as e:
         reason = " ".join(str(e).split())
         raise DataError(f"{path.name}: expected a whole catalog, was unreadable: {reason}") from e
-    if market.digest != facts.digest:
+    if digest != facts.digest:
         raise DataError(
             f"{path.name}: expected content with digest {facts.digest[:12]}, "
-            f"was {market.digest[:12]}: the catalog was changed, or its prices have more "
+            f"was {digest[:12]}: the catalog was changed, or its prices have more "
             "decimals than they are kept with"
         )
     return market
@@ -197,6 +200,62 @@ def _facts(path: Path) -> _Facts:
         raise DataError(f"expected a catalog with {CATALOG_FACTS}, was {str(path)!r}") from e
     except (msgspec.DecodeError, RecursionError) as e:
         raise DataError(f"{path.name}/{CATALOG_FACTS}: expected a page of facts, was {e}") from e
+
+
+def _refuse_changed_bars(path: Path, facts: _Facts) -> None:
+    """
+    Raise DataError for a file of bars that is not as Nautilus writes it.
+
+    Its own reader, which is no Python, ends the process at a missing column or metadata, at an
+    empty value, and at a number that no price can be.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from nautilus_trader.core.nautilus_pyo3 import PRECISION_BYTES
+
+    from strategies.instruments import bar_type
+
+    fixed, stamp = pa.binary(PRECISION_BYTES), pa.uint64()
+    types = dict.fromkeys((*_PRICES, "volume"), fixed) | dict.fromkeys(
+        ("ts_event", "ts_init"), stamp
+    )
+    stated = {}
+    for instrument, stored in zip(facts.instruments, _stored(facts.instruments), strict=True):
+        kind = str(bar_type(stored, facts.step_ns)).encode()
+        stated[kind] = {
+            b"bar_type": kind,
+            b"instrument_id": f"{stored.symbol}.{stored.venue}".encode(),
+            b"price_precision": b"%d" % instrument.engine_precision,
+            b"size_precision": b"%d" % instrument.size_precision,
+        }
+    for file in sorted(path.glob("data/bar/*/*.parquet")):
+        try:
+            table = pq.read_table(file, partitioning=None)
+        except (OSError, ValueError, pa.ArrowException) as e:
+            raise DataError(
+                f"{path.name}: expected a Parquet file of bars, was unreadable: {file.name}"
+            ) from e
+        columns = dict(zip(table.schema.names, table.schema.types, strict=True))
+        metadata = table.schema.metadata or {}
+        told = columns == types and metadata == stated.get(metadata.get(b"bar_type", b""))
+        if not told or any(c.null_count for c in table.columns) or _beyond(table):
+            raise DataError(
+                f"{path.name}: expected bars as Nautilus writes them, was other: {file.name}"
+            )
+
+
+def _beyond(table: Any) -> bool:
+    """Tell whether a price or a volume of an Arrow table is none that the engine can hold."""
+    from nautilus_trader.model.objects import FIXED_SCALAR, PRICE_MAX, QUANTITY_MAX
+
+    for name in (*_PRICES, "volume"):
+        most = (QUANTITY_MAX if name == "volume" else PRICE_MAX) * FIXED_SCALAR / 2**64
+        for chunk in table[name].chunks:
+            words = np.frombuffer(chunk.buffers()[1], "<i8")[1::2]  # the upper half of 16 bytes
+            upper = words[chunk.offset : chunk.offset + len(chunk)]
+            if ((upper < 0) | (upper > most)).any():
+                return True
+    return False
 
 
 def _opens(bars: pd.DataFrame) -> tuple[int, ...]:
@@ -266,8 +325,7 @@ def _read_bars(catalog: Any, facts: _Facts) -> Iterator[pd.DataFrame]:
 def _from_bars(bars: list[Any], instrument: Instrument) -> pd.DataFrame:
     places = instrument.printed_precision
     columns: dict[str, Any] = {
-        name: np.round([getattr(b, name).as_double() for b in bars], places)
-        for name in ("open", "high", "low", "close")
+        name: np.round([getattr(b, name).as_double() for b in bars], places) for name in _PRICES
     }
     volume = np.round([b.volume.as_double() for b in bars], instrument.size_precision)
     stamps = np.array([b.ts_event for b in bars], dtype=np.int64)

@@ -73,7 +73,8 @@ def load_sessions(name: str, first_year: int, last_year: int) -> Sessions:
     """
     Return a calendar's sessions from January of one year to December of another.
 
-    `name` is an exchange_calendars code (XNYS, XLON, ...), "24x5" or "24/7". A session that ends
+    `name` is an exchange_calendars code (XNYS, XLON, ...) or an alias of one, "24x5" or "24/7";
+    the sessions have the code. A session that ends
     where the next one begins closes a nanosecond before, so that no bar closes as another opens.
     Years that a calendar does not know, or that stamps cannot count, have no sessions.
     Raises ConfigError for a calendar that does not exist.
@@ -103,7 +104,7 @@ def load_sessions(name: str, first_year: int, last_year: int) -> Sessions:
     opens = calendar.opens.dt.as_unit("ns").astype("int64").to_numpy(np.int64)
     closes = calendar.closes.dt.as_unit("ns").astype("int64").to_numpy(np.int64)
     closes = np.minimum(closes, np.append(opens[1:], np.iinfo(np.int64).max) - 1)
-    return Sessions(name, str(calendar.tz), days.astype(np.int64), opens, closes)
+    return Sessions(calendar.name, str(calendar.tz), days.astype(np.int64), opens, closes)
 
 
 def _exchange(name: str, start: str, end: str) -> "ExchangeCalendar":

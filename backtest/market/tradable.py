@@ -13,7 +13,7 @@ import pandas as pd
 
 from agents.gate.rules import QUANTITY_DECIMALS
 from agents.messages import Instrument
-from backtest.market.market_data import MarketData
+from backtest.market.market_data import MarketData, window
 from backtest.market.rules import rate_source, split_factors
 from backtest.market.sessions import stamp_text
 from config.errors import ConfigError, DataError
@@ -29,6 +29,22 @@ def require_tradable(market: MarketData, currency: str) -> None:
     line = next(_faults(market, currency), None)
     if line is not None:
         raise DataError(line)
+
+
+def deciding(market: MarketData, start_ns: int | None, warmup: int) -> tuple[MarketData, int]:
+    """
+    Return the market that a run is given and the stamp that it decides from.
+
+    They are those of `market_data.window`. Raises DataError where no session is left to decide
+    on, or none after it to trade in.
+    """
+    kept, decide_from = window(market, start_ns, warmup)
+    if decide_from == kept.session_closes[-1]:
+        raise DataError(
+            f"expected a session to trade in after {stamp_text(decide_from)}, the first that "
+            f"decides, was the last of {market.name}"
+        )
+    return kept, decide_from
 
 
 def _faults(market: MarketData, currency: str) -> Iterator[str]:

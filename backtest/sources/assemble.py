@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from agents.arrays import FloatArray, IntArray
-from agents.messages import FundamentalsReport, Instrument, MacroValue, NewsItem
+from agents.messages import AssetClass, FundamentalsReport, Instrument, MacroValue, NewsItem
 from backtest.market.market_data import ACTION_COLUMNS, MarketData, PriceBasis
 from backtest.market.sessions import DAY_NS, Sessions, stamp_text
 from backtest.market.tradable import without_volume
@@ -22,9 +22,9 @@ from backtest.sources.bars import PRICES, in_sessions
 from backtest.sources.context import name_macro
 from backtest.sources.federal_funds import with_federal_funds
 from backtest.sources.findings import Findings, Notes
-from backtest.sources.known import make_instrument, size_decimals
-from backtest.sources.manifest import FILE_NAME, Manifest
-from config.errors import DataError
+from backtest.sources.known import class_of, exchange_currency, make_instrument, size_decimals
+from backtest.sources.manifest import FILE_NAME, InstrumentManifest, Manifest
+from config.errors import DataError, listed
 
 ROUNDING = 0.001  # of a price, at most
 _BASES: tuple[PriceBasis, ...] = ("unadjusted", "split_adjusted", "adjusted")
@@ -32,12 +32,17 @@ _BASES: tuple[PriceBasis, ...] = ("unadjusted", "split_adjusted", "adjusted")
 
 @dataclass
 class Gathered:
-    """What the files gave so far; `macro` has (id, file, value)."""
+    """
+    What the files gave so far; `macro` has (id, file, value).
+
+    `classes` are those that source.yaml states for a symbol.
+    """
 
     bars: list[pd.DataFrame] = field(default_factory=list)
     actions: list[pd.DataFrame] = field(default_factory=list)
     bases: list[PriceBasis] = field(default_factory=list)
     sectors: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, AssetClass] = field(default_factory=dict)
     news: list[NewsItem] = field(default_factory=list)
     fundamentals: list[FundamentalsReport] = field(default_factory=list)
     macro: list[tuple[str, str, MacroValue]] = field(default_factory=list)
@@ -72,7 +77,8 @@ def assemble(
         )
         bars = bars[~twice]
     bars, closes = in_sessions(bars, calendar, found.notes)
-    instruments = _instruments(bars, got.sectors, manifests)
+    _refuse_two_spellings(bars, found)
+    instruments = _instruments(bars, got, calendar.name, manifests, found.notes)
     bars = round_bars(bars, instruments)
     basis = max(got.bases, key=_BASES.index)
     if len(set(got.bases)) > 1:
@@ -108,6 +114,18 @@ def assemble(
     )
 
 
+def _refuse_two_spellings(bars: pd.DataFrame, found: Findings) -> None:
+    """Find fault with symbols that differ in capitals only: they are one instrument twice."""
+    spelt: dict[str, list[str]] = {}
+    for symbol in sorted(map(str, bars["symbol"].unique())):
+        spelt.setdefault(symbol.upper(), []).append(symbol)
+    for names in spelt.values():
+        if len(names) > 1:
+            found.fault(
+                DataError(f"expected one spelling of a symbol, was {listed(names, most=3)}")
+            )
+
+
 def _actions(got: Gathered, symbols: set[str], found: Findings) -> pd.DataFrame:
     """Return the splits and dividends of instruments, at most one row a session."""
     actions = pd.concat(got.actions, ignore_index=True)[list(ACTION_COLUMNS)]
@@ -126,11 +144,15 @@ def _actions(got: Gathered, symbols: set[str], found: Findings) -> pd.DataFrame:
 
 
 def _instruments(
-    bars: pd.DataFrame, sectors: dict[str, str], manifests: Sequence[Manifest]
+    bars: pd.DataFrame,
+    got: Gathered,
+    calendar: str,
+    manifests: Sequence[Manifest],
+    notes: Notes,
 ) -> list[Instrument]:
+    """Return the instruments that have bars, sorted, and note a currency of the calendar's."""
     out = []
     given = {s: i for m in reversed(manifests) for s, i in m.instruments.items()}
-    asset_class = one_of((m.asset_class for m in manifests), "asset_class", None)
     unknown = sorted(set(given) - set(bars["symbol"].unique()))
     if unknown:
         raise DataError(
@@ -141,7 +163,15 @@ def _instruments(
     first = order[np.unique(codes[order], return_index=True)[1]]
     prices = bars["open"].to_numpy()[first].tolist()
     for symbol, price in zip(map(str, symbols), prices, strict=True):
-        out.append(make_instrument(symbol, price, sectors, asset_class, given.get(symbol)))
+        facts, kind = given.get(symbol, InstrumentManifest()), got.classes.get(symbol)
+        local = exchange_currency(symbol, kind or class_of(symbol), calendar)
+        if local is not None and facts.currency is None:
+            facts = msgspec.structs.replace(facts, currency=local)
+            notes.add(
+                "stocks or indices without an exchange's suffix taken to be in "
+                f"{local}, as the calendar {calendar} says"
+            )
+        out.append(make_instrument(symbol, price, got.sectors, kind, facts))
     return out
 
 

@@ -7,7 +7,7 @@ the folder's own place do not matter. Where faults are collected, whatever is wr
 left out, as far as that is possible.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +46,7 @@ from backtest.sources.timing import (
     server_clock,
     stamped_at_close,
 )
-from config.errors import DataError
+from config.errors import DataError, cut
 
 MACRO_YEARS_BEFORE = 2
 GROUP = 64  # characters of a sector's name
@@ -79,7 +79,8 @@ def read_sources(paths: Sequence[Path], found: Findings | None = None) -> Market
     bars = [f for f in files if f.kind == "bars"]
     if not bars:
         raise DataError(f"{paths[0].name}: expected at least one file of bars, was none")
-    name = _calendar_name(bars, manifests)
+    classes = _stated_classes(bars, manifests)
+    name = _calendar_name(bars, classes, manifests)
     anywhen = load_sessions(name, 2020, 2020)  # whatever the years are, which are not known yet
     zone = anywhen.timezone
     raws = _raw_bars(bars, anywhen, found)
@@ -87,7 +88,7 @@ def read_sources(paths: Sequence[Path], found: Findings | None = None) -> Market
         raise DataError(f"{paths[0].name}: expected at least one file of bars, was none")
     step = _step([raw for _, raw, _ in raws])
     calendar = _calendar(name, [raw for _, raw, _ in raws])
-    got = Gathered(sectors=_sectors(files))
+    got = Gathered(sectors=_sectors(files), classes=classes)
     dated: list[pd.DataFrame] = []
     for file in (f for f in files if f.kind == "actions"):
         try:
@@ -121,24 +122,50 @@ def _tables(path: Path) -> list[Path]:
 # -- bars ----------------------------------------------------------------------------------------
 
 
-def _class_of(symbol: str, manifests: Iterable[Manifest]) -> AssetClass | None:
-    """Return the class that source.yaml states for a symbol."""
-    for manifest in manifests:
-        given = manifest.instruments.get(symbol)
-        stated = (given.asset_class if given else None) or manifest.asset_class
-        if stated is not None:
-            return stated
-    return None
+def _class_of(symbol: str, manifests: Sequence[Manifest]) -> AssetClass | None:
+    """
+    Return the class that source.yaml states for a symbol of a file.
+
+    Each may name the instrument; what the first states of all is stated of the file.
+    """
+    own, *_ = manifests
+    named = (m.instruments[symbol].asset_class for m in manifests if symbol in m.instruments)
+    return next((kind for kind in named if kind is not None), own.asset_class)
 
 
-def _calendar_name(bars: Sequence[SourceFile], manifests: Sequence[Manifest]) -> str:
-    """Return the calendar stated, else that of all instruments."""
+def _stated_classes(
+    bars: Iterable[SourceFile], manifests: Sequence[Manifest]
+) -> dict[str, AssetClass]:
+    """
+    Return the class that is stated for each symbol, of those for which one is.
+
+    Raises DataError for a symbol of which two folders state different ones.
+    """
+    stated: dict[str, list[AssetClass | None]] = {}
+    for file in bars:
+        for symbol in file.symbols:
+            kind = _class_of(symbol, [file.manifest, *manifests])
+            stated.setdefault(symbol, []).append(kind)
+    found = {s: one_of(kinds, f"asset_class of {cut(s, 40)}", None) for s, kinds in stated.items()}
+    return {symbol: kind for symbol, kind in found.items() if kind is not None}
+
+
+def _calendar_name(
+    bars: Sequence[SourceFile], classes: Mapping[str, AssetClass], manifests: Sequence[Manifest]
+) -> str:
+    """Return the calendar stated, else that of all instruments; `classes` are those stated."""
     stated = one_of((m.calendar for m in manifests), "calendar", None)
     if stated is not None:
         return stated
     first: dict[str, str] = {}
     for symbol in sorted({s for f in bars for s in f.symbols if is_symbol(s)}):
-        first.setdefault(calendar_of(symbol, _class_of(symbol, manifests)), symbol)
+        kind = classes.get(symbol)
+        if symbol.isdigit() and (kind or class_of(symbol)) == "equity":
+            raise DataError(
+                f"expected the exchange of {symbol}, was a symbol of digits without one: "
+                f"name it {symbol}.T or the like, or set calendar in {FILE_NAME}"
+            )
+        first.setdefault(calendar_of(symbol, kind), symbol)
     if len(first) > 1:
         shown = " beside ".join(f"{symbol} ({name})" for name, symbol in sorted(first.items())[:3])
         raise DataError(

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from agents.messages import AssetClass, Instrument
 from backtest.market.sessions import EVERY_DAY, WEEKDAYS
 from backtest.sources.manifest import InstrumentManifest
-from config.currencies import CURRENCIES, kind_of_pair, pair_of, usual_cash
-from config.listings import NEW_YORK, cfd_of, listing_of
+from config.currencies import CURRENCIES, MINOR_UNITS, kind_of_pair, pair_of, usual_cash
+from config.listings import CURRENCY_OF, NEW_YORK, cfd_of, listing_of
 
 VENUE = "SIM"
 FINEST_LOT = -6  # a power of ten, of a coin
@@ -83,6 +83,20 @@ def currency_of(symbol: str) -> str:
     told = cfd_of(symbol) or pair_of(symbol)
     assert told is not None  # or it would be a stock
     return told[1]
+
+
+def exchange_currency(symbol: str, kind: AssetClass, calendar: str) -> str | None:
+    """
+    Return the currency of a calendar's exchange where it is that of a stock or an index.
+
+    None for New York's, for what is spelt as listed elsewhere, and for CFDs and pairs. An index is
+    in whole units.
+    """
+    told = listing_of(symbol) or cfd_of(symbol) or pair_of(symbol)
+    if kind not in ("equity", "index") or told is not None or calendar == NEW_YORK[0]:
+        return None
+    currency = CURRENCY_OF.get(calendar)
+    return MINOR_UNITS.get(currency or "", currency) if kind == "index" else currency
 
 
 def needs_volume(symbol: str, given_class: AssetClass | None = None) -> bool:

@@ -158,12 +158,17 @@ def equity_market(
     Return the stocks of a known sector that miss no session from `complete_from` on.
 
     Earlier sessions stay, as warm-up. The end is the last session that half of the stocks
-    reached. `symbols` chooses among these stocks. Raises DataError where no such stock is left,
+    reached. `symbols` chooses among these stocks. Raises DataError where no such stock is there,
     ConfigError for a symbol that is none of them.
     """
+    stocks = {i.symbol for i in market.instruments if i.asset_class == "equity"}
+    if not stocks:
+        raise DataError(
+            f"expected stocks in {listed([market.name])}, was {listed(market.symbols, most=5)}"
+        )
     closes = np.asarray(market.session_closes, dtype=np.int64)
-    end = int(np.median(market.bars.groupby("symbol")["ts_close"].max()))
-    last = int(np.searchsorted(closes, end))
+    ends = market.bars[market.bars["symbol"].isin(stocks)].groupby("symbol")["ts_close"].max()
+    last = int(np.searchsorted(closes, np.sort(ends.to_numpy())[len(ends) // 2]))
     whole = between(market, 0, last)
     days = session_day(closes[: last + 1])
     first = int(np.searchsorted(days, parse_day(complete_from, "complete_from")))
@@ -171,11 +176,11 @@ def equity_market(
     counts = bars.groupby("symbol")["ts_close"].nunique()
     complete = {str(s) for s, n in counts.items() if n == last + 1 - first}
     known = {i.symbol for i in market.instruments if i.group != "Unknown"}
-    usable = sorted(complete & known)
+    usable = sorted(complete & known & stocks)
     if first > last or not usable:
         raise DataError(
             f"expected stocks of a known sector without a hole from {complete_from} on in "
-            f"{market.name}, was none of {len(market.symbols)}"
+            f"{market.name}, was none of {len(stocks)}"
         )
     unknown = sorted(set(symbols) - set(usable))
     if unknown:
@@ -188,7 +193,7 @@ def equity_market(
     groups = len({i.group for i in market.instruments if i.symbol in usable})
     notes = (
         *kept.notes,
-        f"{len(usable)} of {len(market.symbols)} stocks: complete from {complete_from} on and "
+        f"{len(usable)} of {len(stocks)} stocks: complete from {complete_from} on and "
         f"of a known sector ({groups} sectors), {_span(kept)}{chosen}",
         "survivors only: the stocks were chosen knowing that they would last",
         "sectors are the present ones, not those of the day",

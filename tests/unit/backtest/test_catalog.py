@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from agents.messages import FundamentalsReport, MacroValue, NewsItem
@@ -89,3 +91,52 @@ def test_changed_catalog_is_refused(market, tmp_path):
 def test_folder_without_facts_is_no_catalog(tmp_path):
     with pytest.raises(DataError, match="expected a catalog"):
         read_catalog(tmp_path)
+
+
+def first_bars(catalog):
+    return next(catalog.glob("data/bar/*/*.parquet"))
+
+
+def with_fourth_close(table, value):
+    at = table.schema.get_field_index("close")
+    values = table["close"].to_pylist()
+    values[3] = value
+    field = table.schema.field(at).with_nullable(True)
+    return table.set_column(at, field, pa.array(values, field.type))
+
+
+TAMPERED = {
+    "no metadata": lambda t: t.replace_schema_metadata({}),
+    "a column too few": lambda t: t.drop_columns(["close"]),
+    "an empty value": lambda t: with_fourth_close(t, None),
+    "a price beyond the engine's": lambda t: with_fourth_close(t, b"\x00" * 15 + b"\x10"),
+    "rows too few": lambda t: t.slice(0, 5),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_bars_that_were_tampered_with_are_refused_and_end_no_process(market, tmp_path, name):
+    write_catalog(market, tmp_path / "x")
+    path = first_bars(tmp_path / "x")
+    pq.write_table(TAMPERED[name](pq.read_table(path, partitioning=None)), path)
+    with pytest.raises(DataError, match=r"^x: expected"):
+        read_catalog(tmp_path / "x")
+
+
+def test_bars_that_were_cut_are_refused(market, tmp_path):
+    write_catalog(market, tmp_path / "x")
+    path = first_bars(tmp_path / "x")
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match=r"^x: expected a Parquet file of bars") as caught:
+        read_catalog(tmp_path / "x")
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_news_of_another_type_are_refused(market, tmp_path):
+    write_catalog(market, tmp_path / "x")
+    path = next((tmp_path / "x").glob("data/custom_news*/*.parquet"))
+    table = pq.read_table(path, partitioning=None)
+    wrong = pa.array([5.5] * len(table))
+    pq.write_table(table.set_column(0, table.schema.names[0], wrong), path)
+    with pytest.raises(DataError, match=r"^x: expected"):
+        read_catalog(tmp_path / "x")

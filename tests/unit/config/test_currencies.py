@@ -37,6 +37,8 @@ from config.listings import EXCHANGES, INDICES, cfd_of, is_energy, listing_of
         ("1000SHIBUSDT", ("1000SHIB", "USDT")),
         ("ABC-USDC ABCUSDC", ("ABC", "USDC")),
         ("XAUUSD XAU_USD", ("XAU", "USD")),
+        ("USDT_BTC BTC_USDT", ("BTC", "USDT")),
+        ("KRW-BTC BTC-KRW KRWBTC UPBIT:KRW-BTC", ("BTC", "KRW")),
     ],
 )
 def test_a_pair_is_read_in_every_vendors_spelling(spellings, pair):
