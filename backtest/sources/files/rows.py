@@ -255,7 +255,7 @@ def _encoding(sample: bytes) -> str:
     except UnicodeDecodeError as e:
         if e.start < len(sample) - 8:
             return "cp1252"
-    return "utf-8-sig"
+    return "utf-8-sig" if sample.startswith(b"\xef\xbb\xbf") else "utf-8"  # the faster of the two
 
 
 def _parse(text: str, delimiter: str) -> tuple[list[list[str]], list[int]] | None:
