@@ -201,7 +201,7 @@ def _read_text(path: Path, decimal: Mark | None) -> Rows:
 
 def _without_foot(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Return the rows without those at the end that have one cell: a count, a vendor's words."""
-    if frame.shape[1] < FOOTED:
+    if frame.empty or frame.shape[1] < FOOTED:
         return frame
     if any(str(cell) not in ("", "nan") for cell in frame.iloc[-1, 1:]):
         return frame
