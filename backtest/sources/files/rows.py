@@ -11,11 +11,11 @@ import io
 import json
 import re
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -47,7 +47,8 @@ _NUMBER = re.compile(r"[-+]?[$€£¥₹]?\d[\d.,:/\-\sT+]*[KMBTZ%]?", re.IGNORE
 @dataclass(frozen=True)
 class Rows:
     """
-    A file's rows. A text table's cells stay the texts that were written.
+    A file's rows. A text table's cells stay the texts that were written, except prices and volumes
+    that are plain numbers throughout.
 
     `top` are the first rows as they stand, the header among them; without `header` the columns
     are numbered. `notes` say what had to be assumed to read it.
@@ -186,17 +187,38 @@ def _read_text(path: Path, decimal: Mark | None) -> Rows:
         options["usecols"] = range(len(names))  # every row ends with a delimiter
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # it would drop cells
-        try:
-            frame = pd.read_csv(path, encoding=shape.encoding, **options)
-        except UnicodeDecodeError:
-            frame = pd.read_csv(path, encoding="cp1252", encoding_errors="replace", **options)
-            notes.append("text that is no UTF-8 read as Windows-1252")
+        frame = _numeric(path, shape, options) if options["header"] == 0 else None
+        if frame is None:
+            try:
+                frame = pd.read_csv(path, encoding=shape.encoding, **options)
+            except UnicodeDecodeError:
+                frame = pd.read_csv(path, encoding="cp1252", encoding_errors="replace", **options)
+                notes.append("text that is no UTF-8 read as Windows-1252")
     if shape.encoding == "cp1252":
         notes.append("text that is no UTF-8 read as Windows-1252")
     frame = _without_foot(frame, notes)
     if shape.commas:
         frame = with_points(frame, shape.delimiter, decimal, path.name)
     return Rows(frame, shape.top, header and not several, tuple(notes))
+
+
+def _numeric(path: Path, shape: _Shape, options: dict[str, Any]) -> pd.DataFrame | None:
+    """
+    Return a table whose prices and volumes pandas reads as numbers at once; None where it cannot.
+
+    Most files are such, and it takes half the time. Every float is the one nearest to its text.
+    """
+    if shape.commas:
+        return None
+    kinds: dict[str, Any] = dict.fromkeys(
+        (n for n in shape.top[0] if normal(n) in PRICE_NAMES), np.float64
+    )
+    others: Any = defaultdict(lambda: str, kinds)
+    try:
+        read = pd.read_csv(path, encoding=shape.encoding, **(options | {"dtype": others}))
+    except (ValueError, pd.errors.ParserWarning):
+        return None
+    return cast(pd.DataFrame, read)
 
 
 def _without_foot(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pytest
 from backtest.market.sessions import load_sessions, stamp_text
 from backtest.sources import open_source
 from backtest.sources.files.names import is_symbol, symbol_in
+from backtest.sources.files.rows import read_rows
 from backtest.sources.folder import read_sources
 from config.errors import ConfigError, DataError
 from tests.unit.backtest.vendor_files import (
@@ -549,3 +550,12 @@ def test_a_source_yml_is_not_left_unread_without_a_word(folder):
 def test_a_source_without_a_name_is_refused(name):
     with pytest.raises(ConfigError, match="the name of a source"):
         open_source(name)
+
+
+def test_prices_are_the_floats_nearest_to_their_texts(tmp_path):
+    rng = np.random.default_rng(3)
+    texts = [repr(v) for v in np.round(rng.uniform(1e-3, 1e5, 5_000), 9).tolist()]
+    frame = pd.DataFrame({"date": pd.date_range("1990-01-01", periods=5_000), "adj_close": texts})
+    frame.to_csv(tmp_path / "A.csv", index=False)
+    read = read_rows(tmp_path / "A.csv").frame["adj_close"].to_numpy()
+    assert read.tolist() == [float(t) for t in texts]
