@@ -29,7 +29,7 @@ from backtest.sources.files.cells import numbers, texts
 from backtest.sources.files.names import is_symbol, require_symbol
 from backtest.sources.files.stamps import Stamps
 from backtest.sources.findings import Findings, Notes
-from backtest.sources.timing import closed_weekend, refuse_long_bars
+from backtest.sources.timing import closed_weekend, refuse_long_bars, sessions_of_ends
 from config.errors import DataError
 
 PRICES = ("open", "high", "low", "close")
@@ -277,7 +277,12 @@ def stamp_bars(
         opens, closes = calendar.opens[at], calendar.closes[at]
     else:
         step = raw.step_ns or DAY_NS
-        at = np.zeros(len(ns), np.int64) if free else _sessions_of(ns, step, calendar, at_close)
+        if free:
+            at = np.zeros(len(ns), np.int64)
+        elif at_close:
+            at = sessions_of_ends(ns, step, calendar)
+        else:
+            at = calendar.containing(ns)
         opens, closes = ns, ns + step - 1
         if at_close:
             before = np.where(same, np.append(0, ns[:-1]), 0)
@@ -314,14 +319,6 @@ def stamp_bars(
             f"for {row['symbol']} at {stamp_text(row['ns'])} (row {row['row']})"
         )
     return stamped
-
-
-def _sessions_of(ns: IntArray, step: int, calendar: Sessions, at_close: bool) -> IntArray:
-    """Return the position of each bar's session by its stamp, -1 if none; shapes: (R,) -> (R,)."""
-    if not at_close:
-        return calendar.containing(ns)
-    begun = calendar.containing(ns - step)  # a last bar may be stamped beyond its session's end
-    return np.where(begun >= 0, begun, calendar.containing(ns - 1))
 
 
 def _flat(table: pd.DataFrame) -> NDArray[np.bool_]:

@@ -49,6 +49,7 @@ from backtest.sources.timing import (
 from config.errors import DataError, cut
 
 MACRO_YEARS_BEFORE = 2
+TAKEN_AS_UTC = f"stamps without a zone taken as UTC; timezone in {FILE_NAME} states another"
 GROUP = 64  # characters of a sector's name
 
 
@@ -200,8 +201,6 @@ def _raw_bars(
             file = _with_server_zone(file, calendar)
             when = file.when(calendar.timezone)
             keep_fact(file, when, found)
-            for note in when.notes:
-                found.notes.add(note, file.label)
             raw = read_bars(file.frame, file.mapping, when, file.symbol, file.label, found)
             optional = frozenset(
                 s for s in file.symbols if not needs_volume(s, _class_of(s, [file.manifest]))
@@ -250,10 +249,7 @@ def _take_bars(
     at_close = False
     if raw.step_ns or (calendar.name in AROUND_THE_CLOCK and not when.date_only):
         if when.assumed:
-            found.notes.add(
-                f"stamps without a zone taken as UTC; timezone in {FILE_NAME} states another",
-                file.label,
-            )
+            found.notes.add(TAKEN_AS_UTC, file.label)
         elif file.table.zone is not None and file.stated_zone is None:
             found.notes.add(f"stamps without a zone taken as {file.table.zone}", file.label)
         zone = "UTC" if when.assumed else file.stated_zone or file.table.zone
@@ -324,8 +320,6 @@ def _take_context(
         return
     when = file.when(calendar.timezone)
     keep_fact(file, when, found)
-    for note in when.notes:
-        found.notes.add(note, file.label)
     if file.kind == "news":
         _note_news_zone(file, when, bars_are_local, found)
         got.news += read_news(
@@ -354,9 +348,7 @@ def _note_news_zone(file: SourceFile, when: Stamps, bars_are_local: bool, found:
             f"{file.label}: expected a timezone for stamps without one, as the bars beside them "
             f"have one in {FILE_NAME}, was none: taken as UTC, news could be known too early"
         )
-    found.notes.add(
-        f"stamps without a zone taken as UTC; timezone in {FILE_NAME} states another", file.label
-    )
+    found.notes.add(TAKEN_AS_UTC, file.label)
 
 
 def _actions(file: SourceFile, when: Stamps, calendar: Sessions) -> pd.DataFrame:

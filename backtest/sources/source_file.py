@@ -183,7 +183,9 @@ def _note_unused(
 
 
 def keep_fact(file: SourceFile, when: Stamps | None, found: Findings) -> None:
-    """Keep what a file was taken for."""
+    """Keep what a file was taken for, and note what its stamps were taken for."""
+    for note in () if when is None else when.notes:
+        found.notes.add(note, file.label)
     if when is None:
         zone = ""
     elif when.date_only:

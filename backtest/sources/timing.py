@@ -42,6 +42,11 @@ def _in_new_york(ns: IntArray) -> IntArray:
     return np.asarray(local - 4 * DAY_NS, dtype=np.int64)  # 1970-01-01 was a Thursday
 
 
+def _since_a_sunday(ns: IntArray) -> IntArray:
+    """Return New York's clock in nanoseconds since a Sunday, 0:00, with which FX weeks begin."""
+    return _in_new_york(ns) + DAY_NS
+
+
 def refuse_impossible_zone(
     ns: IntArray, calendar: Sessions, zone: str, label: str, *, assumed: bool
 ) -> None:
@@ -88,7 +93,7 @@ def _opening_weeks(naive: IntArray, zone: str) -> float:
     """Return the share of weeks whose first bar is of the hour in which most weeks begin."""
     ns = localised(naive, zone)
     assert ns is not None
-    clock = _in_new_york(ns) + DAY_NS  # a week begins on Sunday, 0:00
+    clock = _since_a_sunday(ns)
     hours = pd.Series(clock % WEEK_NS // HOUR_NS).groupby(clock // WEEK_NS).min()
     return float((hours == hours.mode().iloc[0]).mean())
 
@@ -96,7 +101,7 @@ def _opening_weeks(naive: IntArray, zone: str) -> float:
 def _outside(ns: IntArray, calendar: Sessions) -> str | None:
     """Return in words what proves stamps wrong; None where nothing does."""
     if calendar.name == WEEKDAYS:
-        weeks = (_in_new_york(ns) + DAY_NS) // WEEK_NS  # from Sunday on
+        weeks = _since_a_sunday(ns) // WEEK_NS
         resting = len(np.unique(weeks[closed_weekend(ns)]))
         if 2 * resting > len(np.unique(weeks)):
             return (
@@ -138,10 +143,20 @@ def _fits(naive: IntArray, zone: str, calendar: Sessions) -> bool:
         return covered or _outside(ns, calendar) is None
     if _outside(ns, calendar) is not None:
         return False
-    clock = _in_new_york(ns) + DAY_NS  # a week begins on Sunday, 0:00
+    clock = _since_a_sunday(ns)
     first = pd.Series(clock % WEEK_NS).groupby(clock // WEEK_NS).min()
     early = (first >= 16 * HOUR_NS) & (first < 20 * HOUR_NS)
     return bool(early.mean() > 0.5)
+
+
+def sessions_of_ends(ns: IntArray, step_ns: int, calendar: Sessions) -> IntArray:
+    """
+    Return the position of the session of each bar by its end, -1 if none; shapes: (R,) -> (R,).
+
+    A last bar may be stamped beyond its session's end, and a first one be shorter than a step.
+    """
+    begun = calendar.containing(ns - step_ns)
+    return np.where(begun >= 0, begun, calendar.containing(ns - 1))
 
 
 def stamped_at_close(ns: IntArray, step_ns: int, calendar: Sessions) -> bool:
@@ -152,8 +167,7 @@ def stamped_at_close(ns: IntArray, step_ns: int, calendar: Sessions) -> bool:
     """
     if calendar.name in AROUND_THE_CLOCK:
         return False
-    begun = calendar.containing(ns - step_ns)
-    within = np.where(begun >= 0, begun, calendar.containing(ns - 1))
+    within = sessions_of_ends(ns, step_ns, calendar)
     at = np.unique(within[within >= 0])
     if (within >= 0).mean() < INSIDE:
         return False

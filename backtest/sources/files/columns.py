@@ -11,7 +11,9 @@ from functools import lru_cache
 from typing import Literal
 
 from config.currencies import COINS
-from config.errors import DataError
+from config.errors import DataError, listed
+
+COLUMNS_SHOWN = 12  # of a table, in a message
 
 type Kind = Literal["bars", "news", "fundamentals", "macro", "sectors", "actions", "closes"]
 
@@ -140,12 +142,6 @@ def normal(name: object) -> str:
     return re.sub(r"^\d+_(?=open|high|low|close|adjusted|volume)", "", plain)  # "1. open"
 
 
-def listed(names: Sequence[object], most: int = 12) -> str:
-    """Return names as one short text, the first ones and how many more there are."""
-    shown = ", ".join(str(n)[:24] for n in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
-
-
 def pick(columns: Sequence[str], names: Sequence[str]) -> str | None:
     """Return the first of `names` that a table has, as the table spells it."""
     return _first(_spelled(columns), names)
@@ -183,7 +179,8 @@ def map_columns(columns: Sequence[str], given: Mapping[str, str], label: str) ->
             )
         if column not in columns:
             raise DataError(
-                f"{label}: expected the column {column!r} for {canonical}, was {listed(columns)}"
+                f"{label}: expected the column {column!r} for {canonical}, "
+                f"was {listed(columns, COLUMNS_SHOWN)}"
             )
         mapping[canonical] = column
     return mapping
@@ -226,7 +223,7 @@ def classify(columns: Sequence[str], mapping: Mapping[str, str], label: str) -> 
         return "fundamentals"
     raise DataError(
         f"{label}: expected the columns of bars, news, fundamentals, macro, sectors or actions, "
-        f"was {listed(columns)}"
+        f"was {listed(columns, COLUMNS_SHOWN)}"
     )
 
 
@@ -237,5 +234,5 @@ def require(kind: Kind, columns: Sequence[str], mapping: Mapping[str, str], labe
         hint = " (or a symbol for this file in source.yaml)" if "symbol" in missing else ""
         raise DataError(
             f"{label}: expected {kind} with the column {', '.join(missing)}{hint}, "
-            f"was {listed(columns)}"
+            f"was {listed(columns, COLUMNS_SHOWN)}"
         )
